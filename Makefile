@@ -1,0 +1,125 @@
+# Everything that is done to this repository more than once. `make` alone lists it.
+# Nothing here needs root, Docker, or more than Go and make; GNU make 3.81 will do.
+
+SHELL := /usr/bin/env bash
+.DEFAULT_GOAL := help
+
+# What `manager --version` says.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS = -s -w -X github.com/images-io/tagger/internal/app.version=$(VERSION)
+
+# More flags for go test, such as: make test TESTFLAGS='-run TestPin ./internal/pin'
+TESTFLAGS ?= ./...
+
+# Go would ask git for a version too, and fail where git does not trust the owner of the folder.
+export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -buildvcs=false)
+
+# The programs of hack/build-tools.sh, built once, kept in bin/.
+TOOLS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane
+
+# Writes what is generated from api/v1 into the folder $out, for generate to take and verify to compare.
+CONTROLLER_GEN = bin/controller-gen crd object paths=./api/... output:crd:dir=$$out/crd output:object:dir=$$out/object
+
+# What kubectl can apply as it is.
+KUSTOMIZATIONS := config/default config/prometheus config/samples
+
+##@ General
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "; print "Usage: make TARGET"} \
+		/^##@/ {print "\n" substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/manager and the kubectl plugin bin/kubectl-tag
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kubectl-tag ./cmd/kubectl-tag
+
+.PHONY: clean
+clean: ## Remove what was built, the control plane's programs too
+	@if [ -e .dev ]; then echo 'The control plane of make dev-up may be running: make dev-down first.' >&2; exit 1; fi
+	rm -rf bin .demo
+
+##@ See it work
+
+.PHONY: demo
+demo: tools build bin/dev ## Tell Tagger's story on a real control plane and a real registry, and clean up
+	bin/dev demo
+
+.PHONY: dev-up
+dev-up: tools build bin/dev ## Leave the same running; .dev/env and .dev/kubeconfig say where
+	bin/dev up
+
+.PHONY: dev-down
+dev-down: bin/dev ## End what dev-up started
+	bin/dev down
+
+##@ Test
+
+.PHONY: test
+test: tools build ## Run all tests, with the race detector where there is a C compiler
+	@if [ "$$(go env CGO_ENABLED)" = 1 ]; then race=-race; else race=; \
+		echo 'test: there is no C compiler, so the race detector is off'; fi; \
+	set -x; go test $$race -timeout 20m $(TESTFLAGS)
+
+.PHONY: verify
+verify: verify-generated verify-format vet lint verify-modules build verify-config verify-scripts verify-docs ## Prove that the tree is sound: generated files, format, lint, modules, build, manifests
+	@echo 'verify: all is well'
+
+.PHONY: lint
+lint: bin/golangci-lint ## Run the linters, the architecture's rules among them (.golangci.yml)
+	bin/golangci-lint run
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+.PHONY: verify-generated
+verify-generated: bin/controller-gen
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; $(CONTROLLER_GEN) && \
+	{ diff -u config/crd/bases "$$out/crd" && diff -u api/v1/zz_generated.deepcopy.go "$$out/object/zz_generated.deepcopy.go" || \
+		{ echo 'verify: generated files are out of date: make generate' >&2; exit 1; }; }
+
+.PHONY: verify-format
+verify-format:
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "verify: not formatted (gofmt -w): $$files" >&2; exit 1; }
+
+.PHONY: verify-modules
+verify-modules:
+	go mod tidy -diff
+
+.PHONY: verify-config
+verify-config:
+	@hack/build-tools.sh kubectl
+	@for folder in $(KUSTOMIZATIONS); do bin/kubectl kustomize $$folder >/dev/null || exit 1; done
+
+.PHONY: verify-scripts
+verify-scripts:
+	@for script in .ci/run hack/*.sh; do bash -n $$script || exit 1; done
+
+# Where the documentation is held against the tree.
+.PHONY: verify-docs
+verify-docs:
+
+##@ Develop
+
+.PHONY: generate
+generate: bin/controller-gen ## Write the CRD and the deepcopy methods from api/v1
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; $(CONTROLLER_GEN) && \
+	cp "$$out"/crd/*.yaml config/crd/bases/ && cp "$$out"/object/zz_generated.deepcopy.go api/v1/
+
+.PHONY: tools
+tools: ## Provide the control plane, kubectl and the registry in bin/ (minutes, once)
+	@hack/build-tools.sh $(TOOLS)
+
+bin/controller-gen: hack/tools/generate/go.mod hack/tools/generate/go.sum
+	cd hack/tools/generate && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+bin/golangci-lint: hack/tools/lint/go.mod hack/tools/lint/go.sum hack/tools/lint/main.go
+	@echo 'lint: building golangci-lint, a few minutes, once'
+	cd hack/tools/lint && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ .
+
+.PHONY: bin/dev
+bin/dev:
+	go build -o $@ ./hack/dev

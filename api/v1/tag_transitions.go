@@ -1,0 +1,112 @@
+package v1
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// WantedGeneration is the generation that the Tag shall stand at. A spec without one wants what is in use.
+func (t *Tag) WantedGeneration() int64 {
+	switch {
+	case t.Spec.Generation != nil:
+		return *t.Spec.Generation
+	case t.Status.Generation != nil:
+		return *t.Status.Generation
+	default:
+		return 0
+	}
+}
+
+// Reference is the imported generation of that number, or nil.
+func (t *Tag) Reference(generation int64) *Reference {
+	i := slices.IndexFunc(t.Status.References, func(r Reference) bool { return r.Generation == generation })
+	if i < 0 {
+		return nil
+	}
+	return &t.Status.References[i]
+}
+
+// Current is the generation that workloads use now, or nil when nothing is imported.
+func (t *Tag) Current() *Reference {
+	if t.Status.Generation == nil {
+		return nil
+	}
+	return t.Reference(*t.Status.Generation)
+}
+
+// Newest is the imported generation with the highest number, or nil when nothing is imported.
+func (t *Tag) Newest() *Reference {
+	var newest *Reference
+	for i := range t.Status.References {
+		if r := &t.Status.References[i]; newest == nil || r.Generation > newest.Generation {
+			newest = r
+		}
+	}
+	return newest
+}
+
+// HistoryLimit is how many generations the Tag keeps.
+func (t *Tag) HistoryLimit() int {
+	if t.Spec.HistoryLimit == nil {
+		return DefaultHistoryLimit
+	}
+	return int(*t.Spec.HistoryLimit)
+}
+
+// RecordImport adds an imported generation and moves the Tag to it.
+func (t *Tag) RecordImport(ref Reference) {
+	t.RecordGeneration(ref)
+	t.Select(ref.Generation, ref.ImportedAt)
+}
+
+// RecordGeneration adds an imported generation and leaves the Tag where it stands: a rollback sticks.
+func (t *Tag) RecordGeneration(ref Reference) {
+	t.Status.References = append([]Reference{ref}, t.Status.References...)
+	t.Status.LastImportAttempt = &ImportAttempt{When: ref.ImportedAt, Succeed: true}
+	t.RecordChecked(ref.ImportedAt)
+}
+
+// Select moves the Tag to a generation that is imported already.
+func (t *Tag) Select(generation int64, now metav1.Time) {
+	t.Status.Generation = &generation
+	t.RecordChecked(now)
+}
+
+// RecordChecked says that nothing is wrong: the generation wanted is in use and the registry answered.
+func (t *Tag) RecordChecked(now metav1.Time) {
+	current := t.Current()
+	if current == nil {
+		return
+	}
+	_, t.Status.Digest, _ = strings.Cut(current.ImageReference, "@")
+	t.Status.ObservedGeneration = t.Generation
+	t.markReady(now, current.ImageReference)
+}
+
+// RecordFailure says why an import failed. The generation in use stays. Stalled says that only an edit can cure it.
+func (t *Tag) RecordFailure(reason Reason, message string, stalled bool, now metav1.Time) {
+	t.Status.LastImportAttempt = &ImportAttempt{When: now, Reason: Truncate(message, MaxReasonLength)}
+	t.RecordRejection(reason, message, stalled, now)
+}
+
+// RecordRejection says why the Tag cannot be what the spec wants, without an import having been tried.
+func (t *Tag) RecordRejection(reason Reason, message string, stalled bool, now metav1.Time) {
+	t.Status.ObservedGeneration = t.Generation
+	t.markNotReady(now, reason, message, stalled)
+}
+
+// Trim drops the oldest generations over the limit, but neither the newest one nor the one in use.
+func (t *Tag) Trim() {
+	limit := max(t.HistoryLimit(), 1)
+	references := t.Status.References
+	if len(references) <= limit {
+		return
+	}
+	kept := slices.Clone(references[:limit])
+	if current := t.Current(); current != nil && !slices.ContainsFunc(kept, func(r Reference) bool { return r.Generation == current.Generation }) {
+		kept = append(kept[:max(limit-1, 1)], *current)
+	}
+	t.Status.References = kept
+}

@@ -1,0 +1,187 @@
+package v1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// DefaultHistoryLimit is the number of generations that a Tag keeps when spec.historyLimit is not set.
+const DefaultHistoryLimit = 5
+
+// TagSpec says which image a Tag follows, and which generation of it workloads shall use.
+type TagSpec struct {
+	// from is the image that the Tag follows, such as quay.io/company/myapp:latest.
+	// Without a tag it means latest. Without a registry it means docker.io, unless the administrator's
+	// registries.conf names one other registry for unqualified names; push notifications do not reach such a Tag.
+	// With a digest the Tag is pinned for good.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?|[[][0-9a-fA-F:.]+[]])(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$')",message="from must be an image reference such as quay.io/company/myapp:latest, with the repository in lower case"
+	From string `json:"from"`
+
+	// generation is the generation that workloads shall use. One that status.references lists is switched to;
+	// the newest one plus 1 imports the image again. Left out it is 0 on create, and stays what it is on update.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Generation *int64 `json:"generation,omitempty"`
+
+	// cache mirrors the image into the internal registry first, and has workloads pull it from there.
+	// +optional
+	Cache bool `json:"cache,omitempty"` //nolint:kubeapilinter // nobools: the name and the type are the product's own since its first version
+
+	// interval asks the registry for news this often, at least every 1m. Left out the registry is never polled:
+	// a Tag is a fixed point in time until someone moves it.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m')",message="interval must be at least 1m"
+	Interval *metav1.Duration `json:"interval,omitempty"` //nolint:kubeapilinter // nodurations: the API server parses it by the rule above, and kubectl users write 5m
+
+	// historyLimit is how many generations are kept, 1 to 25. The one in use is always kept.
+	// +optional
+	// +default=5
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=25
+	HistoryLimit *int32 `json:"historyLimit,omitempty"`
+}
+
+// Trigger is what brought a generation.
+// +kubebuilder:validation:Enum=Import;Push;Poll;User
+type Trigger string
+
+const (
+	// TriggerImport is the first import of a Tag.
+	TriggerImport Trigger = "Import"
+	// TriggerPush is a push notification of a registry.
+	TriggerPush Trigger = "Push"
+	// TriggerPoll is a check made because spec.interval had passed.
+	TriggerPoll Trigger = "Poll"
+	// TriggerUser is somebody who moved spec.generation, or changed spec.from or spec.cache.
+	TriggerUser Trigger = "User"
+)
+
+// Reference is one imported generation of a Tag.
+type Reference struct {
+	// generation is the number of this import.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Generation int64 `json:"generation"` //nolint:kubeapilinter // requiredfields: 0 is the first generation and has to be written out
+
+	// from is what spec.from was when this generation was imported.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	From string `json:"from,omitempty"`
+
+	// importedAt is when this generation was imported.
+	// +required
+	ImportedAt metav1.Time `json:"importedAt,omitempty"`
+
+	// imageReference is the image by its digest, as workloads get it: at its source, or in the internal registry when cached.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=768
+	ImageReference string `json:"imageReference,omitempty"`
+
+	// trigger is what brought this generation: Import, Push, Poll or User.
+	// +optional
+	Trigger Trigger `json:"trigger,omitempty"`
+}
+
+// ImportAttempt is the outcome of the last import.
+type ImportAttempt struct {
+	// when is the time of the attempt.
+	// +required
+	When metav1.Time `json:"when,omitempty"`
+
+	// succeed says whether the import was successful.
+	// +required
+	Succeed bool `json:"succeed"` //nolint:kubeapilinter // nobools, requiredfields: the seed's own name and type, and false has to be written out
+
+	// reason says why the import failed. Empty when it did not.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Reason string `json:"reason,omitempty"`
+}
+
+// TagStatus is what Tagger knows of a Tag.
+type TagStatus struct {
+	// observedGeneration is the metadata.generation that this status was computed for.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// generation is the generation that workloads use now. Not set before the first import.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Generation *int64 `json:"generation,omitempty"`
+
+	// digest is the digest of the image that workloads use now, for kubectl get.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Digest string `json:"digest,omitempty"`
+
+	// references are the imported generations that are kept, newest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=25
+	References []Reference `json:"references,omitempty"`
+
+	// lastImportAttempt is the outcome of the last import.
+	// +optional
+	LastImportAttempt *ImportAttempt `json:"lastImportAttempt,omitempty"`
+
+	// lastHandledRequest is the value of the annotation images.io/requested-check that was acted on last.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	LastHandledRequest string `json:"lastHandledRequest,omitempty"`
+
+	// conditions are Ready, whether the generation wanted is in use, and Stalled, whether only an edit can cure what is wrong.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Tag names an image tag in a remote registry and pins it to digests, generation by generation.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=tags,singular=tag,shortName=tg
+// +kubebuilder:printcolumn:name="From",type=string,JSONPath=`.spec.from`
+// +kubebuilder:printcolumn:name="Generation",type=integer,JSONPath=`.status.generation`
+// +kubebuilder:printcolumn:name="Cached",type=boolean,JSONPath=`.spec.cache`
+// +kubebuilder:printcolumn:name="Digest",type=string,JSONPath=`.status.digest`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.generation) || (has(oldSelf.spec.generation) && self.spec.generation == oldSelf.spec.generation) || !has(self.status) || !has(self.status.references) || size(self.status.references) == 0 || self.status.references.exists(r, r.generation == self.spec.generation) || self.status.references.all(r, r.generation < self.spec.generation) && self.status.references.exists(r, r.generation + 1 == self.spec.generation)",message="spec.generation must be one of the generations in status.references, or the newest one plus 1",reason=FieldValueInvalid,fieldPath=".spec.generation"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be a DNS label (RFC 1123), at most 63 of a-z, 0-9 and -, since workloads use it as an image"
+type Tag struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is standard object metadata. The name is what workloads use as their image.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec says which image the Tag follows, and which generation of it workloads shall use.
+	// +required
+	Spec TagSpec `json:"spec,omitzero"`
+
+	// status is what Tagger knows of the Tag.
+	// +optional
+	Status TagStatus `json:"status,omitzero"`
+}
+
+// TagList is a list of Tags.
+//
+// +kubebuilder:object:root=true
+type TagList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	// Items are the Tags.
+	Items []Tag `json:"items"`
+}

@@ -1,0 +1,113 @@
+package controllers
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// Memory is what a process knows about Tags that is in no object: when registries were asked, and when something
+// changed that imports depend on. Losing it costs one early check a Tag, no more.
+type Memory struct {
+	clock                clock.PassiveClock
+	configurationChanged chan event.GenericEvent
+
+	mu            sync.Mutex
+	checks        map[types.NamespacedName]time.Time
+	secrets       map[string]time.Time
+	configuration time.Time
+}
+
+// NewMemory knows nothing yet.
+func NewMemory(clock clock.PassiveClock) *Memory {
+	return &Memory{
+		clock:                clock,
+		configurationChanged: make(chan event.GenericEvent, 1),
+		checks:               map[types.NamespacedName]time.Time{},
+		secrets:              map[string]time.Time{},
+	}
+}
+
+// ConfigurationChanged has every failing Tag tried anew.
+func (m *Memory) ConfigurationChanged() {
+	m.mu.Lock()
+	m.configuration = m.clock.Now()
+	m.mu.Unlock()
+	select {
+	case m.configurationChanged <- event.GenericEvent{Object: &v1.Tag{}}:
+	default: // one is waiting already, and it will see this change too
+	}
+}
+
+// checked is when the registry was asked for the Tag last, or else when this process saw it first.
+func (m *Memory) checked(name types.NamespacedName, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, known := m.checks[name]; !known {
+		m.checks[name] = now
+	}
+	return m.checks[name]
+}
+
+func (m *Memory) check(name types.NamespacedName, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.checks[name] = now
+}
+
+func (m *Memory) forget(name types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.checks, name)
+}
+
+// changed is when something changed last that imports in the namespace depend on.
+func (m *Memory) changed(namespace string) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if secrets := m.secrets[namespace]; secrets.After(m.configuration) {
+		return secrets
+	}
+	return m.configuration
+}
+
+func (m *Memory) secretsChanged(namespace string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.secrets[namespace] = m.clock.Now()
+}
+
+// failingInNamespace are the Tags that a change of pull secrets may cure.
+func (r *TagReconciler) failingInNamespace(ctx context.Context, secret client.Object) []ctrl.Request {
+	r.Memory.secretsChanged(secret.GetNamespace())
+	return r.failing(ctx, client.InNamespace(secret.GetNamespace()))
+}
+
+// failingAnywhere are the Tags that a change of registries.conf may cure.
+func (r *TagReconciler) failingAnywhere(ctx context.Context, _ client.Object) []ctrl.Request {
+	return r.failing(ctx)
+}
+
+func (r *TagReconciler) failing(ctx context.Context, options ...client.ListOption) []ctrl.Request {
+	var tags v1.TagList
+	if err := r.Client.List(ctx, &tags, options...); err != nil {
+		log.FromContext(ctx).Error(err, "listing the Tags to try anew")
+		return nil
+	}
+	var requests []ctrl.Request
+	for i := range tags.Items {
+		if tags.Items[i].NotReadyReason() != "" {
+			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&tags.Items[i])})
+		}
+	}
+	return requests
+}

@@ -1,0 +1,135 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+	"github.com/images-io/tagger/internal/importer"
+)
+
+// parallelTags is how many Tags are worked on at once. They wait for registries most of the time.
+const parallelTags = 32
+
+// longestReconcile bounds the work on one Tag, its waiting for a registry included.
+const longestReconcile = 2 * time.Minute
+
+// Importer finds the image of a Tag's source. Its errors are importer.Failures, but for those of the API server.
+type Importer interface {
+	// Import finds the image for a new generation.
+	Import(ctx context.Context, tag *v1.Tag) (importer.Image, error)
+	// Check only asks which image it is now.
+	Check(ctx context.Context, tag *v1.Tag) (importer.Image, error)
+}
+
+// TagReconciler imports Tags and moves them between generations.
+type TagReconciler struct {
+	Client client.Client
+	// Live reads the API server, when a write shows that the cache is behind.
+	Live     client.Reader
+	Importer Importer
+	Events   events.EventRecorder
+	Clock    clock.PassiveClock
+	// Memory is what is known about Tags that is in no object.
+	Memory *Memory
+}
+
+// SetupWithManager has the manager call Reconcile for Tags that change, and for those that fail when the pull secrets
+// of their namespace, or registries.conf, change.
+func (r *TagReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	pullSecrets := &metav1.PartialObjectMetadata{}
+	pullSecrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("tag").
+		For(&v1.Tag{}, builder.WithPredicates(tagChanged)).
+		WatchesMetadata(pullSecrets, handler.EnqueueRequestsFromMapFunc(r.failingInNamespace), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		WatchesRawSource(source.Channel(r.Memory.configurationChanged, handler.EnqueueRequestsFromMapFunc(r.failingAnywhere))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelTags, ReconciliationTimeout: longestReconcile}).
+		Complete(r)
+}
+
+// Reconcile takes one step for a Tag: plan, act, write the status once, and say what happened after it was written.
+func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	var tag v1.Tag
+	if err := r.Client.Get(ctx, request.NamespacedName, &tag); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Memory.forget(request.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !tag.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	decision := r.plan(&tag)
+	outcome, err := r.act(ctx, &tag, decision)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	current, written, err := r.write(ctx, &tag, decision, outcome)
+	if err != nil || current == nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if written || outcome.change == nil {
+		r.announce(current, outcome)
+	}
+	return ctrl.Result{RequeueAfter: r.next(current)}, nil
+}
+
+// plan decides what to do next for the Tag.
+func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
+	now := r.Clock.Now()
+	return generation.Plan(generation.Input{
+		Tag:     tag,
+		Now:     now,
+		Checked: r.Memory.checked(client.ObjectKeyFromObject(tag), now),
+		Changed: r.Memory.changed(tag.Namespace),
+	})
+}
+
+// next is when to look at the Tag again; 0 waits for a change.
+func (r *TagReconciler) next(tag *v1.Tag) time.Duration {
+	decision := r.plan(tag)
+	if decision.Action != generation.Keep {
+		return time.Second
+	}
+	return decision.After
+}
+
+// act does what was decided, but for the status, which it returns the change of.
+func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
+	switch decision.Action {
+	case generation.Import:
+		return r.importGeneration(ctx, tag, decision)
+	case generation.Check:
+		return r.check(ctx, tag, decision)
+	case generation.Select:
+		return selected(tag, decision, r.now()), nil
+	case generation.Reject:
+		return rejected(decision, r.now()), nil
+	case generation.Bump:
+		return outcome{}, r.bump(ctx, tag, decision)
+	case generation.Adopt, generation.Discard:
+		return outcome{}, r.adopt(ctx, tag, decision)
+	case generation.Keep:
+		return outcome{}, nil
+	default:
+		return outcome{}, fmt.Errorf("Tag %s: no step for the decision %q", client.ObjectKeyFromObject(tag), decision.Action)
+	}
+}
+
+func (r *TagReconciler) now() metav1.Time { return metav1.NewTime(r.Clock.Now()) }

@@ -1,0 +1,78 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+)
+
+// write puts the outcome into the status, once, if it changes anything. The optimistic lock keeps a cache that is
+// behind from making a generation twice: on a conflict the Tag is read live, and the outcome counts only where the
+// same step is still the one to take. It returns nil where it is not; the change that made it so brings a new step.
+func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, decision generation.Decision, outcome outcome) (tag *v1.Tag, written bool, err error) {
+	tag = cached.DeepCopy()
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		before := tag.DeepCopy()
+		outcome.apply(tag)
+		if equality.Semantic.DeepEqual(before.Status, tag.Status) {
+			return nil
+		}
+		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+		err := r.Client.Status().Patch(ctx, tag, patch, client.FieldOwner(v1.FieldManager))
+		written = err == nil
+		if apierrors.IsConflict(err) {
+			if tag = r.still(ctx, cached, decision); tag == nil {
+				return nil
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("writing the status of Tag %s: %w", client.ObjectKeyFromObject(cached), err)
+	}
+	return tag, written, nil
+}
+
+// still is the Tag as it is now, or nil when the step that was decided on is not the one to take any more.
+func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag, decision generation.Decision) *v1.Tag {
+	var live v1.Tag
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), &live); err != nil {
+		return nil
+	}
+	now := r.plan(&live)
+	same := live.UID == cached.UID && live.Spec.From == cached.Spec.From && live.Spec.Cache == cached.Spec.Cache &&
+		now.Action == decision.Action && now.Generation == decision.Generation
+	if !same {
+		return nil
+	}
+	return &live
+}
+
+// announce says what happened, now that it is written.
+func (r *TagReconciler) announce(tag *v1.Tag, outcome outcome) {
+	for _, e := range outcome.events {
+		r.Events.Eventf(tag, nil, e.kind, e.reason, e.action, "%s", v1.Truncate(e.note, v1.MaxReasonLength))
+	}
+}
+
+// tagChanged lets through what a decision depends on: the spec, the annotations, what is imported and in use. What a
+// step writes about an attempt is no reason for another.
+var tagChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		old, updated := e.ObjectOld.(*v1.Tag), e.ObjectNew.(*v1.Tag)
+		return old.Generation != updated.Generation ||
+			!maps.Equal(old.Annotations, updated.Annotations) ||
+			!equality.Semantic.DeepEqual(old.Status.References, updated.Status.References) ||
+			!equality.Semantic.DeepEqual(old.Status.Generation, updated.Status.Generation)
+	},
+}

@@ -1,0 +1,193 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+	"github.com/images-io/tagger/internal/importer"
+)
+
+// outcome is what a step found: how the status changes, and what to say once that is written.
+type outcome struct {
+	change func(*v1.Tag)
+	events []notice
+}
+
+// apply changes the status of a Tag as the outcome says.
+func (o outcome) apply(tag *v1.Tag) {
+	if o.change != nil {
+		o.change(tag)
+	}
+	tag.Trim()
+}
+
+// notice is something to say about a Tag after its status was written.
+type notice struct {
+	kind, reason, action, note string
+}
+
+// importGeneration imports the generation wanted and moves the Tag to it.
+func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
+	image, err := r.Importer.Import(ctx, tag)
+	r.Memory.check(client.ObjectKeyFromObject(tag), r.Clock.Now())
+	if err != nil {
+		return r.failed(ctx, tag, image, err, decision)
+	}
+	ref := r.reference(tag, image, decision)
+	return outcome{
+		change: func(t *v1.Tag) {
+			t.RecordImport(ref)
+			t.Status.LastHandledRequest = decision.Request
+		},
+		events: append(malformed(image), notice{
+			corev1.EventTypeNormal, "Imported", "Import", fmt.Sprintf("generation %d is %s", ref.Generation, ref.ImageReference),
+		}),
+	}, nil
+}
+
+// check asks the registry for news and, where there are any, has them imported: by moving the Tag on, or, while it
+// stands at an older generation, beside it, since a rollback sticks until a person upgrades.
+func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
+	image, err := r.Importer.Check(ctx, tag)
+	r.Memory.check(client.ObjectKeyFromObject(tag), r.Clock.Now())
+	newest := tag.Newest()
+	next := generation.Decision{Generation: newest.Generation + 1, Trigger: decision.Trigger, Request: decision.Request}
+	switch {
+	case err != nil:
+		return r.failed(ctx, tag, image, err, decision)
+	case generation.SameDigest(newest, image.Digest):
+		return r.unchanged(tag, image, decision), nil
+	case tag.WantedGeneration() < newest.Generation:
+		return r.importBeside(ctx, tag, next)
+	default:
+		return outcome{events: malformed(image)}, r.bump(ctx, tag, next)
+	}
+}
+
+// unchanged records that a request was handled, and that a failure is over; else there is nothing to write.
+func (r *TagReconciler) unchanged(tag *v1.Tag, image importer.Image, decision generation.Decision) outcome {
+	now, failing := r.now(), !tag.IsReady()
+	return outcome{
+		change: func(t *v1.Tag) {
+			t.Status.LastHandledRequest = decision.Request
+			if failing {
+				t.Status.LastImportAttempt = &v1.ImportAttempt{When: now, Succeed: true}
+				t.RecordChecked(now)
+			}
+		},
+		events: malformed(image),
+	}
+}
+
+// importBeside records a new generation and leaves the Tag where it stands.
+func (r *TagReconciler) importBeside(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
+	image, err := r.Importer.Import(ctx, tag)
+	if err != nil {
+		return r.failed(ctx, tag, image, err, decision)
+	}
+	ref := r.reference(tag, image, decision)
+	return outcome{
+		change: func(t *v1.Tag) {
+			t.RecordGeneration(ref)
+			t.Status.LastHandledRequest = decision.Request
+		},
+		events: append(malformed(image), notice{
+			corev1.EventTypeNormal, "Imported", "Import",
+			fmt.Sprintf("generation %d is %s; the Tag stays at generation %d until somebody upgrades it", ref.Generation, ref.ImageReference, tag.WantedGeneration()),
+		}),
+	}, nil
+}
+
+// failed records why an import failed. The generation in use stays. Faults of the API server are no failures of the import.
+func (r *TagReconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Image, err error, decision generation.Decision) (outcome, error) {
+	var failure importer.Failure
+	if !errors.As(err, &failure) {
+		return outcome{}, err
+	}
+	reason, message, now := failure.Reason(), v1.Truncate(failure.Error(), v1.MaxReasonLength), r.now()
+	log.FromContext(ctx).Info("import failed", "generation", decision.Generation, "from", tag.Spec.From, "reason", reason, "error", message)
+	return outcome{
+		change: func(t *v1.Tag) {
+			t.RecordFailure(reason, message, !reason.Retried(), now)
+			t.Status.LastHandledRequest = decision.Request
+		},
+		events: append(malformed(image), notice{corev1.EventTypeWarning, "ImportFailed", "Import", fmt.Sprintf("%s: %s", reason, message)}),
+	}, nil
+}
+
+func selected(tag *v1.Tag, decision generation.Decision, now metav1.Time) outcome {
+	out := outcome{change: func(t *v1.Tag) { t.Select(decision.Generation, now) }}
+	if tag.Status.Generation == nil || *tag.Status.Generation != decision.Generation {
+		out.events = []notice{{corev1.EventTypeNormal, "Moved", "Move", fmt.Sprintf("workloads use generation %d", decision.Generation)}}
+	}
+	return out
+}
+
+func rejected(decision generation.Decision, now metav1.Time) outcome {
+	return outcome{
+		change: func(t *v1.Tag) { t.RecordRejection(v1.ReasonUnknownGeneration, decision.Why, true, now) },
+		events: []notice{{corev1.EventTypeWarning, string(v1.ReasonUnknownGeneration), "Move", decision.Why}},
+	}
+}
+
+// bump asks admission for the next generation. Tagger does not write spec.generation itself: it would own the field.
+func (r *TagReconciler) bump(ctx context.Context, tag *v1.Tag, decision generation.Decision) error {
+	wanted := tag.DeepCopy()
+	setAnnotation(wanted, v1.AnnotationRequestedGeneration, strconv.FormatInt(decision.Generation, 10))
+	setAnnotation(wanted, v1.AnnotationTrigger, generation.FormatTrigger(decision.Generation, decision.Trigger))
+	return r.patch(ctx, tag, wanted)
+}
+
+// adopt does by itself what admission was not called for.
+func (r *TagReconciler) adopt(ctx context.Context, tag *v1.Tag, decision generation.Decision) error {
+	wanted := tag.DeepCopy()
+	delete(wanted.Annotations, v1.AnnotationRequestedGeneration)
+	if decision.Action == generation.Adopt {
+		wanted.Spec.Generation = &decision.Generation
+	}
+	return r.patch(ctx, tag, wanted)
+}
+
+func (r *TagReconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
+	patch := client.MergeFromWithOptions(tag, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, wanted, patch, client.FieldOwner(v1.FieldManager)); err != nil {
+		return fmt.Errorf("moving Tag %s: %w", client.ObjectKeyFromObject(tag), err)
+	}
+	return nil
+}
+
+func (r *TagReconciler) reference(tag *v1.Tag, image importer.Image, decision generation.Decision) v1.Reference {
+	return v1.Reference{
+		Generation:     decision.Generation,
+		From:           tag.Spec.From,
+		ImportedAt:     r.now(),
+		ImageReference: image.Reference,
+		Trigger:        decision.Trigger,
+	}
+}
+
+func malformed(image importer.Image) []notice {
+	var events []notice
+	for _, err := range image.Malformed {
+		events = append(events, notice{corev1.EventTypeWarning, "MalformedPullSecret", "Import", err.Error()})
+	}
+	return events
+}
+
+func setAnnotation(object client.Object, key, value string) {
+	annotations := object.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[key] = value
+	object.SetAnnotations(annotations)
+}

@@ -1,0 +1,141 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/pin"
+)
+
+// parallelWorkloads is how many workloads of a kind are worked on at once.
+const parallelWorkloads = 8
+
+// tagIndex finds annotated workloads by the names of the Tags that they use.
+const tagIndex = "tagger.tags"
+
+// Registries tells where images without a registry come from.
+type Registries interface {
+	// UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.
+	UnqualifiedRegistry() string
+}
+
+// WorkloadKind is a kind of workload that follows Tags after it was stored. Jobs do not: their template does not change.
+type WorkloadKind struct {
+	Name    string
+	New     func() client.Object
+	NewList func() client.ObjectList
+}
+
+// WorkloadKinds are the kinds that follow Tags.
+var WorkloadKinds = []WorkloadKind{
+	{"deployment", func() client.Object { return &appsv1.Deployment{} }, func() client.ObjectList { return &appsv1.DeploymentList{} }},
+	{"statefulset", func() client.Object { return &appsv1.StatefulSet{} }, func() client.ObjectList { return &appsv1.StatefulSetList{} }},
+	{"daemonset", func() client.Object { return &appsv1.DaemonSet{} }, func() client.ObjectList { return &appsv1.DaemonSetList{} }},
+	{"cronjob", func() client.Object { return &batchv1.CronJob{} }, func() client.ObjectList { return &batchv1.CronJobList{} }},
+}
+
+// WorkloadReconciler has the workloads of one kind follow their Tags. It asks admission for what it wants: an image
+// that it wrote itself would be its own, and the user's next server-side apply would conflict.
+type WorkloadReconciler struct {
+	Kind       WorkloadKind
+	Client     client.Client
+	Events     events.EventRecorder
+	Registries Registries
+}
+
+// SetupWithManager has the manager call Reconcile for annotated workloads that change, and for those whose Tag moves.
+func (r *WorkloadReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, r.Kind.New(), tagIndex, usedTags); err != nil {
+		return fmt.Errorf("indexing %ss by their Tags: %w", r.Kind.Name, err)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(r.Kind.Name).
+		For(r.Kind.New(), builder.WithPredicates(predicate.NewPredicateFuncs(isEnabled), workloadChanged)).
+		Watches(&v1.Tag{}, handler.EnqueueRequestsFromMapFunc(r.followers), builder.WithPredicates(tagMoved)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkloads, ReconciliationTimeout: longestReconcile}).
+		Complete(r)
+}
+
+// Reconcile looks at one workload, and asks for the references that its containers should have and do not.
+func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	object := r.Kind.New()
+	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	workload, _ := pin.Of(object)
+	if !workload.Enabled() || !object.GetDeletionTimestamp().IsZero() {
+		return ctrl.Result{}, nil
+	}
+	wanted, err := pin.Wanted(workload, request.Namespace, r.lookup(ctx, request.Namespace))
+	if err != nil || len(wanted) == 0 {
+		return ctrl.Result{}, err
+	}
+	log.FromContext(ctx).Info("workload moves", "wanted", wanted)
+	return ctrl.Result{}, client.IgnoreNotFound(r.move(ctx, object, wanted))
+}
+
+func (r *WorkloadReconciler) lookup(ctx context.Context, namespace string) pin.Lookup {
+	return func(name string) (pin.Tag, bool, error) {
+		var tag v1.Tag
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &tag)
+		if apierrors.IsNotFound(err) {
+			return pin.Tag{}, false, nil
+		}
+		if err != nil {
+			return pin.Tag{}, false, fmt.Errorf("reading Tag %s/%s: %w", namespace, name, err)
+		}
+		return pin.FromTag(&tag, r.Registries.UnqualifiedRegistry()), true, nil
+	}
+}
+
+// followers are the workloads that use a Tag.
+func (r *WorkloadReconciler) followers(ctx context.Context, tag client.Object) []ctrl.Request {
+	list := r.Kind.NewList()
+	if err := r.Client.List(ctx, list, client.InNamespace(tag.GetNamespace()), client.MatchingFields{tagIndex: tag.GetName()}); err != nil {
+		log.FromContext(ctx).Error(err, "listing the workloads of a Tag")
+		return nil
+	}
+	return requestsFor(list)
+}
+
+func usedTags(object client.Object) []string {
+	workload, ok := pin.Of(object)
+	if !ok || !workload.Enabled() {
+		return nil
+	}
+	return workload.TagNames()
+}
+
+func isEnabled(object client.Object) bool {
+	workload, ok := pin.Of(object)
+	return ok && workload.Enabled()
+}
+
+// workloadChanged leaves out what is only about the status of a workload.
+var workloadChanged = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+
+// tagMoved lets through what workloads see of a Tag.
+var tagMoved = predicate.Funcs{
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		old, updated := e.ObjectOld.(*v1.Tag), e.ObjectNew.(*v1.Tag)
+		tried := old.Status.LastImportAttempt == nil && updated.Status.LastImportAttempt != nil
+		return tried || !equality.Semantic.DeepEqual(old.Current(), updated.Current())
+	},
+}

@@ -1,0 +1,88 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/pin"
+)
+
+// move asks admission to write what is wanted. An answer that still carries the request shows that the webhook was
+// not called; then the template is written here, which says so in an event.
+func (r *WorkloadReconciler) move(ctx context.Context, object client.Object, wanted pin.Record) error {
+	asked := object.DeepCopyObject().(client.Object)
+	setAnnotation(asked, v1.AnnotationRequested, wanted.Format())
+	patch := client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, asked, patch, client.FieldOwner(v1.FieldManager)); err != nil {
+		return fmt.Errorf("asking for the images of %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(object), err)
+	}
+	if _, left := asked.GetAnnotations()[v1.AnnotationRequested]; left {
+		if err := r.moveAlone(ctx, asked); err != nil {
+			return err
+		}
+	}
+	r.announce(asked, object, wanted)
+	return nil
+}
+
+// moveAlone does what admission would have done.
+func (r *WorkloadReconciler) moveAlone(ctx context.Context, stored client.Object) error {
+	moved := stored.DeepCopyObject().(client.Object)
+	old, _ := pin.Of(stored)
+	workload, _ := pin.Of(moved)
+	request := pin.Request{Old: old, New: workload, Namespace: stored.GetNamespace(), Trusted: true, Lookup: r.lookup(ctx, stored.GetNamespace())}
+	if _, err := pin.Admit(request); err != nil {
+		return fmt.Errorf("pinning %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
+	}
+	patch := client.StrategicMergeFrom(stored, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, moved, patch, client.FieldOwner(v1.FieldManager)); err != nil {
+		return fmt.Errorf("writing the images of %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
+	}
+	r.Events.Eventf(moved, nil, corev1.EventTypeWarning, "WebhookNotCalled", "Pin",
+		"the API server did not call Tagger's webhook, so Tagger wrote the images itself; the next server-side apply of the manifest may conflict. Check the MutatingWebhookConfiguration and its caBundle")
+	return nil
+}
+
+// announce tells a rollout, of containers that follow a Tag, from a repair, of those that admission missed.
+func (r *WorkloadReconciler) announce(moved, before client.Object, wanted pin.Record) {
+	old, _ := pin.Of(before)
+	var rollouts, repairs []string
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		said := fmt.Sprintf("container %s: Tag %s is %s", name, wanted[name].Tag, wanted[name].Image)
+		if old.Follows(name, wanted[name].Tag) {
+			rollouts = append(rollouts, said)
+			continue
+		}
+		repairs = append(repairs, said)
+	}
+	r.say(moved, "Rollout", rollouts)
+	r.say(moved, "Repaired", repairs)
+}
+
+func (r *WorkloadReconciler) say(object client.Object, reason string, what []string) {
+	if len(what) > 0 {
+		r.Events.Eventf(object, nil, corev1.EventTypeNormal, reason, "Pin", "%s", v1.Truncate(strings.Join(what, "; "), v1.MaxReasonLength))
+	}
+}
+
+// requestsFor makes a request of every object in a list.
+func requestsFor(list client.ObjectList) []ctrl.Request {
+	var requests []ctrl.Request
+	_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: the function does not, and the list is one
+		if object, ok := item.(client.Object); ok {
+			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(object)})
+		}
+		return nil
+	})
+	return requests
+}

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Provides the programs that the tests, `make demo` and `make dev-up` start, in bin/:
+#
+#   hack/build-tools.sh NAME...     etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane
+#
+# Each comes from $KUBEBUILDER_ASSETS where that folder holds exactly the wanted version, and is built from the Go
+# modules pinned under hack/tools otherwise. What is there in the wanted version is left alone: then nothing is said.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+bin=$root/bin
+unset GOOS GOARCH # these programs run here, whatever the caller cross-compiles
+export CGO_ENABLED=0 GOWORK=off GOFLAGS="-buildvcs=false -trimpath"
+
+say() { echo "tools: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# describe NAME sets folder (under hack/tools), module (whose version counts), package, and minutes: roughly what a
+# first build takes on 2 cores.
+describe() {
+  case $1 in
+  etcd) folder=kubernetes module=go.etcd.io/etcd/server/v3 package=$module minutes=2 ;;
+  kube-apiserver) kubernetes "$1" 7 ;;
+  kube-controller-manager) kubernetes "$1" 3 ;;
+  kube-scheduler | kubectl) kubernetes "$1" 1 ;;
+  kwok) folder=kwok module=sigs.k8s.io/kwok package=$module/cmd/kwok minutes=3 ;;
+  registry) folder=registry module=github.com/distribution/distribution/v3 package=$module/cmd/registry minutes=2 ;;
+  crane) folder=registry module=github.com/google/go-containerregistry package=$module/cmd/crane minutes=1 ;;
+  *) die "there is no tool called '$1'; see the head of hack/build-tools.sh" ;;
+  esac
+}
+kubernetes() { folder=kubernetes module=k8s.io/kubernetes package=k8s.io/kubernetes/cmd/$1 minutes=$2; }
+
+# pinned prints the version that hack/tools wants of the described module.
+pinned() {
+  (cd "$root/hack/tools/$folder" && go list -m -f '{{.Version}}' "$module") ||
+    die "cannot read the version of $module from hack/tools/$folder/go.mod"
+}
+
+# reports NAME FILE VERSION: does the program itself say that it is that version?
+reports() {
+  local flag=--version
+  case $1 in kubectl) flag="version --client" ;; crane) flag=version ;; esac
+  [[ -x $2 ]] && "$2" $flag 2>/dev/null | tr -s ' \t' '\n' | grep -qxF -e "$3" -e "${3#v}"
+}
+
+# present NAME VERSION: is it in bin/ already? A link may have come to lead to something else, so it is asked again.
+present() {
+  local file=$bin/$1
+  [[ -x $file && $(cat "$bin/.$1.version" 2>/dev/null) == "$2" ]] || return 1
+  [[ $1 != kwok || -s $bin/kwok.yaml ]] || return 1
+  [[ ! -L $file ]] || reports "$1" "$file" "$2"
+}
+
+# link NAME VERSION takes the program from $KUBEBUILDER_ASSETS, if the version is the right one.
+link() {
+  local file=${KUBEBUILDER_ASSETS:-}/$1
+  [[ -n ${KUBEBUILDER_ASSETS:-} ]] && reports "$1" "$file" "$2" || return 1
+  say "$1 $2 is in KUBEBUILDER_ASSETS"
+  ln -sf "$file" "$bin/$1"
+}
+
+# ldflags VERSION: Kubernetes programs say v0.0.0 unless they are told, and clients then take them for ancient.
+ldflags() {
+  local v=k8s.io/component-base/version flags="-s -w"
+  if [[ $module == k8s.io/kubernetes ]]; then
+    flags="$flags -X $v.gitVersion=$1 -X $v.gitMajor=1 -X $v.gitMinor=$(cut -d. -f2 <<<"$1")"
+  fi
+  echo "$flags"
+}
+
+# build NAME VERSION POSITION. The program is moved into place when it is complete, so that a build that is
+# interrupted, or runs twice, leaves nothing half done.
+build() {
+  local name=$1 version=$2 partial=$bin/.$1.$$ log=$bin/.$1.log seconds=0
+  say "building $name $version ($3), about $minutes min"
+  (cd "$root/hack/tools/$folder" && exec go build -ldflags="$(ldflags "$version")" -o "$partial" "$package") >"$log" 2>&1 &
+  builder=$!
+  while kill -0 "$builder" 2>/dev/null; do
+    sleep 1
+    seconds=$((seconds + 1))
+    if ((seconds % 15 == 0)); then say "  $name: $((seconds / 60)) min $((seconds % 60)) s"; fi
+  done
+  wait "$builder" || { tail -n 20 "$log" >&2; die "$name $version could not be built; the whole output is in $log"; }
+  builder=
+  mv -f "$partial" "$bin/$name" && rm -f "$log"
+}
+
+# stages writes bin/kwok.yaml: how kwok's nodes and pods become Ready. Without stages kwok ends at once.
+stages() {
+  local source stage file
+  (cd "$root/hack/tools/kwok" && go mod download "$module") || die "cannot download $module"
+  source=$(cd "$root/hack/tools/kwok" && go list -m -f '{{.Dir}}' "$module")/kustomize/stage
+  for stage in node/fast node/heartbeat-with-lease pod/fast; do
+    for file in "$source/$stage"/*.yaml; do
+      [[ $file == */kustomization.yaml ]] || { echo ---; cat "$file"; }
+    done
+  done >"$bin/.kwok.yaml.$$"
+  mv -f "$bin/.kwok.yaml.$$" "$bin/kwok.yaml"
+}
+
+(($#)) || die "usage: hack/build-tools.sh NAME..."
+command -v go >/dev/null || die "Go is needed: https://go.dev/doc/install"
+mkdir -p "$bin"
+builder=''
+trap '[[ -z $builder ]] || kill "$builder" 2>/dev/null; rm -f "$bin"/.*.$$' EXIT
+trap 'exit 130' INT TERM
+
+missing=() position=0 total=0
+for name in "$@"; do
+  describe "$name"
+  if ! present "$name" "$(pinned)"; then missing+=("$name") total=$((total + minutes)); fi
+done
+((total == 0)) || say "${#missing[@]} to provide; building takes up to $total min, once, on 2 cores, and a fraction of it on more"
+for name in ${missing[@]+"${missing[@]}"}; do
+  describe "$name"
+  version=$(pinned) position=$((position + 1))
+  rm -f "$bin/.$name.version"
+  link "$name" "$version" || build "$name" "$version" "$position of ${#missing[@]}"
+  [[ $name != kwok ]] || stages
+  echo "$version" >"$bin/.$name.version"
+done
+[[ ${#missing[@]} -eq 0 ]] || say "all there, in bin/"

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// stack is everything that runs: the control plane, the registry that images are pushed to, the registry that they are
+// mirrored into, and the manager.
+type stack struct {
+	dir, logs       string
+	registriesConf  string
+	cluster         *cluster.Cluster
+	registry, cache *cluster.Registry
+	webhook         *cluster.Webhook
+	manager         *cluster.Manager
+}
+
+// step is a part of the start that has a name people can read.
+type step struct {
+	name string
+	run  func(context.Context) error
+}
+
+// startStack starts everything in dir and returns when the manager is ready. Where it fails, the error says at which
+// step, and nothing keeps running.
+func startStack(ctx context.Context, dir string, progress func(string)) (*stack, error) {
+	s := &stack{dir: dir, logs: filepath.Join(dir, "logs"), registriesConf: filepath.Join(dir, "registries.conf")}
+	steps := []step{
+		{"start the control plane", func(ctx context.Context) error { return s.startCluster(ctx, progress) }},
+		{"start two registries", s.startRegistries},
+		{"install config/default", s.install},
+		{"start the manager", s.startManager},
+	}
+	for _, step := range steps {
+		progress(step.name)
+		if err := step.run(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", step.name, err), s.stop())
+		}
+	}
+	return s, nil
+}
+
+func (s *stack) startCluster(ctx context.Context, progress func(string)) (err error) {
+	s.cluster, err = cluster.Start(ctx, cluster.Options{
+		Dir:           s.dir,
+		LogDir:        s.logs,
+		WithWorkloads: true,
+		Progress:      func(part string) { progress("  " + part) },
+	})
+	return err
+}
+
+func (s *stack) startRegistries(ctx context.Context) (err error) {
+	if s.registry, err = s.startRegistry(ctx, "registry"); err != nil {
+		return err
+	}
+	if s.cache, err = s.startRegistry(ctx, "cache-registry"); err != nil {
+		return err
+	}
+	return s.writeRegistriesConf()
+}
+
+func (s *stack) startRegistry(ctx context.Context, name string) (*cluster.Registry, error) {
+	return cluster.StartRegistry(ctx, cluster.RegistryOptions{
+		Dir: filepath.Join(s.dir, name),
+		Log: filepath.Join(s.logs, name+".log"),
+	})
+}
+
+// writeRegistriesConf lets the manager use both registries, which it would refuse otherwise: they are on loopback and
+// speak plain HTTP.
+func (s *stack) writeRegistriesConf() error {
+	content := "# containers-registries.conf(5). The manager takes changes up within seconds.\n"
+	for _, address := range []string{s.registry.Address, s.cache.Address} {
+		content += fmt.Sprintf("\n[[registry]]\nprefix = %[1]q\nlocation = %[1]q\ninsecure = true\n", address)
+	}
+	if err := os.WriteFile(s.registriesConf, []byte(content), 0o644); err != nil {
+		return fmt.Errorf("write the manager's registries.conf: %w", err)
+	}
+	return nil
+}
+
+func (s *stack) install(ctx context.Context) (err error) {
+	if s.webhook, err = cluster.NewWebhook(filepath.Join(s.dir, "webhook")); err != nil {
+		return err
+	}
+	return cluster.Install(ctx, s.cluster, s.webhook.Endpoint)
+}
+
+func (s *stack) startManager(ctx context.Context) (err error) {
+	s.manager, err = cluster.StartManager(ctx, cluster.ManagerOptions{
+		Dir:            filepath.Join(s.dir, "manager"),
+		Log:            filepath.Join(s.logs, "manager.log"),
+		Cluster:        s.cluster,
+		Webhook:        s.webhook,
+		RegistriesConf: s.registriesConf,
+		CacheRegistry:  s.cache.Address,
+	})
+	return err
+}
+
+// stop ends what was started, the last first.
+func (s *stack) stop() error {
+	var errs []error
+	if s.manager != nil {
+		errs = append(errs, s.manager.Stop())
+	}
+	for _, registry := range []*cluster.Registry{s.cache, s.registry} {
+		if registry != nil {
+			errs = append(errs, registry.Stop())
+		}
+	}
+	if s.cluster != nil {
+		errs = append(errs, s.cluster.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// exited returns an error as soon as one of the processes has ended by itself.
+func (s *stack) exited() error {
+	return errors.Join(s.cluster.Exited(), s.registry.Exited(), s.cache.Exited(), s.manager.Exited())
+}

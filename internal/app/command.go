@@ -1,0 +1,61 @@
+// Package app wires the manager: configuration in, a running process out.
+package app
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap/zapcore"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/images-io/tagger/internal/config"
+)
+
+// NewCommand is the manager's command line. Logs go to the writer, as JSON.
+func NewCommand(lookup config.Lookup, logs io.Writer) *cobra.Command {
+	var cfg config.Config
+	command := &cobra.Command{
+		Use:           "manager",
+		Short:         "Pins image tags to digests, generation by generation, and rolls the workloads that use them",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       Version(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := cfg.Complete(lookup); err != nil {
+				return fmt.Errorf("the configuration cannot be used:\n%w", err)
+			}
+			ctrl.SetLogger(zap.New(zap.WriteTo(logs), zap.UseDevMode(false), zap.Level(level(cfg.LogLevel)), zap.Encoder(encoder())))
+			rest, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
+			if err != nil {
+				return fmt.Errorf("no API server to work with: %w", err)
+			}
+			return Run(command.Context(), rest, cfg)
+		},
+	}
+	cfg.AddFlags(command.Flags())
+	return command
+}
+
+// encoder writes times as people and log collectors read them (RFC 3339).
+func encoder() zapcore.Encoder {
+	settings := zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", NameKey: "logger", MessageKey: "message", StacktraceKey: "stacktrace",
+		EncodeTime: zapcore.RFC3339NanoTimeEncoder, EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.StringDurationEncoder,
+	}
+	return zapcore.NewJSONEncoder(settings)
+}
+
+func level(name string) zapcore.Level {
+	switch name {
+	case "debug":
+		return zapcore.DebugLevel
+	case "error":
+		return zapcore.ErrorLevel
+	default:
+		return zapcore.InfoLevel
+	}
+}

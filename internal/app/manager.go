@@ -1,0 +1,102 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/config"
+)
+
+// gracefulStop bounds the stop: admissions in flight and running imports end, then the lease is released.
+const gracefulStop = 10 * time.Second
+
+// leaderElectionID is the name of the lease.
+const leaderElectionID = "tagger.images.io"
+
+func newManager(cluster *rest.Config, cfg config.Config) (ctrl.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	metricsOptions := metricsserver.Options{BindAddress: cfg.MetricsAddress, SecureServing: cfg.MetricsSecure}
+	if cfg.MetricsSecure {
+		metricsOptions.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
+		Scheme:                        scheme,
+		Metrics:                       metricsOptions,
+		HealthProbeBindAddress:        cfg.HealthAddress,
+		WebhookServer:                 webhook.NewServer(webhook.Options{Host: cfg.WebhookHost, Port: cfg.WebhookPort, CertDir: cfg.WebhookCertDir}),
+		LeaderElection:                cfg.LeaderElect,
+		LeaderElectionID:              leaderElectionID,
+		LeaderElectionNamespace:       cfg.LeaderElectionNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       ptr.To(gracefulStop),
+		Cache:                         cacheOptions(),
+		Controller:                    ctrlconfig.Controller{SkipNameValidation: ptr.To(true), EnableWarmup: ptr.To(true)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("registering the API types: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// cacheOptions keep out of memory what nobody reads: managedFields, and every secret but the metadata of pull secrets.
+func cacheOptions() cache.Options {
+	pullSecret := &metav1.PartialObjectMetadata{}
+	pullSecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			pullSecret: {Field: fields.OneTermEqualSelector("type", string(corev1.SecretTypeDockerConfigJson))},
+		},
+	}
+}
+
+// webhookFor serves an admission handler; a handler that panics answers with an error.
+func webhookFor(handler webhookadmission.Handler) *webhookadmission.Webhook {
+	return &webhookadmission.Webhook{Handler: handler, RecoverPanic: ptr.To(true)}
+}
+
+// register adds a collector, in place of one that an earlier manager of this process left.
+func register(mgr manager.Manager, collector prometheus.Collector) error {
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		if err := ctrlmetrics.Registry.Register(collector); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
+		<-ctx.Done()
+		ctrlmetrics.Registry.Unregister(collector)
+		return nil
+	}))
+}

@@ -1,0 +1,190 @@
+// Package config is what an administrator says to Tagger: flags and environment, read and validated once, at start.
+// Nothing else reads the environment.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/net/http/httpproxy"
+)
+
+// Config is the validated configuration.
+type Config struct {
+	// Kubeconfig is the path of a kubeconfig; empty means the service account of the pod.
+	Kubeconfig string
+	// MetricsAddress is where metrics are served; "0" turns them off.
+	MetricsAddress string
+	// MetricsSecure serves metrics over HTTPS to those whom the API server authorizes.
+	MetricsSecure bool
+	// HealthAddress is where /healthz and /readyz are served.
+	HealthAddress string
+	// WebhookHost and WebhookPort are where admission is served; no host means every address.
+	WebhookHost string
+	WebhookPort int
+	// WebhookCertDir holds tls.crt and tls.key, which are reloaded when they change.
+	WebhookCertDir string
+	// LeaderElect makes one of several replicas the one that reconciles.
+	LeaderElect bool
+	// LeaderElectionNamespace is where the lease is; empty means the pod's own namespace.
+	LeaderElectionNamespace string
+	// RegistriesConf is the path of a containers-registries.conf(5), reloaded when it changes. It need not exist.
+	RegistriesConf string
+	// RegistryCAFile is the path of more certificate authorities for registries, in PEM. Empty means none.
+	RegistryCAFile string
+	// LogLevel is debug, info or error.
+	LogLevel string
+	// Cache is the internal registry.
+	Cache CacheRegistry
+	// Proxy is what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say.
+	Proxy *httpproxy.Config
+}
+
+// CacheRegistry is the internal registry that images are mirrored to.
+type CacheRegistry struct {
+	// Address is host[:port][/prefix], without a scheme; empty means none.
+	Address  string
+	Username string
+	Password string
+	// Insecure allows plain HTTP and certificates that cannot be verified.
+	Insecure bool
+}
+
+// LogLevels are the values of --log-level.
+var LogLevels = []string{"debug", "info", "error"}
+
+// Lookup is os.LookupEnv, or a test's.
+type Lookup func(key string) (string, bool)
+
+// AddFlags adds the flags of the manager, with their defaults.
+func (c *Config) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&c.Kubeconfig, "kubeconfig", "", "path of a kubeconfig; without it, and without KUBECONFIG, the service account of the pod is used")
+	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", ":8443", `address of the metrics endpoint, "0" turns it off`)
+	flags.BoolVar(&c.MetricsSecure, "metrics-secure", true, "serve metrics over HTTPS, to those who may get the non-resource URL /metrics")
+	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
+	flags.StringVar(&c.WebhookHost, "webhook-host", "", "address that admission is served on; empty means all")
+	flags.IntVar(&c.WebhookPort, "webhook-port", 9443, "port that admission is served on")
+	flags.StringVar(&c.WebhookCertDir, "webhook-cert-dir", "/tmp/k8s-webhook-server/serving-certs", "directory of tls.crt and tls.key, reloaded when they change")
+	flags.BoolVar(&c.LeaderElect, "leader-elect", true, "let one of several replicas reconcile")
+	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty means the pod's own")
+	flags.StringVar(&c.RegistriesConf, "registries-conf", "/etc/containers/registries.conf", "path of a containers-registries.conf(5), reloaded when it changes")
+	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM")
+	flags.StringVar(&c.LogLevel, "log-level", "info", "least level that is logged: "+strings.Join(LogLevels, ", "))
+}
+
+// Complete reads the environment and validates everything. Its error names every problem.
+func (c *Config) Complete(lookup Lookup) error {
+	if c.Kubeconfig == "" {
+		c.Kubeconfig, _ = lookup("KUBECONFIG")
+	}
+	c.Proxy = proxyOf(lookup)
+	return errors.Join(
+		c.completeCache(lookup),
+		validateAddress("--metrics-bind-address", c.MetricsAddress),
+		validateAddress("--health-probe-bind-address", c.HealthAddress),
+		validatePort("--webhook-port", c.WebhookPort),
+		validateOneOf("--log-level", c.LogLevel, LogLevels),
+		validateFile("--registry-ca-file", c.RegistryCAFile),
+		validateSet("--webhook-cert-dir", c.WebhookCertDir),
+	)
+}
+
+// completeCache reads the seed's four variables.
+func (c *Config) completeCache(lookup Lookup) error {
+	address, _ := lookup("CACHE_REGISTRY_ADDRESS")
+	c.Cache.Username, _ = lookup("CACHE_REGISTRY_USERNAME")
+	c.Cache.Password, _ = lookup("CACHE_REGISTRY_PASSWORD")
+	var problems []error
+	if insecure, ok := lookup("CACHE_REGISTRY_INSECURE"); ok && insecure != "" {
+		var err error
+		if c.Cache.Insecure, err = strconv.ParseBool(insecure); err != nil {
+			problems = append(problems, fmt.Errorf("CACHE_REGISTRY_INSECURE is %q; write true or false", insecure))
+		}
+	}
+	c.Cache.Address = withoutScheme(address)
+	if c.Cache.Address != "" {
+		problems = append(problems, validateRegistry("CACHE_REGISTRY_ADDRESS", c.Cache.Address))
+	}
+	if (c.Cache.Username == "") != (c.Cache.Password == "") {
+		problems = append(problems, errors.New("CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD go together; set both or neither"))
+	}
+	return errors.Join(problems...)
+}
+
+func withoutScheme(address string) string {
+	address = strings.TrimPrefix(strings.TrimPrefix(address, "https://"), "http://")
+	return strings.TrimSuffix(address, "/")
+}
+
+func proxyOf(lookup Lookup) *httpproxy.Config {
+	get := func(name string) string {
+		if value, ok := lookup(name); ok {
+			return value
+		}
+		value, _ := lookup(strings.ToLower(name))
+		return value
+	}
+	return &httpproxy.Config{HTTPProxy: get("HTTP_PROXY"), HTTPSProxy: get("HTTPS_PROXY"), NoProxy: get("NO_PROXY")}
+}
+
+func validateRegistry(name, address string) error {
+	parsed, err := url.Parse("https://" + address)
+	if err != nil || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" {
+		return fmt.Errorf("%s is not host[:port][/prefix]", name) // no value: it may hold a password
+	}
+	return nil
+}
+
+func validateAddress(name, address string) error {
+	if address == "0" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf(`%s is %q; write host:port, or "0" to turn it off`, name, address)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return fmt.Errorf("%s is %q; the port is no number", name, address)
+	}
+	return validatePort(name, number)
+}
+
+func validatePort(name string, port int) error {
+	if port < 0 || port > 65535 {
+		return fmt.Errorf("%s is %d; a port is 0 to 65535", name, port)
+	}
+	return nil
+}
+
+func validateOneOf(name, value string, allowed []string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is %q; write one of %s", name, value, strings.Join(allowed, ", "))
+}
+
+func validateFile(name, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func validateSet(name, value string) error {
+	if value == "" {
+		return fmt.Errorf("%s is empty", name)
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+// Package generation decides what to do next for a Tag. It is pure: the Tag, the time and what happened around it are
+// arguments, and the decision carries its reason.
+package generation
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// Action is what to do next for a Tag.
+type Action string
+
+const (
+	// Keep: nothing, until Decision.After has passed or something changes.
+	Keep Action = "Keep"
+	// Import: resolve spec.from and record it as Decision.Generation, and move the Tag there.
+	Import Action = "Import"
+	// Select: move the Tag to Decision.Generation, which is imported already.
+	Select Action = "Select"
+	// Check: ask the registry whether spec.from has another digest than the newest generation.
+	Check Action = "Check"
+	// Bump: ask for Decision.Generation in spec.generation.
+	Bump Action = "Bump"
+	// Adopt: admission missed a request for Decision.Generation; write spec.generation and drop the request.
+	Adopt Action = "Adopt"
+	// Discard: admission missed a request that cannot be met; drop it.
+	Discard Action = "Discard"
+	// Reject: the generation wanted cannot be had; say so.
+	Reject Action = "Reject"
+)
+
+// Input is what a decision depends on.
+type Input struct {
+	Tag *v1.Tag
+	// Now is the time of the decision.
+	Now time.Time
+	// Checked is when the registry was asked last, or, before that, since when this process knows the Tag.
+	Checked time.Time
+	// Changed is when something changed that imports depend on outside of the Tag: pull secrets, registries.conf.
+	Changed time.Time
+}
+
+// Decision is what to do next, and why.
+type Decision struct {
+	Action     Action
+	Generation int64
+	Trigger    v1.Trigger
+	// Request is the value of images.io/requested-check that the action answers.
+	Request string
+	// After is how long to wait before the next decision; 0 waits for a change.
+	After time.Duration
+	Why   string
+}
+
+// Plan decides what to do next for a Tag.
+func Plan(in Input) Decision {
+	if requested, ok := in.Tag.Annotations[v1.AnnotationRequestedGeneration]; ok {
+		return adopt(in.Tag, requested)
+	}
+	wanted := in.Tag.WantedGeneration()
+	if in.Tag.Reference(wanted) == nil {
+		return unknown(in, wanted)
+	}
+	if edited(in.Tag, wanted) {
+		return Decision{Action: Bump, Generation: wanted + 1, Trigger: v1.TriggerUser, Why: "spec.from changed without the generation"}
+	}
+	if !standing(in.Tag, wanted) {
+		return Decision{Action: Select, Generation: wanted, Why: "the generation wanted is imported and not in use"}
+	}
+	return hints(in)
+}
+
+// Allowed says whether a Tag may be moved to that generation: a known one, the newest plus 1, or any before the first import.
+func Allowed(tag *v1.Tag, generation int64) bool {
+	newest := tag.Newest()
+	return generation >= 0 && (newest == nil || tag.Reference(generation) != nil || generation == newest.Generation+1)
+}
+
+// Explain says which generations a Tag may be moved to.
+func Explain(tag *v1.Tag, generation int64) string {
+	known := make([]string, 0, len(tag.Status.References))
+	for _, ref := range tag.Status.References {
+		known = append(known, strconv.FormatInt(ref.Generation, 10))
+	}
+	return fmt.Sprintf("generation %d is not one of the imported generations (%s), nor the newest one plus 1 (%d), which imports the image again",
+		generation, strings.Join(known, ", "), tag.Newest().Generation+1)
+}
+
+func adopt(tag *v1.Tag, requested string) Decision {
+	generation, err := strconv.ParseInt(requested, 10, 64)
+	if err != nil || !Allowed(tag, generation) {
+		return Decision{Action: Discard, Why: "admission missed a request for a generation that cannot be had"}
+	}
+	return Decision{Action: Adopt, Generation: generation, Why: "admission missed a request for a generation"}
+}
+
+// unknown decides for a generation that no reference has: a new one is imported, an old one is gone.
+func unknown(in Input, wanted int64) Decision {
+	if newest := in.Tag.Newest(); newest != nil && wanted < newest.Generation {
+		return Decision{Action: Reject, Generation: wanted, Why: Explain(in.Tag, wanted)}
+	}
+	return when(in, Decision{
+		Action: Import, Generation: wanted, Trigger: trigger(in.Tag, wanted), Request: request(in.Tag), Why: "the generation wanted is not imported",
+	})
+}
+
+// edited says whether spec.from changed and nobody moved the generation. Only the newest generation can tell:
+// an older one may well come from another source.
+func edited(tag *v1.Tag, wanted int64) bool {
+	newest := tag.Newest()
+	return newest.Generation == wanted && newest.From != tag.Spec.From
+}
+
+// standing says whether workloads use the generation wanted and the status says so for this very spec.
+func standing(tag *v1.Tag, wanted int64) bool {
+	inUse := tag.Status.Generation != nil && *tag.Status.Generation == wanted
+	said := tag.IsReady() || !tag.FailingSince().IsZero()
+	return inUse && said && tag.NotReadyReason() != v1.ReasonUnknownGeneration
+}
+
+// hints decides whether to ask the registry for news.
+func hints(in Input) Decision {
+	check := Decision{Action: Check, Trigger: v1.TriggerPoll, Request: request(in.Tag)}
+	if check.Request != in.Tag.Status.LastHandledRequest {
+		check.Trigger, check.Why = v1.TriggerPush, "a check was requested"
+		return check
+	}
+	if in.Tag.NotReadyReason() != "" {
+		check.Why = "the last check failed"
+		return when(in, check)
+	}
+	if in.Tag.Spec.Interval == nil {
+		return Decision{Action: Keep, Why: "the generation wanted is in use"}
+	}
+	next := NextPoll(string(in.Tag.UID), in.Tag.Spec.Interval.Duration, in.Checked)
+	if wait := next.Sub(in.Now); wait > 0 {
+		return Decision{Action: Keep, After: wait, Why: "the next poll is not due"}
+	}
+	check.Why = "spec.interval has passed"
+	return check
+}
+
+func request(tag *v1.Tag) string { return tag.Annotations[v1.AnnotationRequestedCheck] }
+
+// trigger is what brought a generation that is not imported yet.
+func trigger(tag *v1.Tag, wanted int64) v1.Trigger {
+	if tag.Newest() == nil {
+		return v1.TriggerImport
+	}
+	number, name, _ := strings.Cut(tag.Annotations[v1.AnnotationTrigger], "=")
+	if number == strconv.FormatInt(wanted, 10) && (name == string(v1.TriggerPush) || name == string(v1.TriggerPoll)) {
+		return v1.Trigger(name)
+	}
+	return v1.TriggerUser
+}
+
+// FormatTrigger is the value of images.io/trigger for a generation that Tagger asks for.
+func FormatTrigger(generation int64, trigger v1.Trigger) string {
+	return fmt.Sprintf("%d=%s", generation, cmp.Or(trigger, v1.TriggerUser))
+}
+
+// SameDigest says whether a generation is the image of that digest.
+func SameDigest(ref *v1.Reference, digest string) bool {
+	return strings.HasSuffix(ref.ImageReference, "@"+digest)
+}

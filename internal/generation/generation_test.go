@@ -1,0 +1,262 @@
+package generation_test
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+)
+
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+type edit func(*v1.Tag)
+
+// tag is one that follows quay.io/company/myapp:latest; the edits make it what the row says.
+func tag(edits ...edit) *v1.Tag {
+	t := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: "myapp", Namespace: "dev", UID: "uid", Generation: 3}, Spec: v1.TagSpec{From: "quay.io/company/myapp:latest"}}
+	for _, e := range edits {
+		e(t)
+	}
+	return t
+}
+
+func wants(g int64) edit { return func(t *v1.Tag) { t.Spec.Generation = &g } }
+
+func imported(generations ...int64) edit {
+	return func(t *v1.Tag) {
+		for _, g := range generations {
+			t.RecordImport(v1.Reference{Generation: g, From: t.Spec.From, ImportedAt: metav1.NewTime(now.Add(-time.Hour)), ImageReference: "quay.io/company/myapp@sha256:aa"})
+		}
+	}
+}
+
+func uses(g int64) edit {
+	return func(t *v1.Tag) { t.Select(g, metav1.NewTime(now.Add(-time.Minute))) }
+}
+
+func failed(reason v1.Reason, ago time.Duration) edit {
+	return func(t *v1.Tag) { t.RecordFailure(reason, "why", !reason.Retried(), metav1.NewTime(now.Add(-ago))) }
+}
+
+func annotated(key, value string) edit {
+	return func(t *v1.Tag) { metav1.SetMetaDataAnnotation(&t.ObjectMeta, key, value) }
+}
+
+func editedSince() edit { return func(t *v1.Tag) { t.Generation++ } }
+
+func every(d time.Duration) edit {
+	return func(t *v1.Tag) { t.Spec.Interval = &metav1.Duration{Duration: d} }
+}
+
+func from(source string) edit { return func(t *v1.Tag) { t.Spec.From = source } }
+
+func TestPlan(t *testing.T) {
+	for name, row := range map[string]struct {
+		tag     *v1.Tag
+		changed time.Time
+		want    generation.Decision
+	}{
+		"a new Tag is imported as generation 0": {
+			tag:  tag(wants(0)),
+			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
+		},
+		"a Tag restored from a backup is imported as the generation that it had": {
+			tag:  tag(wants(7)),
+			want: generation.Decision{Action: generation.Import, Generation: 7, Trigger: v1.TriggerImport},
+		},
+		"a Tag without a generation is imported as generation 0": {
+			tag:  tag(),
+			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
+		},
+		"the newest one plus 1 is imported, even for the same digest": {
+			tag:  tag(imported(0), wants(1), editedSince()),
+			want: generation.Decision{Action: generation.Import, Generation: 1, Trigger: v1.TriggerUser},
+		},
+		"what Tagger asked for keeps what brought it": {
+			tag:  tag(imported(0), wants(1), editedSince(), annotated(v1.AnnotationTrigger, "1=Poll")),
+			want: generation.Decision{Action: generation.Import, Generation: 1, Trigger: v1.TriggerPoll},
+		},
+		"a trigger of another generation says nothing": {
+			tag:  tag(imported(0, 1), wants(2), editedSince(), annotated(v1.AnnotationTrigger, "1=Poll")),
+			want: generation.Decision{Action: generation.Import, Generation: 2, Trigger: v1.TriggerUser},
+		},
+		"a known generation is selected without the registry": {
+			tag:  tag(imported(0, 1), wants(0), editedSince()),
+			want: generation.Decision{Action: generation.Select},
+		},
+		"a Tag that stands where it shall is kept": {
+			tag:  tag(wants(1), imported(0, 1)),
+			want: generation.Decision{Action: generation.Keep},
+		},
+		"a Tag whose generation was left out stays where it is": {
+			tag:  tag(imported(0, 1), uses(0)),
+			want: generation.Decision{Action: generation.Keep},
+		},
+		"a generation that is not kept any more is rejected": {
+			tag:  tag(imported(3, 4), wants(1), editedSince()),
+			want: generation.Decision{Action: generation.Reject, Generation: 1},
+		},
+		"going back from a generation that could not be imported makes the Tag ready again": {
+			tag:  tag(wants(0), imported(0), failed(v1.ReasonNotFound, time.Second), editedSince()),
+			want: generation.Decision{Action: generation.Select},
+		},
+		"a source that changed while admission was away makes a generation": {
+			tag:  tag(wants(1), imported(0, 1), from("quay.io/company/other:latest"), editedSince()),
+			want: generation.Decision{Action: generation.Bump, Generation: 2, Trigger: v1.TriggerUser},
+		},
+		"a request that admission missed is carried out": {
+			tag:  tag(wants(1), imported(0, 1), annotated(v1.AnnotationRequestedGeneration, "0")),
+			want: generation.Decision{Action: generation.Adopt},
+		},
+		"a request that admission missed and nobody can meet is dropped": {
+			tag:  tag(wants(1), imported(0, 1), annotated(v1.AnnotationRequestedGeneration, "9")),
+			want: generation.Decision{Action: generation.Discard},
+		},
+		"a failed import waits for its next try": {
+			tag:  tag(wants(0), failed(v1.ReasonUnavailable, 0)),
+			want: generation.Decision{Action: generation.Keep, After: 1200 * time.Millisecond},
+		},
+		"a failed import is tried again when it is due": {
+			tag:  tag(wants(0), failed(v1.ReasonUnavailable, 2*time.Second)),
+			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
+		},
+		"what only an edit can cure is not tried again": {
+			tag:  tag(wants(0), failed(v1.ReasonInvalidContent, time.Hour)),
+			want: generation.Decision{Action: generation.Keep},
+		},
+		"an edit has it tried again": {
+			tag:  tag(wants(0), failed(v1.ReasonInvalidContent, time.Hour), editedSince()),
+			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
+		},
+		"a change of the configuration has it tried again": {
+			tag:     tag(wants(0), failed(v1.ReasonRefusedByPolicy, time.Hour)),
+			changed: now.Add(-time.Minute),
+			want:    generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
+		},
+		"a change in the second of the attempt is not tried before that second is over": {
+			tag:     tag(wants(0), failed(v1.ReasonRefusedByPolicy, 0)),
+			changed: now.Add(time.Millisecond),
+			want:    generation.Decision{Action: generation.Keep, After: time.Second},
+		},
+		"a requested check is made": {
+			tag:  tag(wants(0), imported(0), annotated(v1.AnnotationRequestedCheck, "r1")),
+			want: generation.Decision{Action: generation.Check, Trigger: v1.TriggerPush, Request: "r1"},
+		},
+		"an import answers the check that was requested before it": {
+			tag:  tag(wants(1), imported(0), editedSince(), annotated(v1.AnnotationRequestedCheck, "r1")),
+			want: generation.Decision{Action: generation.Import, Generation: 1, Trigger: v1.TriggerUser, Request: "r1"},
+		},
+		"a poll is made when the interval has passed": {
+			tag:  tag(wants(0), imported(0), every(time.Minute)),
+			want: generation.Decision{Action: generation.Check, Trigger: v1.TriggerPoll},
+		},
+		"a failed check is made again when it is due": {
+			tag:  tag(wants(0), imported(0), failed(v1.ReasonUnavailable, 2*time.Second)),
+			want: generation.Decision{Action: generation.Check, Trigger: v1.TriggerPoll},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := generation.Plan(generation.Input{Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed})
+			if got.Why == "" {
+				t.Error("the decision has no reason")
+			}
+			if (got.After > 0) != (row.want.After > 0) || got.After > row.want.After {
+				t.Errorf("waits %s, want at most %s", got.After, row.want.After)
+			}
+			got.After, got.Why = row.want.After, ""
+			if got != row.want {
+				t.Errorf("got %+v, want %+v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestAllowed(t *testing.T) {
+	for name, row := range map[string]struct {
+		tag        *v1.Tag
+		generation int64
+		want       bool
+	}{
+		"any before the first import":    {tag(), 7, true},
+		"no negative one":                {tag(), -1, false},
+		"a known one":                    {tag(imported(3, 4)), 3, true},
+		"the newest plus 1":              {tag(imported(3, 4)), 5, true},
+		"not one that skips":             {tag(imported(3, 4)), 6, false},
+		"not one that is not kept":       {tag(imported(3, 4)), 2, false},
+		"the newest, not the one in use": {tag(imported(3, 4), uses(3)), 5, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := generation.Allowed(row.tag, row.generation); got != row.want {
+				t.Errorf("got %v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestBackoffDoublesWithinItsBounds(t *testing.T) {
+	since := now
+	for failing, bounds := range map[time.Duration][2]time.Duration{
+		0:                {800 * time.Millisecond, 1200 * time.Millisecond},
+		8 * time.Second:  {6400 * time.Millisecond, 9600 * time.Millisecond},
+		5 * time.Minute:  {48 * time.Second, 72 * time.Second},
+		11 * time.Minute: {8 * time.Minute, 12 * time.Minute},
+		5 * time.Hour:    {8 * time.Minute, 12 * time.Minute},
+	} {
+		if got := generation.Backoff("uid", since, since.Add(failing)); got < bounds[0] || got > bounds[1] {
+			t.Errorf("after %s of failures the wait is %s, want %s to %s", failing, got, bounds[0], bounds[1])
+		}
+	}
+}
+
+func TestPollsOfManyTagsAreSpreadOverTheInterval(t *testing.T) {
+	const interval, tags, slices = 5 * time.Minute, 1000, 10
+	var counts [slices]int
+	for i := range tags {
+		next := generation.NextPoll(string(rune(i)), interval, now)
+		if wait := next.Sub(now); wait <= 0 || wait > interval {
+			t.Fatalf("the next poll is %s away, want at most the interval", wait)
+		}
+		counts[int(next.Sub(now)*slices/(interval+1))]++
+	}
+	for i, count := range counts {
+		if count < tags/slices/2 || count > tags/slices*2 {
+			t.Errorf("slice %d of the interval has %d of %d polls", i, count, tags)
+		}
+	}
+}
+
+func TestPollsKeepTheirDistance(t *testing.T) {
+	first := generation.NextPoll("uid", time.Minute, now)
+	if second := generation.NextPoll("uid", time.Minute, first); second.Sub(first) != time.Minute {
+		t.Errorf("the polls are %s apart, want 1m", second.Sub(first))
+	}
+}
+
+func TestTrim(t *testing.T) {
+	for name, row := range map[string]struct {
+		limit int32
+		tag   *v1.Tag
+		want  []int64
+	}{
+		"the oldest go":                          {2, tag(imported(0, 1, 2)), []int64{2, 1}},
+		"the one in use stays":                   {2, tag(imported(0, 1, 2), uses(0)), []int64{2, 0}},
+		"the newest one and the one in use stay": {1, tag(imported(0, 1, 2), uses(0)), []int64{2, 0}},
+		"less than the limit stays":              {5, tag(imported(0, 1)), []int64{1, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row.tag.Spec.HistoryLimit = ptr.To(row.limit)
+			row.tag.Trim()
+			var got []int64
+			for _, ref := range row.tag.Status.References {
+				got = append(got, ref.Generation)
+			}
+			if len(got) != len(row.want) || got[0] != row.want[0] || got[len(got)-1] != row.want[len(row.want)-1] {
+				t.Errorf("got %v, want %v", got, row.want)
+			}
+		})
+	}
+}

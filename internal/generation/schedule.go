@@ -1,0 +1,78 @@
+package generation
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+)
+
+// Bounds of the retries after a failed import (DESIGN: Generations, rule 3).
+const (
+	shortestRetry  = time.Second
+	longestEarly   = time.Minute
+	earlyPhase     = 10 * time.Minute
+	longestRetry   = 10 * time.Minute
+	jitterFraction = 0.2
+)
+
+// when holds an action back while an earlier failure of the same kind asks for patience.
+func when(in Input, action Decision) Decision {
+	attempt, since := in.Tag.Status.LastImportAttempt, in.Tag.FailingSince()
+	if attempt == nil || since.IsZero() {
+		return action
+	}
+	due := attempt.When.Add(Backoff(string(in.Tag.UID), later(since, in.Changed), attempt.When.Time))
+	if changed := ceil(in.Changed); attempt.When.Time.Before(changed) {
+		due = changed
+	} else if !in.Tag.NotReadyReason().Retried() {
+		return Decision{Action: Keep, Why: "only an edit can cure the failure"}
+	}
+	wait := due.Sub(in.Now)
+	if wait <= 0 {
+		return action
+	}
+	return Decision{Action: Keep, After: wait, Why: "the last import failed, and the next is not due"}
+}
+
+// ceil is the next full second: the status has no finer times, and an attempt must not look older than the change
+// that it came after.
+func ceil(t time.Time) time.Time {
+	return t.Add(time.Second - time.Nanosecond).Truncate(time.Second)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Backoff is how long to wait after an attempt that failed like all since. It doubles from 1 s to 60 s during the
+// first 10 minutes, and then to 10 minutes, give or take a fifth that depends on the Tag and the attempt.
+func Backoff(uid string, since, attempt time.Time) time.Duration {
+	failing := attempt.Sub(since)
+	longest := longestEarly
+	if failing >= earlyPhase {
+		longest = longestRetry
+	}
+	wait := min(max(failing, shortestRetry), longest)
+	spread := 1 + jitterFraction*(2*fraction(uid+attempt.UTC().Format(time.RFC3339))-1)
+	return time.Duration(float64(wait) * spread)
+}
+
+// NextPoll is the first time after the last check at which a Tag is polled. Every Tag has its own phase in the
+// interval, so that a restart, or many Tags made at once, do not ask all at once.
+func NextPoll(uid string, interval time.Duration, checked time.Time) time.Time {
+	phase := time.Duration(fraction(uid) * float64(interval))
+	next := checked.Truncate(interval).Add(phase)
+	if !next.After(checked) {
+		next = next.Add(interval)
+	}
+	return next
+}
+
+// fraction maps a key to [0, 1), evenly.
+func fraction(key string) float64 {
+	sum := sha256.Sum256([]byte(key))
+	return float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)
+}

@@ -1,0 +1,91 @@
+// Package importer turns a Tag's source into an image by digest: resolve, mirror, reference.
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// Registry asks a registry which digest a source has now, with the pull secrets that a namespace offers. What is
+// malformed among the secrets comes back beside the digest, or beside the error, which is a Failure.
+type Registry interface {
+	Resolve(ctx context.Context, source reference.Source, secrets []corev1.Secret) (digest string, malformed []error, err error)
+	// UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.
+	UnqualifiedRegistry() string
+}
+
+// Failure is an error that knows what it means for a Tag.
+type Failure interface {
+	error
+	// Reason is the condition reason, and the value of the metric's label.
+	Reason() v1.Reason
+}
+
+// Image is what an import found.
+type Image struct {
+	// Reference is the image by digest, as workloads get it.
+	Reference string
+	// Digest is the image's own.
+	Digest string
+	// Malformed names the pull secrets that could not be read.
+	Malformed []error
+}
+
+// Importer imports Tags.
+type Importer struct {
+	Registry Registry
+	// Secrets reads the API server: secrets are read when needed and never kept.
+	Secrets client.Reader
+}
+
+// pullSecretTypes are the types of secrets that hold registry credentials.
+var pullSecretTypes = []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg}
+
+// Import finds the image that the Tag's source is now. Its errors are Failures, but for those of the API server.
+func (i *Importer) Import(ctx context.Context, tag *v1.Tag) (Image, error) {
+	if tag.Spec.Cache {
+		return Image{}, failure{v1.ReasonMirrorNotConfigured, errors.New("spec.cache is true, and this version of Tagger cannot mirror images; set it to false to use the image from its source")}
+	}
+	return i.Check(ctx, tag)
+}
+
+// Check asks the registry which image the Tag's source is now, and leaves everything as it is.
+func (i *Importer) Check(ctx context.Context, tag *v1.Tag) (Image, error) {
+	source, err := reference.Parse(tag.Spec.From, i.Registry.UnqualifiedRegistry())
+	if err != nil {
+		return Image{}, failure{v1.ReasonInvalidReference, fmt.Errorf("spec.from: %w", err)}
+	}
+	secrets, err := i.pullSecrets(ctx, tag.Namespace)
+	if err != nil {
+		return Image{}, err
+	}
+	digest, malformed, err := i.Registry.Resolve(ctx, source, secrets)
+	return Image{Reference: source.AtDigest(digest), Digest: digest, Malformed: malformed}, err
+}
+
+func (i *Importer) pullSecrets(ctx context.Context, namespace string) ([]corev1.Secret, error) {
+	var all []corev1.Secret
+	for _, kind := range pullSecretTypes {
+		var list corev1.SecretList
+		if err := i.Secrets.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{"type": string(kind)}); err != nil {
+			return nil, fmt.Errorf("reading the pull secrets of namespace %s: %w", namespace, err)
+		}
+		all = append(all, list.Items...)
+	}
+	return all, nil
+}
+
+type failure struct {
+	reason v1.Reason
+	error
+}
+
+func (f failure) Reason() v1.Reason { return f.reason }
+func (f failure) Unwrap() error     { return f.error }

@@ -1,0 +1,327 @@
+package pin_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/pin"
+)
+
+const (
+	old0    = "quay.io/company/myapp@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	now1    = "quay.io/company/myapp@sha256:1111111111111111111111111111111111111111111111111111111111111111"
+	other   = "quay.io/company/other@sha256:2222222222222222222222222222222222222222222222222222222222222222"
+	foreign = "quay.io/elsewhere/x@sha256:3333333333333333333333333333333333333333333333333333333333333333"
+	waiting = "not-imported.invalid/dev/empty"
+)
+
+// tags are the Tags of the namespace: two that share a repository, one of another, and one without an import.
+var tags = map[string]pin.Tag{
+	"myapp":  {Image: now1, Repositories: []string{"quay.io/company/myapp"}},
+	"stable": {Image: old0, Repositories: []string{"quay.io/company/myapp"}},
+	"other":  {Image: other, Repositories: []string{"quay.io/company/other"}},
+	"empty":  {Repositories: []string{"quay.io/company/myapp"}, Reason: "NotFound", Tried: true},
+	"new":    {Reason: "the import is pending"},
+}
+
+func lookup(name string) (pin.Tag, bool, error) {
+	tag, ok := tags[name]
+	return tag, ok, nil
+}
+
+// deployment is an annotated one with a container "app" of that image and pull policy; the record is what was pinned.
+func deployment(image string, policy corev1.PullPolicy, record pin.Record) *appsv1.Deployment {
+	d := &appsv1.Deployment{}
+	d.Annotations = map[string]string{v1.AnnotationEnabled: "true"}
+	if record != nil {
+		d.Annotations[v1.AnnotationPinned] = record.Format()
+	}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Image: image, ImagePullPolicy: policy}}
+	return d
+}
+
+func pinned(tag, image string) pin.Record {
+	return pin.Record{"app": {Tag: tag, Image: image, PullPolicy: corev1.PullAlways}}
+}
+
+func workload(d *appsv1.Deployment) pin.Workload {
+	if d == nil {
+		return pin.Workload{}
+	}
+	w, _ := pin.Of(d)
+	return w
+}
+
+type row struct {
+	old, new *appsv1.Deployment
+	// image, policy and record are what is stored in the end.
+	image  string
+	policy corev1.PullPolicy
+	record pin.Record
+	// warns is a part of the one warning; empty means none.
+	warns string
+}
+
+func (r row) run(t *testing.T) {
+	t.Helper()
+	request := pin.Request{Old: workload(r.old), New: workload(r.new), Namespace: "dev", Lookup: lookup}
+	for _, time := range []string{"first", "asked again"} {
+		warnings, err := pin.Admit(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := r.new.Spec.Template.Spec.Containers[0]
+		if c.Image != r.image || c.ImagePullPolicy != r.policy {
+			t.Errorf("%s: got %s, %s; want %s, %s", time, c.Image, c.ImagePullPolicy, r.image, r.policy)
+		}
+		want := ""
+		if r.record != nil {
+			want = r.record.Format()
+		}
+		if got := r.new.Annotations[v1.AnnotationPinned]; got != want {
+			t.Errorf("%s: the record is %s, want %s", time, got, want)
+		}
+		if time == "first" && strings.Join(warnings, "\n") != "" != (r.warns != "") || time == "first" && !strings.Contains(strings.Join(warnings, "\n"), r.warns) {
+			t.Errorf("warnings %q, want %q", warnings, r.warns)
+		}
+	}
+}
+
+func TestAdmitOnCreate(t *testing.T) {
+	for name, r := range map[string]row{
+		"the name of a Tag becomes its image, which need not be pulled again": {
+			new:   deployment("myapp", corev1.PullAlways, nil),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),
+		},
+		"a pull policy that a person wrote stays": {
+			new:   deployment("myapp", corev1.PullNever, nil),
+			image: now1, policy: corev1.PullNever, record: pin.Record{"app": {Tag: "myapp", Image: now1}},
+		},
+		"a Tag without an import becomes the placeholder": {
+			new:   deployment("empty", corev1.PullAlways, nil),
+			image: waiting, policy: corev1.PullIfNotPresent, record: pinned("empty", waiting), warns: "has no import yet (NotFound)",
+		},
+		"a name without a Tag stays, with a warning": {
+			new:   deployment("nginx", corev1.PullAlways, nil),
+			image: "nginx", policy: corev1.PullAlways, warns: `no Tag "nginx"`,
+		},
+		"an image that cannot be a Tag's name stays": {
+			new:   deployment("quay.io/company/myapp:latest", corev1.PullAlways, nil),
+			image: "quay.io/company/myapp:latest", policy: corev1.PullAlways,
+		},
+		"a workload restored from a backup keeps following": {
+			new:   deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: old0, policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"a record that is not about this image counts for nothing": {
+			new:   deployment("myapp", corev1.PullAlways, pinned("myapp", foreign)),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),
+		},
+	} {
+		t.Run(name, r.run)
+	}
+}
+
+func TestAdmitOnUpdate(t *testing.T) {
+	stored := func() *appsv1.Deployment { return deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)) }
+	for name, r := range map[string]row{
+		"an untouched container stays, though the Tag has moved": {
+			old: stored(), new: stored(),
+			image: old0, policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"the manifest applied once more gets the recorded image": {
+			old: stored(), new: deployment("myapp", corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: old0, policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"replaced by the manifest it keeps its pull policy and its record": {
+			old: stored(), new: deployment("myapp", corev1.PullAlways, nil),
+			image: old0, policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"an undo to another digest changes nothing and names the command that does": {
+			old: deployment(now1, corev1.PullIfNotPresent, pinned("myapp", now1)), new: stored(),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1), warns: "kubectl tag downgrade myapp",
+		},
+		"an undo to the placeholder changes nothing": {
+			old: deployment(now1, corev1.PullIfNotPresent, pinned("empty", now1)), new: deployment(waiting, corev1.PullIfNotPresent, pinned("empty", waiting)),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("empty", now1), warns: "kubectl tag downgrade empty",
+		},
+		"a digest in place of the placeholder is taken": {
+			old: deployment(waiting, corev1.PullIfNotPresent, pinned("empty", waiting)), new: deployment(old0, corev1.PullIfNotPresent, pinned("empty", old0)),
+			image: old0, policy: corev1.PullIfNotPresent, record: pinned("empty", old0),
+		},
+		"a Tag that is away detaches nothing": {
+			old: deployment(now1, corev1.PullIfNotPresent, pinned("away", now1)), new: deployment(old0, corev1.PullIfNotPresent, nil),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("away", now1), warns: "kubectl tag downgrade away",
+		},
+		"another image leaves the record, with the pull policy from before": {
+			old: stored(), new: deployment("nginx:1.25", corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: "nginx:1.25", policy: corev1.PullAlways,
+		},
+		"a digest of another repository leaves the record": {
+			old: stored(), new: deployment(foreign, corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: foreign, policy: corev1.PullAlways,
+		},
+		"another image with a pull policy of its own keeps that": {
+			old: stored(), new: deployment("nginx:1.25", corev1.PullNever, pinned("myapp", old0)),
+			image: "nginx:1.25", policy: corev1.PullNever,
+		},
+		"the name of another Tag is pinned": {
+			old: stored(), new: deployment("other", corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: other, policy: corev1.PullIfNotPresent, record: pinned("other", other),
+		},
+		"the name of another Tag of the same repository is pinned": {
+			old: deployment(now1, corev1.PullIfNotPresent, pinned("myapp", now1)), new: deployment("stable", corev1.PullIfNotPresent, pinned("myapp", now1)),
+			image: old0, policy: corev1.PullIfNotPresent, record: pinned("stable", old0),
+		},
+		"a name that stood there before its Tag stays": {
+			old: deployment("myapp", corev1.PullAlways, nil), new: deployment("myapp", corev1.PullAlways, nil),
+			image: "myapp", policy: corev1.PullAlways,
+		},
+		"an image that becomes a name is pinned": {
+			old: deployment("nginx:1.25", corev1.PullIfNotPresent, nil), new: deployment("myapp", corev1.PullIfNotPresent, nil),
+			image: now1, policy: corev1.PullIfNotPresent, record: pin.Record{"app": {Tag: "myapp", Image: now1}},
+		},
+		"a record that admission missed the end of is dropped": {
+			old: deployment("nginx:1.25", corev1.PullIfNotPresent, pinned("myapp", old0)), new: deployment("nginx:1.25", corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: "nginx:1.25", policy: corev1.PullIfNotPresent,
+		},
+		"an undo to a revision that followed a Tag follows it again": {
+			old: deployment("nginx:1.25", corev1.PullAlways, nil), new: stored(),
+			image: old0, policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+	} {
+		t.Run(name, r.run)
+	}
+}
+
+func optedOut(d *appsv1.Deployment) *appsv1.Deployment {
+	d.Annotations[v1.AnnotationEnabled] = "false"
+	return d
+}
+
+func TestAdmitWithoutTheAnnotation(t *testing.T) {
+	stored := func() *appsv1.Deployment { return deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)) }
+	for name, r := range map[string]row{
+		"nothing is pinned": {
+			new:   optedOut(deployment("myapp", corev1.PullAlways, nil)),
+			image: "myapp", policy: corev1.PullAlways,
+		},
+		"a workload that opts out keeps its image": {
+			old: stored(), new: optedOut(stored()),
+			image: old0, policy: corev1.PullIfNotPresent,
+		},
+		"a workload that opts out and goes back to the name keeps its image, with a warning": {
+			old: stored(), new: optedOut(deployment("myapp", corev1.PullIfNotPresent, nil)),
+			image: old0, policy: corev1.PullIfNotPresent, warns: "nobody translates",
+		},
+		"an undo to a revision from before the opt-in gets what was there": {
+			old: stored(), new: optedOut(deployment("quay.io/company/myapp:1.0", corev1.PullIfNotPresent, nil)),
+			image: "quay.io/company/myapp:1.0", policy: corev1.PullIfNotPresent,
+		},
+	} {
+		t.Run(name, r.run)
+	}
+}
+
+func TestAdmitCarriesOutRequests(t *testing.T) {
+	for name, row := range map[string]struct {
+		stored  *appsv1.Deployment
+		request string
+		trusted bool
+		want    string
+	}{
+		"from Tagger as they are": {
+			deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)), pinned("myapp", foreign).Format(), true, foreign,
+		},
+		"from anybody else after looking them up": {
+			deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)), pinned("myapp", foreign).Format(), false, now1,
+		},
+		"for a bare name": {
+			deployment("myapp", corev1.PullAlways, nil), pinned("myapp", now1).Format(), true, now1,
+		},
+		"not for a container that follows another Tag by now": {
+			deployment(other, corev1.PullIfNotPresent, pinned("other", other)), pinned("myapp", now1).Format(), true, other,
+		},
+		"not when they cannot be read": {
+			deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)), "{", true, old0,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := row.stored.DeepCopy()
+			asked.Annotations[v1.AnnotationRequested] = row.request
+			request := pin.Request{Old: workload(row.stored), New: workload(asked), Namespace: "dev", Trusted: row.trusted, Lookup: lookup}
+			if _, err := pin.Admit(request); err != nil {
+				t.Fatal(err)
+			}
+			if got := asked.Spec.Template.Spec.Containers[0].Image; got != row.want {
+				t.Errorf("got %s, want %s", got, row.want)
+			}
+			if _, left := asked.Annotations[v1.AnnotationRequested]; left {
+				t.Error("the request is left in the object")
+			}
+		})
+	}
+}
+
+func TestAdmitRefusesWhatDoesNotRecover(t *testing.T) {
+	w, _ := pin.Of(&appsv1.StatefulSet{
+		ObjectMeta: deployment("", "", nil).ObjectMeta,
+		Spec:       appsv1.StatefulSetSpec{Template: deployment("empty", corev1.PullAlways, nil).Spec.Template},
+	})
+	_, err := pin.Admit(pin.Request{New: w, Namespace: "dev", Lookup: lookup})
+	var refused *pin.NotImportedError
+	if !errors.As(err, &refused) || err.Error() != "Tag empty has no import yet (NotFound); apply again when it is Ready" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAdmitKeepsThePullPolicyWhereAsked(t *testing.T) {
+	d := deployment("myapp", corev1.PullAlways, nil)
+	d.Annotations[v1.AnnotationKeepPullPolicy] = "true"
+	row{new: d, image: now1, policy: corev1.PullAlways, record: pin.Record{"app": {Tag: "myapp", Image: now1}}}.run(t)
+}
+
+func TestAdmitPinsInitContainers(t *testing.T) {
+	d := deployment("nginx:1", corev1.PullAlways, nil)
+	d.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "myapp"}}
+	if _, err := pin.Admit(pin.Request{New: workload(d), Namespace: "dev", Lookup: lookup}); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Spec.Template.Spec.InitContainers[0].Image; got != now1 {
+		t.Errorf("got %s, want %s", got, now1)
+	}
+}
+
+func TestWanted(t *testing.T) {
+	for name, row := range map[string]struct {
+		stored *appsv1.Deployment
+		want   string
+	}{
+		"nothing where the Tag has not moved":                  {deployment(now1, "", pinned("myapp", now1)), ""},
+		"the new image where it has":                           {deployment(old0, "", pinned("myapp", old0)), now1},
+		"the image of a name that admission missed":            {deployment("myapp", "", nil), now1},
+		"nothing for a name whose import is under way":         {deployment("new", "", nil), ""},
+		"the placeholder for a name whose import failed":       {deployment("empty", "", nil), waiting},
+		"the image in place of the placeholder":                {deployment("not-imported.invalid/dev/myapp", "", pinned("myapp", "not-imported.invalid/dev/myapp")), now1},
+		"nothing of a Tag that is away":                        {deployment(old0, "", pinned("away", old0)), ""},
+		"nothing of a Tag that lost its imports":               {deployment(old0, "", pinned("empty", old0)), ""},
+		"the image of an undo that admission missed":           {deployment(old0, "", pinned("myapp", now1)), now1},
+		"nothing of a container that left and was not noticed": {deployment("nginx:1", "", pinned("myapp", now1)), ""},
+		"a record that is behind its image":                    {deployment(now1, "", pinned("myapp", old0)), now1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wanted, err := pin.Wanted(workload(row.stored), "dev", lookup)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := wanted["app"].Image; got != row.want {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,76 @@
+package pin
+
+import (
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// Entry says what a container was pinned to.
+type Entry struct {
+	// Tag is the name that the container had as its image.
+	Tag string `json:"tag"`
+	// Image is what was written in its place.
+	Image string `json:"image"`
+	// PullPolicy is the imagePullPolicy that was there before, empty when it was left alone.
+	PullPolicy corev1.PullPolicy `json:"pullPolicy,omitempty"`
+}
+
+// Record says what the containers of a workload were pinned to, by container name.
+type Record map[string]Entry
+
+// record is the workload's own record. One that cannot be read counts as none: only admission writes it.
+func (w Workload) record() Record {
+	if w.Meta == nil {
+		return nil
+	}
+	record, err := ParseRecord(w.Meta.Annotations[v1.AnnotationPinned])
+	if err != nil {
+		return nil
+	}
+	return record
+}
+
+// ParseRecord reads a record, or what is requested. Empty text is an empty record.
+func ParseRecord(text string) (Record, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var record Record
+	if err := json.Unmarshal([]byte(text), &record); err != nil {
+		return nil, fmt.Errorf("not a JSON object of container names to tag and image: %w", err)
+	}
+	return record, nil
+}
+
+// Format is the annotation's value. The same record always gives the same text.
+func (r Record) Format() string {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return "{}"
+	}
+	return string(text)
+}
+
+func (w Workload) setRecord(record Record) {
+	if len(record) == 0 {
+		delete(w.Meta.Annotations, v1.AnnotationPinned)
+		return
+	}
+	if w.Meta.Annotations == nil {
+		w.Meta.Annotations = map[string]string{}
+	}
+	w.Meta.Annotations[v1.AnnotationPinned] = record.Format()
+}
+
+// mayNameTag says whether an image has the form of a Tag's name.
+func mayNameTag(image string) bool { return reference.IsTagName(image) }
+
+// Follows says whether the record has that container follow that Tag.
+func (w Workload) Follows(container, tag string) bool {
+	return w.record()[container].Tag == tag
+}

@@ -1,0 +1,46 @@
+package pin
+
+import (
+	"cmp"
+	"slices"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// Tag is what pinning needs to know of a Tag.
+type Tag struct {
+	// Image is what workloads use now, empty before the first import.
+	Image string
+	// Repositories are where its images come from: its source, and where its generations are.
+	Repositories []string
+	// Tried says that an import was tried, with or without success.
+	Tried bool
+	// Reason says in a word why there is no import yet.
+	Reason string
+}
+
+// Lookup finds a Tag by its name in the workload's namespace. It is false when there is none.
+type Lookup func(name string) (Tag, bool, error)
+
+// FromTag takes from a Tag what pinning needs.
+func FromTag(tag *v1.Tag, unqualifiedRegistry string) Tag {
+	out := Tag{Tried: tag.Status.LastImportAttempt != nil, Reason: cmp.Or(string(tag.NotReadyReason()), "the import is pending")}
+	if current := tag.Current(); current != nil {
+		out.Image = current.ImageReference
+	}
+	if source, err := reference.Parse(tag.Spec.From, unqualifiedRegistry); err == nil {
+		out.Repositories = append(out.Repositories, source.Repository())
+	}
+	for _, ref := range tag.Status.References {
+		if repository, _, ok := reference.Split(ref.ImageReference); ok && !slices.Contains(out.Repositories, repository) {
+			out.Repositories = append(out.Repositories, repository)
+		}
+	}
+	return out
+}
+
+// answer is what a container that names the Tag gets: its image, or the placeholder before the first import.
+func (t Tag) answer(namespace, name string) string {
+	return cmp.Or(t.Image, reference.Placeholder(namespace, name))
+}

@@ -1,0 +1,111 @@
+// Package reference parses and writes the names of images. It is pure: no network, no clock, no environment.
+package reference
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// DefaultRegistry is where an image without a registry comes from, unless the administrator says otherwise.
+const DefaultRegistry = "docker.io"
+
+// MaxLength bounds spec.from, in bytes.
+const MaxLength = 512
+
+// placeholderRegistry never resolves (RFC 6761, section 6.4).
+const placeholderRegistry = "not-imported.invalid"
+
+// Source is an image that can be imported: a repository, and a tag or a digest in it.
+type Source struct {
+	named     reference.Named
+	qualified bool
+}
+
+// Parse reads spec.from. An image without a registry belongs to unqualifiedRegistry, an empty one meaning docker.io.
+// Without a tag and a digest it means latest; with both, the digest counts.
+// The grammar is that of github.com/distribution/reference.
+func Parse(from, unqualifiedRegistry string) (Source, error) {
+	switch {
+	case from == "":
+		return Source{}, errors.New("the image reference is empty; write one such as quay.io/company/myapp:latest")
+	case len(from) > MaxLength:
+		return Source{}, fmt.Errorf("the image reference has %d bytes, more than the %d allowed", len(from), MaxLength)
+	}
+	qualified := isQualified(from)
+	name := from
+	if !qualified && unqualifiedRegistry != "" && unqualifiedRegistry != DefaultRegistry {
+		name = unqualifiedRegistry + "/" + from
+	}
+	named, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return Source{}, fmt.Errorf("%q is no image reference such as quay.io/company/myapp:latest: %w", from, err)
+	}
+	return Source{named: named, qualified: qualified}, nil
+}
+
+// isQualified says whether the name starts with a registry: a first segment with a dot or a colon, or localhost.
+func isQualified(name string) bool {
+	first, _, found := strings.Cut(name, "/")
+	return found && (strings.ContainsAny(first, ".:") || first == "localhost")
+}
+
+// Registry is the host, with its port where one is given.
+func (s Source) Registry() string { return reference.Domain(s.named) }
+
+// Repository is the registry and the path, without tag and digest.
+func (s Source) Repository() string { return s.named.Name() }
+
+// Qualified says whether the registry was written out. Push notifications reach only such sources.
+func (s Source) Qualified() bool { return s.qualified }
+
+// String is the whole name, with the registry and the tag written out.
+func (s Source) String() string { return s.named.String() }
+
+// Digest is the digest that the source is pinned to, or empty.
+func (s Source) Digest() string {
+	if digested, ok := s.named.(reference.Digested); ok {
+		return digested.Digest().String()
+	}
+	return ""
+}
+
+// AtDigest is the image of that digest in the source's repository.
+func (s Source) AtDigest(imageDigest string) string {
+	return s.Repository() + "@" + imageDigest
+}
+
+// Split takes an image by digest apart. It is false for any other image.
+func Split(image string) (repository, imageDigest string, ok bool) {
+	repository, imageDigest, found := strings.Cut(image, "@")
+	if !found {
+		return "", "", false
+	}
+	if _, err := digest.Parse(imageDigest); err != nil {
+		return "", "", false
+	}
+	named, err := reference.ParseNormalizedNamed(repository)
+	if err != nil {
+		return "", "", false
+	}
+	return named.Name(), imageDigest, true
+}
+
+// IsTagName says whether an image may be the name of a Tag: a DNS label (RFC 1123), so without registry, path, tag and digest.
+func IsTagName(image string) bool {
+	return len(validation.IsDNS1123Label(image)) == 0
+}
+
+// Placeholder is the image of a container whose Tag has no import yet: one that no node can pull.
+func Placeholder(namespace, tag string) string {
+	return placeholderRegistry + "/" + namespace + "/" + tag
+}
+
+// IsPlaceholder says whether the image was made by Placeholder.
+func IsPlaceholder(image string) bool {
+	return strings.HasPrefix(image, placeholderRegistry+"/")
+}

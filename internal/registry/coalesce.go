@@ -1,0 +1,33 @@
+package registry
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// coalesced runs one call per key at a time and gives its result to all who ask meanwhile.
+type coalesced[T any] struct {
+	calls singleflight.Group
+	// limit bounds a call.
+	limit time.Duration
+}
+
+// do waits for the call, but no longer than ctx. The call itself ends by its own limit only: whoever started it may leave,
+// and the others still get the answer.
+func (c *coalesced[T]) do(ctx context.Context, key string, call func(context.Context) (T, error)) (T, error) {
+	running := c.calls.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.limit)
+		defer cancel()
+		return call(ctx)
+	})
+	select {
+	case <-ctx.Done():
+		var nothing T
+		return nothing, ctx.Err()
+	case result := <-running:
+		value, _ := result.Val.(T)
+		return value, result.Err
+	}
+}

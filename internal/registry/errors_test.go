@@ -1,0 +1,264 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+// answersWith is a registry that greets, and answers every question the same.
+func answersWith(answer http.HandlerFunc) func(http.Handler) http.Handler {
+	return func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v2/" {
+				answer(w, r)
+			}
+		})
+	}
+}
+
+func TestWhatARegistryAnswersHasAReason(t *testing.T) {
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	}
+	// Only a GET has a body, so this one makes us ask with a GET.
+	says := func(status int, code string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			refuse(w, status, code, "the registry's own words")
+		}
+	}
+	for _, row := range []struct {
+		name     string
+		answer   http.HandlerFunc
+		want     v1.Reason
+		terminal bool
+		text     string
+	}{
+		{name: "401", answer: status(401), want: v1.ReasonUnauthorized, text: "pull secrets"},
+		{name: "403", answer: status(403), want: v1.ReasonUnauthorized, text: "tried with 0 credentials and anonymously"},
+		{name: "404", answer: status(404), want: v1.ReasonNotFound, text: "check spec.from"},
+		{name: "429", answer: status(429), want: v1.ReasonRateLimited, text: "asks to wait"},
+		{name: "500", answer: status(500), want: v1.ReasonUnavailable, text: "answered 500"},
+		{name: "503", answer: status(503), want: v1.ReasonUnavailable, text: "tries again"},
+		{name: "a status of no protocol", answer: status(418), want: v1.ReasonUnavailable, text: "answered 418"},
+		{name: "400 MANIFEST_UNKNOWN", answer: says(400, "MANIFEST_UNKNOWN"), want: v1.ReasonNotFound, text: "MANIFEST_UNKNOWN: the registry's own words"},
+		{name: "400 NAME_UNKNOWN", answer: says(400, "NAME_UNKNOWN"), want: v1.ReasonNotFound, text: "NAME_UNKNOWN"},
+		{name: "400 DENIED", answer: says(400, "DENIED"), want: v1.ReasonUnauthorized, text: "DENIED"},
+		{name: "400 TOOMANYREQUESTS", answer: says(400, "TOOMANYREQUESTS"), want: v1.ReasonRateLimited, text: "TOOMANYREQUESTS"},
+		{name: "400 NAME_INVALID, which only an edit cures", answer: says(400, "NAME_INVALID"), want: v1.ReasonInvalidReference, terminal: true, text: "NAME_INVALID"},
+		{name: "400 of another kind", answer: says(400, "UNSUPPORTED"), want: v1.ReasonUnavailable, text: "UNSUPPORTED"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			u := newUpstream(t, answersWith(row.answer))
+			got := failure(t, newClient(t, u), u.host()+"/team/app:v1", nobody)
+			if got.Reason() != row.want || got.Terminal() != row.terminal {
+				t.Errorf("got %s, terminal %v; want %s, %v", got.Reason(), got.Terminal(), row.want, row.terminal)
+			}
+			if text := got.Error(); !strings.Contains(text, row.text) || !strings.HasPrefix(text, u.host()+"/team/app:v1: ") {
+				t.Errorf("the text is %q, want the image and %q", text, row.text)
+			}
+			if asked := u.count(http.MethodHead, "/manifests/"); asked != 1 {
+				t.Errorf("asked %d times: retrying is the caller's", asked)
+			}
+		})
+	}
+}
+
+func TestAGreetingThatFailsHasAReasonToo(t *testing.T) {
+	u := newUpstream(t, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			refuse(w, 429, "TOOMANYREQUESTS", "slow down")
+		})
+	})
+	got := failure(t, newClient(t, u), u.host()+"/team/app", nobody)
+	if got.Reason() != v1.ReasonRateLimited || got.RetryAfter() != 7*time.Second || u.count("", "") != 1 {
+		t.Errorf("got %s after %v with %d requests: %v", got.Reason(), got.RetryAfter(), u.count("", ""), got)
+	}
+}
+
+func TestRetryAfterIsReadFromTheAnswerItself(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for _, row := range []struct {
+		name, header string
+		status       int
+		want         time.Duration
+	}{
+		{name: "seconds", header: "120", status: 429, want: 2 * time.Minute},
+		{name: "a date", header: now.Add(time.Minute).Format(http.TimeFormat), status: 429, want: time.Minute},
+		{name: "with 503", header: "30", status: 503, want: 30 * time.Second},
+		{name: "nothing", header: "", status: 429, want: 0},
+		{name: "no number and no date", header: "soon", status: 429, want: 0},
+		{name: "a negative number", header: "-1", status: 429, want: 0},
+		{name: "a date that is over", header: now.Add(-time.Minute).Format(http.TimeFormat), status: 429, want: 0},
+		{name: "more than a day", header: "999999999", status: 429, want: 24 * time.Hour},
+		{name: "with 500, where it means nothing", header: "30", status: 500, want: 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			u := newUpstream(t, answersWith(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", row.header)
+				w.WriteHeader(row.status)
+			}))
+			client := newClient(t, u, func(options *registry.Options) { options.Clock = clocktesting.NewFakePassiveClock(now) })
+			if got := failure(t, client, u.host()+"/team/app", nobody); got.RetryAfter() != row.want {
+				t.Errorf("got %v, want %v", got.RetryAfter(), row.want)
+			}
+		})
+	}
+}
+
+func TestRequestsAtTheSameTimeEachGetTheirOwnRetryAfter(t *testing.T) {
+	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", strings.TrimPrefix(r.URL.Path, "/v2/team/app/manifests/"))
+		w.WriteHeader(429)
+	}))
+	client := newClient(t, u)
+	var all sync.WaitGroup
+	for seconds := range 30 {
+		all.Go(func() {
+			_, err := resolve(t, client, fmt.Sprintf("%s/team/app:%d", u.host(), seconds+1), nobody)
+			var got *registry.Error
+			if !errors.As(err, &got) || got.RetryAfter() != time.Duration(seconds+1)*time.Second {
+				t.Errorf("got %v, want %d s", err, seconds+1)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestARegistryThatCannotBeReachedIsUnavailable(t *testing.T) {
+	stranger := newUpstream(t, nil)
+	gone := newUpstream(t, nil)
+	gone.Close()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	go func() {
+		for {
+			connection, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			connection.Close()
+		}
+	}()
+	cut := newUpstream(t, answers(func(http.ResponseWriter) {}, ""))
+	cut.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" && r.Method == http.MethodGet {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, `{"schemaVersion":2}`)
+		}
+	})
+	for _, row := range []struct {
+		name, host, text string
+		trust            *upstream
+	}{
+		{name: "it refuses connections", host: gone.host(), text: "refuses connections"},
+		{name: "its name does not exist", host: "registry.invalid", text: "cannot be resolved"},
+		{name: "its authority is unknown", host: stranger.host(), text: "authority that is not trusted"},
+		{name: "its certificate is for another name", host: strings.Replace(stranger.host(), "127.0.0.1", "localhost", 1), trust: stranger, text: "another name"},
+		{name: "the body breaks off", host: cut.host(), trust: cut, text: "the connection failed"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := failure(t, newClient(t, row.trust), row.host+"/team/app", nobody)
+			if got.Reason() != v1.ReasonUnavailable || got.Terminal() || !strings.Contains(got.Error(), row.text) {
+				t.Errorf("got %s, terminal %v: %v; want %q", got.Reason(), got.Terminal(), got, row.text)
+			}
+		})
+	}
+	// A port that hangs up may be a server by plain HTTP: what helps is to list it, not to wait.
+	if got := failure(t, newClient(t, nil), silent.Addr().String()+"/team/app", nobody); got.Reason() != v1.ReasonRefusedByPolicy {
+		t.Errorf("a local port that hangs up is %s: %v", got.Reason(), got)
+	}
+	resolved(t, newClient(t, stranger), stranger.host()+"/team/app", nobody, stranger.push(t, "team/app", "latest", "one"))
+}
+
+func TestErrorTextsHoldNothingSecret(t *testing.T) {
+	const planted = "hunter2-planted"
+	tokenised := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/token?ticket=%s",service="test"`, r.Host, planted))
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+	for _, row := range []struct {
+		name  string
+		guard http.HandlerFunc
+	}{
+		{name: "a token service that answers with a web page", guard: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				_, _ = io.WriteString(w, "<html>"+planted+"</html>")
+				return
+			}
+			tokenised(w, r)
+		}},
+		{name: "a token service that answers without a token", guard: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				_, _ = io.WriteString(w, `{"not_a_token":"`+planted+`"}`)
+				return
+			}
+			tokenised(w, r)
+		}},
+		{name: "a token service that hangs up", guard: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				panic(http.ErrAbortHandler)
+			}
+			tokenised(w, r)
+		}},
+		{name: "a redirect to a signed address that fails", guard: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v2/" {
+				http.Redirect(w, r, "https://registry.invalid/blob?signature="+planted, http.StatusTemporaryRedirect)
+			}
+		}},
+		{name: "a host that is no registry and fails with a page", guard: func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "internal: "+planted, http.StatusInternalServerError)
+		}},
+		{name: "a host that answers in JSON of its own", guard: func(w http.ResponseWriter, _ *http.Request) {
+			refuse(w, http.StatusForbidden, "AccessDenied", planted)
+		}},
+		{name: "a registry that repeats what it was shown", guard: func(w http.ResponseWriter, r *http.Request) {
+			refuse(w, http.StatusForbidden, "DENIED", "Authorization: "+r.Header.Get("Authorization")+" Bearer "+planted+" eyJ"+planted+".x.y at https://x/y?sig="+planted)
+		}},
+		{name: "a registry that sends control characters without end", guard: func(w http.ResponseWriter, _ *http.Request) {
+			refuse(w, http.StatusForbidden, "DENIED", strings.Repeat("\x1b[2J\u202e\n", 4000))
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			u := newUpstream(t, func(http.Handler) http.Handler { return row.guard })
+			text := failure(t, newClient(t, u), u.host()+"/team/app", as(t, u, "robot", planted)).Error()
+			for _, leak := range []string{planted, strings.TrimPrefix(basic("robot", planted), "Basic "), "?", "Bearer t"} {
+				if strings.Contains(text, leak) {
+					t.Errorf("%q holds %q", text, leak)
+				}
+			}
+			if !isPrintable(text) || strings.ContainsRune(text, '\u202e') {
+				t.Errorf("%q is not fit for a status", text)
+			}
+		})
+	}
+}
+
+func TestTheErrorUnderneathIsThereForErrorsIs(t *testing.T) {
+	u := newUpstream(t, nil)
+	u.Close()
+	var network *net.OpError
+	if got := failure(t, newClient(t, nil), u.host()+"/team/app", nobody); !errors.As(got, &network) || errors.Is(got, context.Canceled) {
+		t.Errorf("%v wraps %T", got, errors.Unwrap(got))
+	}
+}

@@ -1,0 +1,94 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Keyring is the credentials of one namespace. It never changes, and formats as a count, so that no log shows what is in
+// it. The zero value holds nothing: whoever uses it is anonymous.
+type Keyring struct {
+	// id tells keyrings apart. It is a hash of secrets, and stays in memory.
+	id      string
+	entries []entry
+}
+
+// entry is a credential and what it was written for.
+type entry struct {
+	scope      scope
+	credential credential
+}
+
+// credential is who we say we are.
+type credential struct {
+	// id tells credentials apart. It is a hash of secrets, and stays in memory.
+	id   string
+	auth authn.AuthConfig
+}
+
+// anonymous says nothing.
+var anonymous = credential{}
+
+// NewKeyring reads pull secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg, and leaves others
+// out. A secret, or an entry of it, that cannot be read is an error that names the secret, never its content, and spoils
+// nothing else.
+func NewKeyring(secrets []corev1.Secret) (Keyring, []error) {
+	var keyring Keyring
+	var problems []error
+	for _, secret := range secrets {
+		entries, err := entriesOf(secret)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("pull secret %s/%s: %w", secret.Namespace, secret.Name, err))
+		}
+		keyring.entries = append(keyring.entries, entries...)
+	}
+	slices.SortStableFunc(keyring.entries, func(a, b entry) int { return a.scope.compare(b.scope) })
+	keyring.id = keyring.fingerprint()
+	return keyring, problems
+}
+
+// matching are the credentials written for the repository, most specific first, each once.
+func (k Keyring) matching(host, repository string) []credential {
+	var found []credential
+	for _, entry := range k.entries {
+		if entry.scope.covers(host, repository) && !slices.Contains(found, entry.credential) {
+			found = append(found, entry.credential)
+		}
+	}
+	return found
+}
+
+func (k Keyring) fingerprint() string {
+	if len(k.entries) == 0 {
+		return ""
+	}
+	var parts []string
+	for _, entry := range k.entries {
+		parts = append(parts, entry.scope.String(), entry.credential.id)
+	}
+	return fingerprint(parts...)
+}
+
+// Format writes a count, whatever the verb.
+func (k Keyring) Format(state fmt.State, _ rune) {
+	_, _ = io.WriteString(state, credentialCount(len(k.entries)))
+}
+
+func newCredential(auth authn.AuthConfig) credential {
+	return credential{id: fingerprint(auth.Username, auth.Password, auth.IdentityToken, auth.RegistryToken), auth: auth}
+}
+
+// fingerprint hashes the parts and where each one ends.
+func fingerprint(parts ...string) string {
+	hash := sha256.New()
+	for _, part := range parts {
+		_, _ = fmt.Fprintf(hash, "%d:%s", len(part), part)
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}

@@ -1,0 +1,74 @@
+package registry
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/opencontainers/go-digest"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// location is where an image is asked for, after registries.conf.
+type location struct {
+	// registry is the host as go-containerregistry contacts it: index.docker.io for docker.io.
+	registry name.Registry
+	// host is the same as people write it: docker.io.
+	host string
+	// repository is the path, without the host.
+	repository string
+	// identifier is the tag, or the digest.
+	identifier string
+	// digest is the digest asked for, and empty for a tag.
+	digest digest.Digest
+	// insecure: the administrator allows TLS without verification, and plain HTTP.
+	insecure bool
+	// text names the image in errors, and the place where it differs.
+	text string
+}
+
+// newLocation is the one place that turns a name into go-containerregistry's. It makes a name.Registry and no
+// name.Reference, because the latter refuses repositories of one letter, which the distribution-spec allows.
+func newLocation(source, asked reference.Source, insecure bool) (location, error) {
+	var options []name.Option
+	if insecure {
+		options = append(options, name.Insecure)
+	}
+	registry, err := name.NewRegistry(asked.Registry(), options...)
+	if err != nil {
+		return location{}, newError(v1.ReasonInvalidReference, err, "%s: %q is no registry's name; correct spec.from", source, asked.Registry())
+	}
+	text := source.String()
+	if asked.String() != text {
+		text += " (asked for at " + asked.String() + ")"
+	}
+	return location{
+		registry:   registry,
+		host:       asked.Registry(),
+		repository: strings.TrimPrefix(asked.Repository(), asked.Registry()+"/"),
+		identifier: strings.TrimPrefix(asked.String(), asked.Repository())[1:],
+		digest:     digest.Digest(asked.Digest()),
+		insecure:   insecure,
+		text:       text,
+	}, nil
+}
+
+// manifestURL is where the distribution-spec has manifests (section "Pulling manifests").
+func (l location) manifestURL(scheme string) string {
+	address := url.URL{Scheme: scheme, Host: l.registry.RegistryStr(), Path: "/v2/" + l.repository + "/manifests/" + l.identifier}
+	return address.String()
+}
+
+// pullScope is what a token must allow (distribution's token authentication, "Resource scope").
+func (l location) pullScope() string { return "repository:" + l.repository + ":pull" }
+
+// passageKey tells repositories apart, and what the administrator allows on the way there.
+func (l location) passageKey() string {
+	return l.registry.RegistryStr() + "/" + l.repository + " " + strconv.FormatBool(l.insecure)
+}
+
+// key tells what is asked apart.
+func (l location) key() string { return l.passageKey() + " " + l.identifier }

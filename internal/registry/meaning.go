@@ -1,0 +1,185 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// meaning is the one place where what happened on the wire gets its reason and its text.
+func meaning(err error, at location) *Error {
+	var known *Error
+	var answer *transport.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, errTooLarge):
+		return newError(v1.ReasonInvalidContent, err, "%s: what the registry sends is larger than the %d MiB that a manifest may have", at.text, maxManifest>>20)
+	case errors.As(err, &answer):
+		return answered(answer, at)
+	default:
+		return unanswered(err, at)
+	}
+}
+
+// codes are the errors of the distribution-spec (section "Error codes") that say more than the status they come with.
+var codes = map[transport.ErrorCode]v1.Reason{
+	transport.ManifestUnknownErrorCode: v1.ReasonNotFound,
+	transport.NameUnknownErrorCode:     v1.ReasonNotFound,
+	transport.NameInvalidErrorCode:     v1.ReasonInvalidReference,
+	transport.TagInvalidErrorCode:      v1.ReasonInvalidReference,
+	transport.UnauthorizedErrorCode:    v1.ReasonUnauthorized,
+	transport.DeniedErrorCode:          v1.ReasonUnauthorized,
+	transport.TooManyRequestsErrorCode: v1.ReasonRateLimited,
+}
+
+// statuses are the answers that have a meaning of their own. The others, 5xx above all, mean Unavailable.
+var statuses = map[int]v1.Reason{
+	http.StatusUnauthorized:    v1.ReasonUnauthorized,
+	http.StatusForbidden:       v1.ReasonUnauthorized,
+	http.StatusNotFound:        v1.ReasonNotFound,
+	http.StatusGone:            v1.ReasonNotFound,
+	http.StatusTooManyRequests: v1.ReasonRateLimited,
+}
+
+// advice is what to do about an answer.
+var advice = map[v1.Reason]string{
+	v1.ReasonNotFound:         "there is no such repository or tag; check spec.from, and the pull secrets if it is private",
+	v1.ReasonInvalidReference: "the registry does not take such a name; correct spec.from",
+	v1.ReasonUnauthorized:     "access is refused; check the namespace's pull secrets for this registry",
+	v1.ReasonRateLimited:      "the registry asks to wait, which Tagger does",
+	v1.ReasonUnavailable:      "the registry does not work as it should; Tagger tries again",
+}
+
+// answered is for what a registry, or its token service, answered.
+func answered(answer *transport.Error, at location) *Error {
+	reason, known := statuses[answer.StatusCode]
+	if !known {
+		reason = v1.ReasonUnavailable
+	}
+	said := ""
+	if len(answer.Errors) > 0 {
+		if better, known := codes[answer.Errors[0].Code]; known {
+			reason = better
+		}
+		said = quoted(answer.Errors[0])
+	}
+	failure := newError(reason, answer, "%s: %s (%s answered %d%s)", at.text, advice[reason], answeredBy(answer, at), answer.StatusCode, said)
+	failure.retryAfter = notedRetryAfter(answer.Request)
+	return failure
+}
+
+// answeredBy is the host that answered: a token service, or where a redirect led, may be another than the registry.
+func answeredBy(answer *transport.Error, at location) string {
+	if answer.Request == nil || answer.Request.URL == nil {
+		return at.host
+	}
+	return answer.Request.URL.Host
+}
+
+// silences are the ways not to answer, the most telling first.
+var silences = []struct {
+	is   func(error) bool
+	text string
+}{
+	{isA[*net.DNSError], "its name cannot be resolved; check spec.from, and the cluster's DNS"},
+	{isTimeout, "it does not answer in time"},
+	{isA[x509.UnknownAuthorityError], "its certificate is signed by an authority that is not trusted; the administrator can add it to the CA bundle"},
+	{isA[x509.HostnameError], "its certificate is for another name"},
+	{isA[*tls.CertificateVerificationError], "its certificate is not valid"},
+	{func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }, "it refuses connections"},
+}
+
+// unanswered is for what never became an answer of a registry. go-containerregistry asks some hosts by plain HTTP after
+// HTTPS has failed, and joins both errors: a telling failure by HTTPS comes before our refusal of plain HTTP.
+func unanswered(err error, at location) *Error {
+	host := failingHost(err, at)
+	if errors.Is(err, http.ErrSchemeMismatch) && !at.insecure {
+		return needsPlainHTTP(err, at, host)
+	}
+	for _, silence := range silences {
+		if silence.is(err) {
+			return unreachable(err, at, host, silence.text)
+		}
+	}
+	var refused *plainHTTPError
+	switch {
+	case errors.As(err, &refused):
+		return needsPlainHTTP(err, at, refused.host)
+	case isA[net.Error](err), errors.Is(err, io.ErrUnexpectedEOF):
+		return unreachable(err, at, host, "the connection failed")
+	default:
+		return newError(v1.ReasonUnavailable, err, "%s: %s does not answer as a registry does; check spec.from; Tagger tries again", at.text, at.host)
+	}
+}
+
+func unreachable(err error, at location, host, why string) *Error {
+	return newError(v1.ReasonUnavailable, err, "%s: %s cannot be reached: %s; Tagger tries again", at.text, host, why)
+}
+
+func needsPlainHTTP(err error, at location, host string) *Error {
+	return newError(v1.ReasonRefusedByPolicy, err,
+		"%s: this needs plain HTTP to %s, which Tagger does not use unless the administrator lists %[2]s as insecure in registries.conf", at.text, host)
+}
+
+// refusedAll is for a registry that lets none of us in.
+func refusedAll(refusal error, tried int) error {
+	return adding(refusal, fmt.Sprintf("; tried with %s and anonymously", credentialCount(tried)))
+}
+
+// afterRefusals adds to an error how many credentials had been refused before.
+func afterRefusals(err error, tried int) error {
+	if tried == 0 {
+		return err
+	}
+	return adding(err, fmt.Sprintf("; before, the registry had refused %s", credentialCount(tried)))
+}
+
+func adding(err error, text string) error {
+	var failure *Error
+	if !errors.As(err, &failure) {
+		return err
+	}
+	return failure.adding(text)
+}
+
+func credentialCount(count int) string {
+	if count == 1 {
+		return "1 credential"
+	}
+	return fmt.Sprintf("%d credentials", count)
+}
+
+// failingHost is the host of the request that failed.
+func failingHost(err error, at location) string {
+	var failed *url.Error
+	if !errors.As(err, &failed) {
+		return at.host
+	}
+	address, parseErr := url.Parse(failed.URL)
+	if parseErr != nil || address.Host == "" {
+		return at.host
+	}
+	return address.Host
+}
+
+func isA[T error](err error) bool {
+	var wanted T
+	return errors.As(err, &wanted)
+}
+
+func isTimeout(err error) bool {
+	var failure net.Error
+	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &failure) && failure.Timeout())
+}

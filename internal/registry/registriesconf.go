@@ -1,0 +1,136 @@
+package registry
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+
+	podman "go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+	"go.podman.io/image/v5/types"
+	"k8s.io/utils/clock"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// RegistriesConf is what the administrator says about registries, in containers-registries.conf(5): prefix, location,
+// mirror, insecure, blocked and unqualified-search-registries. It is safe for concurrent use. The zero value says nothing.
+//
+// sysregistriesv2 keeps the last configuration that it could read, by path and for the whole process. We make use of that:
+// it is read when the file has changed, and stays as it is when the new one is malformed.
+type RegistriesConf struct {
+	path   string
+	report func(error)
+	clock  clock.WithTicker
+	// complaint is what was reported last. Only Start's goroutine has it.
+	complaint string
+
+	mutex sync.RWMutex
+	// seen is the content that was looked at last, in force or malformed; nil without a file.
+	seen []byte
+	// inForce is false while nothing is configured.
+	inForce     bool
+	unqualified string
+	callbacks   []func()
+}
+
+// UnqualifiedRegistry is where an image without a registry comes from, when the administrator names exactly one such
+// registry; empty otherwise.
+func (c *RegistriesConf) UnqualifiedRegistry() string {
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	return c.unqualified
+}
+
+// locations are where the source is asked for, in order: the mirrors, then the location. The error is an *Error.
+func (c *RegistriesConf) locations(source reference.Source) ([]location, error) {
+	registry, err := c.find(source.String(), source.Registry())
+	if err != nil {
+		return nil, unusable(source, err)
+	}
+	if registry == nil {
+		direct, err := newLocation(source, source, false)
+		return []location{direct}, err
+	}
+	if registry.Blocked {
+		return nil, newError(v1.ReasonRefusedByPolicy, nil, "%s: the administrator blocks %s in registries.conf", source, registry.Prefix)
+	}
+	return rewritten(source, registry)
+}
+
+// rewritten follows the entry's mirrors and location.
+func rewritten(source reference.Source, registry *sysregistriesv2.Registry) ([]location, error) {
+	named, err := podman.ParseNamed(source.String())
+	if err != nil {
+		return nil, unusable(source, err)
+	}
+	pulls, err := registry.PullSourcesFromReference(named)
+	if err != nil {
+		return nil, unusable(source, err)
+	}
+	var locations []location
+	for _, pull := range pulls {
+		if pull.Endpoint.NamespaceProxy != "" {
+			return nil, newError(v1.ReasonRefusedByPolicy, nil, "%s: registries.conf sets namespace-proxy for %s, which Tagger does not support", source, registry.Prefix)
+		}
+		asked, err := reference.Parse(pull.Reference.String(), "")
+		if err != nil {
+			return nil, unusable(source, err)
+		}
+		at, err := newLocation(source, asked, pull.Endpoint.Insecure)
+		if err != nil {
+			return nil, err
+		}
+		locations = append(locations, at)
+	}
+	return locations, nil
+}
+
+func unusable(source reference.Source, err error) error {
+	return newError(v1.ReasonInvalidReference, err, "%s: registries.conf makes no usable name of it; the administrator can correct that", source)
+}
+
+// insecureHost says whether the administrator lists the host, with its port, as insecure.
+func (c *RegistriesConf) insecureHost(host string) bool {
+	canonical := canonicalHost(host)
+	registry, err := c.find(canonical, canonical)
+	if err != nil || registry == nil || !registry.Insecure {
+		return false
+	}
+	return registry.Location == "" || registry.Location == canonical
+}
+
+// find is the entry with the longest prefix of the name, or nil. sysregistriesv2 also takes an entry without a port for any
+// port, and says not to rely on that: we heed it only where it blocks.
+func (c *RegistriesConf) find(name, host string) (*sysregistriesv2.Registry, error) {
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	if !c.inForce {
+		return nil, nil
+	}
+	registry, err := sysregistriesv2.FindRegistry(c.system(), name)
+	if err != nil {
+		return nil, fmt.Errorf("looking into registries.conf: %w", err)
+	}
+	if registry == nil || (!registry.Blocked && leavesPortOut(registry.Prefix, host)) {
+		return nil, nil
+	}
+	return registry, nil
+}
+
+// leavesPortOut says that the host has a port and the entry's prefix is a host without one.
+func leavesPortOut(prefix, host string) bool {
+	return hasPort(host) && !hasPort(prefix) && !strings.Contains(prefix, "/")
+}
+
+func hasPort(host string) bool {
+	_, _, err := net.SplitHostPort(host)
+	return err == nil
+}
+
+// system names our file, and a directory of further files that does not exist, so that none of the machine's count.
+func (c *RegistriesConf) system() *types.SystemContext {
+	return &types.SystemContext{SystemRegistriesConfPath: c.path, SystemRegistriesConfDirPath: c.path + ".none"}
+}

@@ -1,0 +1,379 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+var (
+	_ manager.Runnable               = &registry.RegistriesConf{}
+	_ manager.LeaderElectionRunnable = &registry.RegistriesConf{}
+)
+
+func TestSourcesAreAskedForWhereTheAdministratorSays(t *testing.T) {
+	u := newUpstream(t, nil)
+	u.push(t, "team/app", "latest", "one")
+	u.push(t, "cache/team/app", "latest", "one")
+	pinned := u.push(t, "cache/pinned/app", "latest", "one")
+	const from = "registry.example.com/team/app"
+	for _, row := range []struct {
+		name, conf, from string
+		// asked is host and path of the HEADs that arrived.
+		asked []string
+	}{
+		{name: "as they are, when nothing matches", conf: `[[registry]]
+			prefix = "other.example.com"
+			location = "mirror.example.com"`,
+			asked: []string{"registry.example.com/team/app"}},
+		{name: "at the location", conf: `[[registry]]
+			prefix = "registry.example.com"
+			location = "mirror.example.com/cache"`,
+			asked: []string{"mirror.example.com/cache/team/app"}},
+		{name: "at the location of the longest prefix", conf: `[[registry]]
+			prefix = "registry.example.com"
+			location = "other.example.com"
+			[[registry]]
+			prefix = "registry.example.com/team"
+			location = "mirror.example.com/cache/team"`,
+			asked: []string{"mirror.example.com/cache/team/app"}},
+		{name: "at the location of a wildcard", conf: `[[registry]]
+			prefix = "*.example.com"
+			location = "mirror.example.com/cache"`,
+			asked: []string{"mirror.example.com/cache/team/app"}},
+		{name: "at the mirror, when it has it", conf: `[[registry]]
+			location = "registry.example.com"
+			[[registry.mirror]]
+			location = "mirror.example.com/cache"`,
+			asked: []string{"mirror.example.com/cache/team/app"}},
+		{name: "at the second mirror, when the first has it not", conf: `[[registry]]
+			location = "registry.example.com"
+			[[registry.mirror]]
+			location = "other.example.com/nothing"
+			[[registry.mirror]]
+			location = "mirror.example.com/cache"`,
+			asked: []string{"other.example.com/nothing/team/app", "mirror.example.com/cache/team/app"}},
+		{name: "at the location, when no mirror has it", conf: `[[registry]]
+			location = "registry.example.com"
+			[[registry.mirror]]
+			location = "other.example.com/nothing"`,
+			asked: []string{"other.example.com/nothing/team/app", "registry.example.com/team/app"}},
+		{name: "not at a mirror for digests, when it is a tag", conf: `[[registry]]
+			location = "registry.example.com"
+			[[registry.mirror]]
+			location = "mirror.example.com/cache"
+			pull-from-mirror = "digest-only"`,
+			asked: []string{"registry.example.com/team/app"}},
+		{name: "at a mirror for digests, when it is one", from: "registry.example.com/pinned/app@" + pinned, conf: `[[registry]]
+			location = "registry.example.com"
+			[[registry.mirror]]
+			location = "mirror.example.com/cache"
+			pull-from-mirror = "digest-only"`,
+			asked: []string{"mirror.example.com/cache/pinned/app"}},
+		{name: "at the location of another port only for that port", from: "registry.example.com:8443/team/app", conf: `[[registry]]
+			prefix = "registry.example.com"
+			location = "mirror.example.com/cache"`,
+			asked: []string{"registry.example.com:8443/team/app"}},
+		{name: "at the location of Docker Hub", from: "team/app", conf: `[[registry]]
+			prefix = "docker.io"
+			location = "mirror.example.com/cache"`,
+			asked: []string{"mirror.example.com/cache/team/app"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			u.clearLog()
+			image := row.from
+			if image == "" {
+				image = from
+			}
+			client := newClient(t, u, throughProxy(t, u), configuredBy(t, "%s", row.conf))
+			if _, err := resolve(t, client, image, nobody); err != nil {
+				t.Fatal(err)
+			}
+			var asked []string
+			for _, r := range u.requests("HEAD", "") {
+				path, _, _ := strings.Cut(strings.TrimPrefix(r.path, "/v2"), "/manifests/")
+				asked = append(asked, r.host+path)
+			}
+			if strings.Join(asked, " ") != strings.Join(row.asked, " ") {
+				t.Errorf("asked %v, want %v", asked, row.asked)
+			}
+		})
+	}
+}
+
+func TestWhatTheAdministratorBlocksIsRefused(t *testing.T) {
+	u := newUpstream(t, nil)
+	client := newClient(t, u, throughProxy(t, u), configuredBy(t, `
+		[[registry]]
+		location = "registry.example.com"
+		blocked = true
+		[[registry]]
+		prefix = "other.example.com/evil"
+		location = "other.example.com/evil"
+		blocked = true`))
+	for _, from := range []string{"registry.example.com/team/app", "registry.example.com:8443/team/app", "other.example.com/evil/app"} {
+		if got := failure(t, client, from, nobody); got.Reason() != v1.ReasonRefusedByPolicy || !got.Terminal() || !strings.Contains(got.Error(), "registries.conf") {
+			t.Errorf("%s: %s %v", from, got.Reason(), got)
+		}
+	}
+	if count := u.count("", ""); count != 0 {
+		t.Errorf("%d requests arrived", count)
+	}
+	u.push(t, "evil-twin/app", "latest", "one")
+	if _, err := resolve(t, client, "other.example.com/evil-twin/app", nobody); err != nil {
+		t.Errorf("what only begins like a blocked path: %v", err)
+	}
+}
+
+func TestANamespaceProxyIsRefusedRatherThanIgnored(t *testing.T) {
+	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = \"registry.example.com\"\nnamespace-proxy = \"x\"\n"))
+	if got := failure(t, client, "registry.example.com/team/app", nobody); got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "namespace-proxy") {
+		t.Errorf("%s %v", got.Reason(), got)
+	}
+}
+
+func TestAMirrorGetsOnlyTheCredentialsWrittenForIt(t *testing.T) {
+	u := newUpstream(t, nil)
+	u.push(t, "team/app", "latest", "one")
+	credentials := keyring(t, auths(t, map[string]map[string]string{
+		"registry.example.com": login("original", "o"),
+		"mirror.example.com":   login("mirror", "m"),
+	}))
+	client := newClient(t, u, throughProxy(t, u), configuredBy(t, `
+		[[registry]]
+		location = "registry.example.com"
+		[[registry.mirror]]
+		location = "other.example.com/nothing"
+		[[registry.mirror]]
+		location = "mirror.example.com"`))
+	if _, err := resolve(t, client, "registry.example.com/team/app", credentials); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"other.example.com": "", "mirror.example.com": basic("mirror", "m")}
+	for _, r := range u.requests("HEAD", "") {
+		if r.authorization != want[r.host] {
+			t.Errorf("%s was shown %q", r.host, r.authorization)
+		}
+	}
+}
+
+func TestTheFailureAtTheLocationIsToldWithThoseOfItsMirrors(t *testing.T) {
+	u := newUpstream(t, nil)
+	client := newClient(t, u, throughProxy(t, u), configuredBy(t, `
+		[[registry]]
+		prefix = "registry.example.com"
+		location = "registry.invalid"
+		[[registry.mirror]]
+		location = "mirror.example.com"`))
+	got := failure(t, client, "registry.example.com/team/app:v1", nobody)
+	for _, want := range []string{"registry.example.com/team/app:v1", "asked for at registry.invalid/team/app:v1", "its mirrors failed", "mirror.example.com answered 404"} {
+		if !strings.Contains(got.Error(), want) {
+			t.Errorf("%q does not say %q", got, want)
+		}
+	}
+	if got.Reason() != v1.ReasonUnavailable {
+		t.Errorf("the reason is %s, want the location's", got.Reason())
+	}
+}
+
+// conf is a registries.conf that changes.
+type conf struct {
+	*registry.RegistriesConf
+	path     string
+	clock    *clocktesting.FakeClock
+	problems chan error
+	changes  chan struct{}
+}
+
+// newConf loads the content, nil meaning no file, and watches it.
+func newConf(t *testing.T, content *string) *conf {
+	t.Helper()
+	c := &conf{
+		path:     filepath.Join(t.TempDir(), "registries.conf"),
+		clock:    clocktesting.NewFakeClock(time.Now()),
+		problems: make(chan error, 100), changes: make(chan struct{}, 100),
+	}
+	if content != nil {
+		c.write(t, *content)
+	}
+	loaded, err := registry.LoadRegistriesConf(c.path, func(err error) { c.problems <- err }, c.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.RegistriesConf = loaded
+	c.OnChange(func() { c.changes <- struct{}{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- c.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, c.clock.HasWaiters)
+	return c
+}
+
+// write replaces the file at once, as the kubelet does.
+func (c *conf) write(t *testing.T, content string) {
+	t.Helper()
+	if err := os.WriteFile(c.path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(c.path+".new", c.path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tick lets as much time pass as an edit may take to count, minus a second.
+func (c *conf) tick() {
+	c.clock.Step(2 * time.Second)
+	c.clock.Step(2 * time.Second)
+}
+
+func eventually(t *testing.T, holds func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !holds() {
+		select {
+		case <-deadline:
+			t.Fatal("it did not happen within 10 s")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func unqualified(registries string) *string {
+	content := "unqualified-search-registries = [" + registries + "]\n"
+	return &content
+}
+
+func TestTheUnqualifiedRegistryIsTheOnlyOne(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		content *string
+		want    string
+	}{
+		{name: "no file"},
+		{name: "none", content: unqualified(``)},
+		{name: "one", content: unqualified(`"registry.example.com:5000"`), want: "registry.example.com:5000"},
+		{name: "two, where nobody can say which", content: unqualified(`"registry.example.com", "docker.io"`)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := newConf(t, row.content).UnqualifiedRegistry(); got != row.want {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+func TestEditsCountWithinTheInterval(t *testing.T) {
+	c := newConf(t, nil)
+	for _, want := range []string{"one.example.com", "two.example.com"} {
+		c.write(t, *unqualified(`"` + want + `"`))
+		c.tick()
+		<-c.changes
+		if got := c.UnqualifiedRegistry(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if err := os.Remove(c.path); err != nil {
+		t.Fatal(err)
+	}
+	c.tick()
+	<-c.changes
+	if got := c.UnqualifiedRegistry(); got != "" {
+		t.Errorf("without a file: %q", got)
+	}
+	if len(c.problems) > 0 {
+		t.Error(<-c.problems)
+	}
+}
+
+func TestAnEditMovesWhereSourcesAreAskedFor(t *testing.T) {
+	u := newUpstream(t, nil)
+	want := u.push(t, "cache/team/app", "latest", "one")
+	c := newConf(t, nil)
+	client := newClient(t, u, throughProxy(t, u), func(options *registry.Options) { options.Configuration = c.RegistriesConf })
+	if got := failure(t, client, "registry.example.com/team/app", nobody); got.Reason() != v1.ReasonNotFound {
+		t.Fatalf("%s %v", got.Reason(), got)
+	}
+	c.write(t, "[[registry]]\nprefix = \"registry.example.com\"\nlocation = \"mirror.example.com/cache\"\n")
+	c.tick()
+	<-c.changes
+	resolved(t, client, "registry.example.com/team/app", nobody, want)
+}
+
+func TestAMalformedEditIsReportedOnceAndTheLastGoodOneStays(t *testing.T) {
+	c := newConf(t, unqualified(`"good.example.com"`))
+	c.write(t, "[[registry]]\nlocation = 7\n")
+	c.tick()
+	problem := <-c.problems
+	c.tick()
+	if !strings.Contains(problem.Error(), "registries.conf is malformed") || len(c.problems) > 0 {
+		t.Errorf("reported %v, and %d more", problem, len(c.problems))
+	}
+	if got := c.UnqualifiedRegistry(); got != "good.example.com" || len(c.changes) > 0 {
+		t.Errorf("in force is %q after %d changes", got, len(c.changes))
+	}
+	c.write(t, *unqualified(`"better.example.com"`))
+	c.tick()
+	<-c.changes
+	if got := c.UnqualifiedRegistry(); got != "better.example.com" {
+		t.Errorf("after the correction: %q", got)
+	}
+}
+
+func TestAFileThatCannotBeReadIsReportedOnce(t *testing.T) {
+	c := newConf(t, unqualified(`"good.example.com"`))
+	c.write(t, strings.Repeat("#", 1<<20+1))
+	c.tick()
+	problem := <-c.problems
+	c.tick()
+	if !strings.Contains(problem.Error(), "larger than") || len(c.problems) > 0 || c.UnqualifiedRegistry() != "good.example.com" {
+		t.Errorf("%v, %d more, %q", problem, len(c.problems), c.UnqualifiedRegistry())
+	}
+}
+
+func TestAMalformedFileAtTheStartIsAnError(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registries.conf")
+	for _, content := range []string{"[[registry", "[registries.search]\nregistries = [\"docker.io\"]\n", "[[registry]]\nblocked = true\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := registry.LoadRegistriesConf(path, nil, nil); err == nil || !strings.Contains(err.Error(), "registries.conf is malformed") {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+}
+
+func TestWithoutAPathNothingIsConfigured(t *testing.T) {
+	empty, err := registry.LoadRegistriesConf("", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := empty.Start(ctx); err != nil || empty.UnqualifiedRegistry() != "" || empty.NeedLeaderElection() {
+		t.Errorf("%v, %q", err, empty.UnqualifiedRegistry())
+	}
+}
+
+func TestANameThatRegistriesConfMakesUnusableIsNotRetried(t *testing.T) {
+	client := newClient(t, nil, configuredBy(t, "[[registry]]\nprefix = \"registry.example.com\"\nlocation = \"UPPER/Case\"\n"))
+	got := failure(t, client, "registry.example.com/team/app", nobody)
+	if got.Reason() != v1.ReasonInvalidReference || !got.Terminal() || errors.Unwrap(got) == nil {
+		t.Errorf("%s %v", got.Reason(), got)
+	}
+}

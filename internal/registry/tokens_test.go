@@ -1,0 +1,91 @@
+package registry_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+// tokens is a token service in front of a registry, in one server.
+type tokens struct {
+	// users are the logins; a user may pull where allowed says so. The anonymous user is "".
+	users   map[string]string
+	allowed func(user, repository string) bool
+	// lifetime is how long a token is good; 0 means for ever. told: the answer says so.
+	lifetime time.Duration
+	told     bool
+	clock    clock.PassiveClock
+
+	mutex  sync.Mutex
+	issued map[string]token
+}
+
+type token struct {
+	user, scope string
+	at          time.Time
+}
+
+// everybody may pull everything.
+func everybody(string, string) bool { return true }
+
+func newTokens(allowed func(user, repository string) bool) *tokens {
+	return &tokens{allowed: allowed, issued: map[string]token{}, clock: clock.RealClock{}, users: map[string]string{}}
+}
+
+func (s *tokens) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/token" {
+			s.issue(w, r)
+			return
+		}
+		if !s.admits(r) {
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/token",service="test"`, r.Host))
+			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *tokens) issue(w http.ResponseWriter, r *http.Request) {
+	user, password, given := r.BasicAuth()
+	if given && s.users[user] != password {
+		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "wrong password")
+		return
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	value := fmt.Sprintf("token-%d", len(s.issued))
+	s.issued[value] = token{user: user, scope: r.URL.Query().Get("scope"), at: s.clock.Now()}
+	// A refresh token must not lead go-containerregistry to write to what other requests read.
+	answer := map[string]any{"token": value, "refresh_token": "refresh-" + value}
+	if s.told {
+		answer["expires_in"] = int(s.lifetime.Seconds())
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func (s *tokens) admits(r *http.Request) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	shown, known := s.issued[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+	if !known || (s.lifetime > 0 && s.clock.Since(shown.at) >= s.lifetime) {
+		return false
+	}
+	repository := strings.TrimSuffix(strings.TrimPrefix(shown.scope, "repository:"), ":pull")
+	return strings.HasPrefix(r.URL.Path, "/v2/"+repository+"/") && s.allowed(shown.user, repository)
+}
+
+// revoke ends all tokens.
+func (s *tokens) revoke() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for value := range s.issued {
+		s.issued[value] = token{}
+	}
+}

@@ -1,0 +1,150 @@
+package registry_test
+
+import (
+	"compress/gzip"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+func TestPlainHTTPIsRefusedUnlessTheHostIsListed(t *testing.T) {
+	u := newPlainUpstream(t)
+	want := u.push(t, "team/app", "latest", "one")
+	for _, row := range []struct {
+		name, conf string
+		allowed    bool
+	}{
+		{name: "nothing is configured"},
+		{name: "the host is listed, not as insecure", conf: "[[registry]]\nlocation = \"HOST\"\n"},
+		{name: "another port of the address is listed", conf: "[[registry]]\nlocation = \"127.0.0.1:1\"\ninsecure = true\n"},
+		{name: "the address is listed without its port", conf: "[[registry]]\nlocation = \"127.0.0.1\"\ninsecure = true\n"},
+		{name: "another path is listed", conf: "[[registry]]\nlocation = \"HOST/lab\"\ninsecure = true\n"},
+		{name: "the host is listed as insecure", conf: "[[registry]]\nlocation = \"HOST\"\ninsecure = true\n", allowed: true},
+		{name: "the path is listed as insecure", conf: "[[registry]]\nlocation = \"HOST/team\"\ninsecure = true\n", allowed: true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			u.clearLog()
+			client := newClient(t, nil, configuredBy(t, "%s", strings.ReplaceAll(row.conf, "HOST", u.host())))
+			if row.allowed {
+				resolved(t, client, u.host()+"/team/app", nobody, want)
+				return
+			}
+			got := failure(t, client, u.host()+"/team/app", nobody)
+			if got.Reason() != v1.ReasonRefusedByPolicy || !got.Terminal() || !strings.Contains(got.Error(), "lists "+u.host()+" as insecure in registries.conf") {
+				t.Errorf("got %s: %v", got.Reason(), got)
+			}
+			if count := u.count("", ""); count != 0 {
+				t.Errorf("%d requests arrived by plain HTTP", count)
+			}
+		})
+	}
+}
+
+func TestARedirectToPlainHTTPIsRefused(t *testing.T) {
+	plain := newPlainUpstream(t)
+	plain.push(t, "team/app", "latest", "one")
+	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	got := failure(t, newClient(t, u), u.host()+"/team/app", as(t, u, "robot", "s3cret"))
+	if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "plain HTTP to "+plain.host()) {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	if count := plain.count("", ""); count != 0 {
+		t.Errorf("%d requests arrived by plain HTTP", count)
+	}
+	resolvedThere := newClient(t, u, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", plain.host()))
+	if _, err := resolve(t, resolvedThere, u.host()+"/team/app", as(t, u, "robot", "s3cret")); err != nil {
+		t.Errorf("listed as insecure: %v", err)
+	}
+	for _, r := range plain.requests("", "") {
+		if r.authorization != "" {
+			t.Error("the credential followed the redirect to another host")
+		}
+	}
+}
+
+func TestAnInsecureHostNeedsNoGoodCertificate(t *testing.T) {
+	u := newUpstream(t, newTokens(everybody).guard)
+	want := u.push(t, "team/app", "latest", "one")
+	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host()))
+	resolved(t, client, u.host()+"/team/app", nobody, want)
+}
+
+func TestAnInsecureRegistryDoesNotMakeAnotherHostInsecure(t *testing.T) {
+	other := newUpstream(t, nil)
+	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host()))
+	got := failure(t, client, u.host()+"/team/app", nobody)
+	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), other.host()+" cannot be reached: its certificate") {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+}
+
+func TestWeSayWhoWeAre(t *testing.T) {
+	u := newUpstream(t, newTokens(everybody).guard)
+	want := u.push(t, "team/app", "latest", "one")
+	resolved(t, newClient(t, u), u.host()+"/team/app", nobody, want)
+	for _, r := range u.requests("", "") {
+		if r.agent != "tagger/1.2.3" {
+			t.Errorf("%s %s came from %q", r.method, r.path, r.agent)
+		}
+	}
+}
+
+func TestNamesGoThroughTheProxy(t *testing.T) {
+	u := newUpstream(t, newTokens(everybody).guard)
+	want := u.push(t, "library/nginx", "latest", "one")
+	resolved(t, newClient(t, u, throughProxy(t, u)), "nginx", nobody, want)
+	for _, r := range u.requests("", "") {
+		if r.host != "index.docker.io" {
+			t.Errorf("%s %s went to %s", r.method, r.path, r.host)
+		}
+	}
+}
+
+func TestCompressedAnswersAreNotInflated(t *testing.T) {
+	const manifest = `{"schemaVersion":2}`
+	asked := make(chan string, 10)
+	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("Accept-Encoding")
+		if r.Method == http.MethodHead {
+			return
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		compressed := gzip.NewWriter(w)
+		_, _ = io.WriteString(compressed, manifest)
+		_ = compressed.Close()
+	}))
+	if got := failure(t, newClient(t, u), u.host()+"/team/app", nobody); got.Reason() != v1.ReasonInvalidContent {
+		t.Errorf("got %s: %v, and the digest of what was inflated would be %s", got.Reason(), got, digest.FromString(manifest))
+	}
+	if encoding := <-asked; encoding != "" {
+		t.Errorf("asked for %q", encoding)
+	}
+}
+
+func TestABundleOfCAsWithFaultsIsAnError(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	if err := os.WriteFile(empty, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		empty:              "holds no PEM certificate",
+		empty + ".missing": "no such file",
+	} {
+		if _, err := registry.New(registry.Options{CAFile: path}); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("got %v, want %q and the file", err, want)
+		}
+	}
+}

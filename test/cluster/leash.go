@@ -1,0 +1,106 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// launcher writes its process id beside itself and becomes the program of its own name in bin/. It is a script, and
+// not code of ours round exec, because envtest starts etcd and kube-apiserver itself and tells nobody their ids.
+const launcher = `#!/bin/sh
+echo $$ >"$0.pid"
+exec "${0%/*}/bin/${0##*/}" "$@"
+`
+
+// guardian waits until its standard input ends, which the kernel sees to however this process ends, and then kills
+// every process whose id is still recorded. A stopped process has its record removed first.
+const guardian = `trap "" HUP INT TERM
+cat >/dev/null
+for f in "$0"/*.pid; do [ -f "$f" ] && kill -KILL "$(cat "$f")" 2>/dev/null; done`
+
+// leash ties child processes to this one: when this process ends, killed or not, they end. Parent-death signals would
+// do on Linux alone, and there only as long as the thread lives that started the child.
+type leash struct {
+	dir      string
+	guardian *exec.Cmd
+	hold     io.Closer
+}
+
+// newLeash starts the guardian of the processes that will be recorded in dir.
+func newLeash(dir string) (*leash, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of process ids: %w", err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", guardian, dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the terminal is not for the guardian
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start the guardian of processes: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the guardian of processes: %w", err)
+	}
+	return &leash{dir: dir, guardian: cmd, hold: hold}, nil
+}
+
+// program returns the path under which the given binary is started, so that its process id gets recorded.
+func (l *leash) program(binary string) (string, error) {
+	name := filepath.Base(binary)
+	link, path := filepath.Join(l.dir, "bin", name), filepath.Join(l.dir, name)
+	if err := os.Symlink(binary, link); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("link %s: %w", binary, err)
+	}
+	if err := os.WriteFile(path, []byte(launcher), 0o755); err != nil {
+		return "", fmt.Errorf("write the launcher of %s: %w", name, err)
+	}
+	return path, nil
+}
+
+// forget removes the record of a program that has ended.
+func (l *leash) forget(name string) {
+	_ = os.Remove(filepath.Join(l.dir, name+".pid"))
+}
+
+// release lets the guardian go. It kills what was not stopped before.
+func (l *leash) release() error {
+	if err := l.hold.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("release the guardian of processes: %w", err)
+	}
+	if err := l.guardian.Wait(); err != nil && l.guardian.ProcessState == nil {
+		return fmt.Errorf("wait for the guardian of processes: %w", err)
+	}
+	return nil
+}
+
+// Recorded returns the ids of the processes that were started under dir and not stopped, whether they live or not.
+func Recorded(dir string) ([]int, error) {
+	run := filepath.Join(dir, "run")
+	entries, err := os.ReadDir(run)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list the process ids under %s: %w", dir, err)
+	}
+	var pids []int
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".pid" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(run, entry.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("read a process id: %w", err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			return nil, fmt.Errorf("%s holds no process id: %w", filepath.Join(run, entry.Name()), err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}

@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// helperDir, when set, makes this test binary play a process that has a child on a leash and waits to be killed.
+const helperDir = "LEASH_HELPER_DIR"
+
+func TestChildEndsWhenItsParentIsKilled(t *testing.T) {
+	if dir := os.Getenv(helperDir); dir != "" {
+		beParent(t, dir)
+	}
+	parent := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	parent.Env = append(os.Environ(), helperDir+"="+t.TempDir())
+	pipe, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	output := bufio.NewReader(pipe)
+	if line, err := output.ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("the parent says %q (%v), want that it is ready", line, err)
+	}
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	// Parent and child hold the pipe's other end. It ends when both have; whether anybody reaps the child, which has
+	// lost its parent, does not matter then.
+	timer := time.AfterFunc(10*time.Second, func() { _ = pipe.Close() })
+	if _, err := io.Copy(io.Discard, output); err != nil || !timer.Stop() {
+		t.Errorf("the child outlives its parent: %v", err)
+	}
+	_ = parent.Wait() // it was killed, and says so
+}
+
+// beParent starts a child on a leash that holds our standard output, says that it is ready, and waits.
+func beParent(t *testing.T, dir string) {
+	leash, err := newLeash(filepath.Join(dir, "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := leash.start(command{binary: sleep, args: []string{"600"}, log: "/dev/stdout"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = await(t.Context(), "the process id to be recorded", never, func(context.Context) error {
+		_, err := os.Stat(filepath.Join(dir, "run", "sleep.pid"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = os.Stdout.WriteString("ready\n")
+	<-child.done
+}

@@ -1,0 +1,218 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Namespace and ServiceAccount are the ones of config/default.
+const (
+	Namespace      = "tagger-system"
+	ServiceAccount = "tagger-controller-manager"
+)
+
+// ManagerOptions say how to start the manager. Dir, Cluster and Webhook are required.
+type ManagerOptions struct {
+	// Dir holds the manager's kubeconfig.
+	Dir string
+
+	// Log is the file that the manager's output goes to. Empty means manager.log in Dir.
+	Log string
+
+	// Cluster is what the manager works on. Install must have been there before.
+	Cluster *Cluster
+
+	// Webhook is where it serves; the endpoint is the one that Install was given.
+	Webhook *Webhook
+
+	// RegistriesConf is the path of a containers-registries.conf(5) file. Empty means none.
+	RegistriesConf string
+
+	// CacheRegistry is the address of the registry that images are mirrored into, in plain HTTP. Empty means none.
+	CacheRegistry string
+
+	// Args are appended to the flags, so that they override them.
+	Args []string
+}
+
+// Manager is a running manager, with what the shipped service account may do and nothing more.
+type Manager struct {
+	// MetricsURL, HealthURL and ReadyURL are complete, in plain HTTP, and ask for no credentials.
+	MetricsURL, HealthURL, ReadyURL string
+
+	// Log is the path of its output.
+	Log string
+
+	stop   func() error
+	exited func() error
+}
+
+// Webhook is an address for webhooks, reserved before there is a manager: the API server has to be told of it first.
+type Webhook struct {
+	// Endpoint is for Install.
+	Endpoint WebhookEndpoint
+
+	// Host and Port are what to listen on.
+	Host string
+	Port int
+
+	// CertDir holds tls.crt and tls.key.
+	CertDir string
+}
+
+// NewWebhook picks a free port and makes a certificate for it in dir.
+func NewWebhook(dir string) (*Webhook, error) {
+	cert, err := NewServingCert(dir)
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	endpoint := WebhookEndpoint{URL: fmt.Sprintf("https://%s:%d", loopback, port), CABundle: cert.CA}
+	return &Webhook{Endpoint: endpoint, Host: loopback, Port: port, CertDir: dir}, nil
+}
+
+// StartManager starts bin/manager and returns when it is ready, its webhooks included.
+func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error) {
+	bin, err := findBin(options.Cluster.options.Bin, "manager")
+	if err != nil {
+		return nil, err
+	}
+	if options.Log == "" {
+		options.Log = filepath.Join(options.Dir, "manager.log")
+	}
+	m, args, err := options.prepare()
+	if err != nil {
+		return nil, err
+	}
+	leash, err := newLeash(filepath.Join(options.Dir, "run"))
+	if err != nil {
+		return nil, err
+	}
+	process, err := leash.start(command{binary: filepath.Join(bin, "manager"), args: args, env: options.environment(), log: options.Log})
+	if err != nil {
+		return nil, errors.Join(err, leash.release())
+	}
+	m.Log, m.exited = options.Log, process.exited
+	m.stop = func() error { return errors.Join(process.stop(), leash.release()) }
+	return m.ready(ctx)
+}
+
+// RunManager is StartManager for a manager that runs in this process, so that the race detector sees it: run is its
+// command with these arguments, and ends when its context does.
+func RunManager(ctx context.Context, run func(ctx context.Context, args []string) error, options ManagerOptions) (*Manager, error) {
+	m, args, err := options.prepare()
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	var result error
+	go func() {
+		defer close(ended)
+		result = run(running, args)
+	}()
+	m.exited = func() error {
+		select {
+		case <-ended:
+			return fmt.Errorf("the manager ended by itself (%v)", result)
+		default:
+			return nil
+		}
+	}
+	m.stop = func() error {
+		cancel()
+		<-ended
+		return result
+	}
+	return m.ready(ctx)
+}
+
+// prepare picks the manager's addresses and writes its kubeconfig. It returns its arguments.
+func (o ManagerOptions) prepare() (*Manager, []string, error) {
+	kubeconfig, err := o.kubeconfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	metrics, err := freePort()
+	if err != nil {
+		return nil, nil, err
+	}
+	health, err := freePort()
+	if err != nil {
+		return nil, nil, err
+	}
+	m := &Manager{
+		MetricsURL: fmt.Sprintf("http://%s:%d/metrics", loopback, metrics),
+		HealthURL:  fmt.Sprintf("http://%s:%d/healthz", loopback, health),
+		ReadyURL:   fmt.Sprintf("http://%s:%d/readyz", loopback, health),
+	}
+	return m, o.flags(kubeconfig, metrics, health), nil
+}
+
+// ready waits for the manager, and stops it where it is not ready in time.
+func (m *Manager) ready(ctx context.Context) (*Manager, error) {
+	err := await(ctx, "the manager to be ready", m.exited, func(ctx context.Context) error {
+		return answers(ctx, http.DefaultClient, m.ReadyURL, http.StatusOK)
+	})
+	if err != nil {
+		return nil, errors.Join(err, m.stop())
+	}
+	return m, nil
+}
+
+// Stop ends the manager.
+func (m *Manager) Stop() error { return m.stop() }
+
+// Exited returns an error as soon as the manager has ended by itself.
+func (m *Manager) Exited() error { return m.exited() }
+
+// kubeconfig writes the service account's kubeconfig and returns its path.
+func (o ManagerOptions) kubeconfig() (string, error) {
+	config, err := o.Cluster.ServiceAccountConfig(Namespace, ServiceAccount)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return "", fmt.Errorf("make the manager's folder: %w", err)
+	}
+	path := filepath.Join(o.Dir, "kubeconfig")
+	return path, WriteKubeconfig(path, config)
+}
+
+func (o ManagerOptions) flags(kubeconfig string, metrics, health int) []string {
+	return append([]string{
+		"--kubeconfig=" + kubeconfig,
+		"--leader-elect=false",
+		"--leader-election-namespace=" + Namespace,
+		fmt.Sprintf("--metrics-bind-address=%s:%d", loopback, metrics),
+		"--metrics-secure=false",
+		fmt.Sprintf("--health-probe-bind-address=%s:%d", loopback, health),
+		"--webhook-host=" + o.Webhook.Host,
+		fmt.Sprintf("--webhook-port=%d", o.Webhook.Port),
+		"--webhook-cert-dir=" + o.Webhook.CertDir,
+		"--registries-conf=" + o.RegistriesConf, // without it the machine's own would be read
+		"--log-level=info",
+	}, o.Args...)
+}
+
+// environment is the caller's, for its proxy counts here too, but for what configures the manager itself.
+func (o ManagerOptions) environment() []string {
+	var environment []string
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "CACHE_REGISTRY_") && !strings.HasPrefix(variable, "KUBECONFIG=") {
+			environment = append(environment, variable)
+		}
+	}
+	if o.CacheRegistry != "" {
+		environment = append(environment, "CACHE_REGISTRY_ADDRESS="+o.CacheRegistry, "CACHE_REGISTRY_INSECURE=true")
+	}
+	return environment
+}

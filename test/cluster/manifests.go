@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// WebhookEndpoint is where a manager that runs outside the cluster serves its webhooks.
+type WebhookEndpoint struct {
+	// URL is https://host:port; a webhook's own path is appended.
+	URL string
+
+	// CABundle is what the API server has to trust, PEM.
+	CABundle []byte
+}
+
+// outside names the kinds that are about the manager's pods. A manager that runs as a process has none.
+var outside = []string{"Deployment", "PodDisruptionBudget", "NetworkPolicy"}
+
+// render returns the objects that `kubectl apply -k folder` would create.
+func render(ctx context.Context, kubectl, folder string) ([]*unstructured.Unstructured, error) {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, kubectl, "kustomize", folder)
+	cmd.Stderr = &stderr
+	manifests, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("kubectl kustomize %s: %w: %s", folder, err, stderr.Bytes())
+	}
+	return decode(manifests)
+}
+
+// decode reads a stream of YAML documents.
+func decode(manifests []byte) ([]*unstructured.Unstructured, error) {
+	var objects []*unstructured.Unstructured
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(&object.Object)
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read manifests: %w", err)
+		}
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+}
+
+// forProcess returns the objects that a manager needs that runs as a process, in an order in which they can be applied.
+func forProcess(objects []*unstructured.Unstructured, endpoint WebhookEndpoint) ([]*unstructured.Unstructured, error) {
+	objects = slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool {
+		return slices.Contains(outside, o.GetKind())
+	})
+	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
+	for _, object := range objects {
+		if err := endpoint.redirect(object); err != nil {
+			return nil, fmt.Errorf("redirect %s %s: %w", object.GetKind(), object.GetName(), err)
+		}
+	}
+	return objects, nil
+}
+
+// rank orders: what others need comes first, and what can refuse others comes last.
+func rank(object *unstructured.Unstructured) int {
+	switch object.GetKind() {
+	case "Namespace":
+		return 0
+	case "CustomResourceDefinition":
+		return 1
+	case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
+		return 3
+	}
+	return 2
+}
+
+// redirect makes each webhook of a configuration lead to the endpoint, whose path stays. Other objects stay as they are.
+func (e WebhookEndpoint) redirect(object *unstructured.Unstructured) error {
+	if rank(object) != 3 {
+		return nil
+	}
+	webhooks, _, err := unstructured.NestedSlice(object.Object, "webhooks")
+	if err != nil {
+		return fmt.Errorf("read the webhooks: %w", err)
+	}
+	for _, webhook := range webhooks {
+		fields, ok := webhook.(map[string]any)
+		if !ok {
+			return fmt.Errorf("a webhook is %T, not an object", webhook)
+		}
+		path, _, err := unstructured.NestedString(fields, "clientConfig", "service", "path")
+		if err != nil {
+			return fmt.Errorf("read a webhook's path: %w", err)
+		}
+		fields["clientConfig"] = map[string]any{
+			"url":      e.URL + path,
+			"caBundle": base64.StdEncoding.EncodeToString(e.CABundle),
+		}
+	}
+	return unstructured.SetNestedSlice(object.Object, webhooks, "webhooks")
+}

@@ -1,0 +1,128 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+const (
+	// readyTimeout is generous: on a busy machine with two cores the control plane takes a while.
+	readyTimeout = 2 * time.Minute
+	stopTimeout  = 30 * time.Second
+	pollInterval = 50 * time.Millisecond
+)
+
+// process is a running child process whose output goes to a file.
+type process struct {
+	name  string
+	log   string
+	leash *leash
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
+}
+
+// command says what to start.
+type command struct {
+	binary string
+	args   []string
+	env    []string // the whole environment
+	log    string
+}
+
+// start starts a process on the leash. It is in a process group of its own: a Ctrl-C at the terminal reaches only us,
+// who then stop things in order.
+func (l *leash) start(c command) (*process, error) {
+	name := filepath.Base(c.binary)
+	path, err := l.program(c.binary)
+	if err != nil {
+		return nil, err
+	}
+	log, err := openLog(c.log)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(path, c.args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	p := &process{name: name, log: c.log, leash: l, cmd: cmd, done: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		l.forget(name)
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// stop ends the process: politely, and with SIGKILL where that takes longer than stopTimeout.
+func (p *process) stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only where it has ended already
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(stopTimeout):
+	}
+	_ = p.cmd.Process.Kill()
+	<-p.done
+	return fmt.Errorf("%s did not stop within %s and was killed; see %s", p.name, stopTimeout, p.log)
+}
+
+// exited returns an error if the process has ended.
+func (p *process) exited() error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("%s ended by itself (%s); see %s", p.name, p.cmd.ProcessState, p.log)
+	default:
+		return nil
+	}
+}
+
+// await polls until ready says so, or gives up: at once where exited returns an error, which says that what is waited for
+// has ended, and after readyTimeout otherwise. What ready answers as an error is kept for the message and tried again.
+func await(ctx context.Context, what string, exited func() error, ready func(context.Context) error) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, readyTimeout, true, func(ctx context.Context) (bool, error) {
+		if err := exited(); err != nil {
+			last = nil // that it does not answer says nothing more
+			return false, err
+		}
+		last = ready(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s: %w", what, errors.Join(err, last))
+	}
+	return nil
+}
+
+// never is for await where no process of ours is waited for.
+func never() error { return nil }
+
+// openLog opens a log file for appending, its folder included.
+func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of logs: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open a log: %w", err)
+	}
+	return file, nil
+}
+
+// bareEnvironment is what a program gets that is to see nothing of the caller's configuration: not the home directory,
+// where kwok would look for its own, and not REGISTRY_ADDRESS, which the registry would take for a setting.
+func bareEnvironment(home string, more ...string) []string {
+	return append([]string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, more...)
+}

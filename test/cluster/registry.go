@@ -1,0 +1,163 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/bcrypt"
+	"sigs.k8s.io/yaml"
+)
+
+// RegistryOptions say what kind of registry to start. All but Dir may be left out.
+type RegistryOptions struct {
+	// Dir holds the configuration and the images.
+	Dir string
+
+	// Log is the file that the registry's output goes to. Empty means registry.log in Dir.
+	Log string
+
+	// Bin is the folder of the programs. Empty means bin/ of the working copy.
+	Bin string
+
+	// Username and Password are asked of every client. Empty means that everybody may do everything.
+	Username, Password string
+
+	// TLS is the certificate to serve with. Nil means plain HTTP.
+	TLS *ServingCert
+}
+
+// Registry is a running image registry that allows deletion.
+type Registry struct {
+	// Address is host:port.
+	Address string
+
+	process *process
+	leash   *leash
+}
+
+// StartRegistry starts a registry on loopback and returns when it answers.
+func StartRegistry(ctx context.Context, options RegistryOptions) (*Registry, error) {
+	bin, err := findBin(options.Bin, "registry")
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	address := fmt.Sprintf("%s:%d", loopback, port)
+	config, err := options.write(address)
+	if err != nil {
+		return nil, err
+	}
+	if options.Log == "" {
+		options.Log = filepath.Join(options.Dir, "registry.log")
+	}
+	return startRegistry(ctx, options, address, command{
+		binary: filepath.Join(bin, "registry"),
+		args:   []string{"serve", config},
+		env:    bareEnvironment(options.Dir, "OTEL_TRACES_EXPORTER=none"),
+		log:    options.Log,
+	})
+}
+
+func startRegistry(ctx context.Context, options RegistryOptions, address string, cmd command) (*Registry, error) {
+	leash, err := newLeash(filepath.Join(options.Dir, "run"))
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{Address: address, leash: leash}
+	if r.process, err = leash.start(cmd); err != nil {
+		return nil, errors.Join(err, leash.release())
+	}
+	client, url := options.client(), options.scheme()+"://"+address+"/v2/"
+	err = await(ctx, "the registry at "+address, r.process.exited, func(ctx context.Context) error {
+		// where a password is wanted, being asked for it is an answer as good as any
+		return answers(ctx, client, url, http.StatusOK, http.StatusUnauthorized)
+	})
+	if err != nil {
+		return nil, errors.Join(err, r.Stop())
+	}
+	return r, nil
+}
+
+// Stop ends the registry. What it stored stays in its folder.
+func (r *Registry) Stop() error {
+	return errors.Join(r.process.stop(), r.leash.release())
+}
+
+// Exited returns an error as soon as the registry has ended by itself.
+func (r *Registry) Exited() error { return r.process.exited() }
+
+// write writes the registry's configuration, and its file of passwords, and returns the path of the former.
+func (o RegistryOptions) write(address string) (string, error) {
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return "", fmt.Errorf("make the registry's folder: %w", err)
+	}
+	passwords := filepath.Join(o.Dir, "htpasswd")
+	if o.Username != "" {
+		hash, err := bcrypt.GenerateFromPassword([]byte(o.Password), bcrypt.MinCost)
+		if err != nil {
+			return "", fmt.Errorf("hash the registry's password: %w", err)
+		}
+		if err := os.WriteFile(passwords, fmt.Appendf(nil, "%s:%s\n", o.Username, hash), 0o600); err != nil {
+			return "", fmt.Errorf("write the registry's password: %w", err)
+		}
+	}
+	content, err := yaml.Marshal(o.config(address, passwords))
+	if err != nil {
+		return "", fmt.Errorf("write the registry's configuration: %w", err)
+	}
+	path := filepath.Join(o.Dir, "config.yml")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		return "", fmt.Errorf("write the registry's configuration: %w", err)
+	}
+	return path, nil
+}
+
+// config is what https://distribution.github.io/distribution/about/configuration/ describes.
+func (o RegistryOptions) config(address, passwords string) map[string]any {
+	listen := map[string]any{"addr": address}
+	config := map[string]any{
+		"version": "0.1",
+		"log":     map[string]any{"level": "info", "accesslog": map[string]any{"disabled": false}},
+		"storage": map[string]any{
+			"filesystem": map[string]any{"rootdirectory": filepath.Join(o.Dir, "data")},
+			"delete":     map[string]any{"enabled": true},
+		},
+		"http": listen,
+	}
+	if o.TLS != nil {
+		listen["tls"] = map[string]any{
+			"certificate": filepath.Join(o.TLS.Dir, "tls.crt"),
+			"key":         filepath.Join(o.TLS.Dir, "tls.key"),
+		}
+	}
+	if o.Username != "" {
+		config["auth"] = map[string]any{"htpasswd": map[string]any{"realm": "registry", "path": passwords}}
+	}
+	return config
+}
+
+func (o RegistryOptions) scheme() string {
+	if o.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// client returns an HTTP client that trusts the registry.
+func (o RegistryOptions) client() *http.Client {
+	if o.TLS == nil {
+		return http.DefaultClient
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(o.TLS.CA)
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+}

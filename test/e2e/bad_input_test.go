@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestBadTagsAreRefusedWithWhatIsWrong(t *testing.T) {
+	u := newUser(t)
+	const source = "quay.io/company/myapp:latest"
+	for name, row := range map[string]struct {
+		manifest string
+		says     string
+	}{
+		"an empty from":           {tagYAML("bad", `""`), "spec.from"},
+		"no from":                 {strings.Replace(tagYAML("bad", "x"), "  from: x\n", "", 1), "spec.from"},
+		"a malformed from":        {tagYAML("bad", `"quay.io/a b:c:d"`), "must be an image reference such as"},
+		"a from of 10 KB":         {tagYAML("bad", "quay.io/"+strings.Repeat("a", 10<<10)), "may not be more than 512"},
+		"an uppercase repository": {tagYAML("bad", "quay.io/Company/myapp"), "lower"},
+		"an uppercase name":       {tagYAML("bad", "MyApp"), "lowercase"},
+		"a negative generation":   {tagYAML("bad", source, "generation: -1"), "greater than or equal to 0"},
+		"no history":              {tagYAML("bad", source, "historyLimit: 0"), "greater than or equal to 1"},
+		"too much history":        {tagYAML("bad", source, "historyLimit: 100"), "less than or equal to 25"},
+		"an interval of 1s":       {tagYAML("bad", source, "interval: 1s"), "interval must be at least 1m"},
+		"an interval of nonsense": {tagYAML("bad", source, "interval: often"), "spec.interval"},
+		"a name with a dot":       {tagYAML("my.app", source), "must be a DNS label"},
+		"a name of 64 letters":    {tagYAML(strings.Repeat("a", 64), source), "must be a DNS label"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			output, err := u.run(row.manifest, "create", "-f", "-")
+			if err == nil || !strings.Contains(output, row.says) {
+				t.Errorf("kubectl says %q (%v), want a refusal with %q", output, err, row.says)
+			}
+		})
+	}
+}
+
+func TestGenerationsThatCannotBeHadAreRefused(t *testing.T) {
+	u := newUser(t)
+	u.imported("myapp")
+	u.moved("myapp", 1)
+	for name, row := range map[string]struct{ generation, says string }{
+		"a skipped one":   {"3", "generation 3 is not one of the imported generations (1, 0), nor the newest one plus 1 (2)"},
+		"a negative one":  {"-1", "greater than or equal to 0"},
+		"one of nonsense": {`"two"`, "must be of type integer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			output, err := u.run("", "patch", "tag/myapp", "--type=merge", "-p", `{"spec":{"generation":`+row.generation+`}}`)
+			if err == nil || !strings.Contains(output, row.says) {
+				t.Errorf("kubectl says %q (%v), want a refusal with %q", output, err, row.says)
+			}
+		})
+	}
+	if got := u.get("tag/myapp", ".spec.generation"); got != "1" {
+		t.Errorf("the Tag wants generation %s, want 1 as before", got)
+	}
+}
+
+func TestADigestInFromIsPinnedForGood(t *testing.T) {
+	u := newUser(t)
+	image := u.push("build 0")
+	u.with(tagYAML("myapp", image), "apply -f -")
+	u.becomes("tag/myapp", ".status.references[0].imageReference", image)
+	u.push("build 1")
+	u.request("myapp", 1)
+	u.becomes("tag/myapp", ".status.references[*].imageReference", image+" "+image)
+}
+
+func TestAnUnqualifiedSourceIsWarnedOf(t *testing.T) {
+	u := newUser(t)
+	u.has(u.with(tagYAML("nginx", "nginx"), "create --dry-run=server -f -"), "Warning:", "docker.io/library/nginx:latest", "push notifications do not reach")
+}
+
+func TestFailingRegistriesAreTypedReasonsAndChangeNothing(t *testing.T) {
+	for name, row := range map[string]struct{ from, reason string }{
+		"401":         {world.faulty.address + "/unauthorized/app:latest", "Unauthorized"},
+		"403":         {world.faulty.address + "/forbidden/app:latest", "Unauthorized"},
+		"404":         {world.faulty.address + "/missing/app:latest", "NotFound"},
+		"429":         {world.faulty.address + "/limited/app:latest", "RateLimited"},
+		"500":         {world.faulty.address + "/broken/app:latest", "Unavailable"},
+		"unreachable": {world.faulty.closed + "/any/app:latest", "Unavailable"},
+		"plain HTTP":  {world.faulty.unlisted + "/missing/app:latest", "RefusedByPolicy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			image := u.imported("myapp")
+			u.with(deploymentYAML("app", "myapp"), "apply -f -")
+			u.kubectl(`patch tag/myapp --type=merge -p {"spec":{"from":"` + row.from + `"}}`)
+			u.becomes("tag/myapp", `.status.conditions[?(@.type=="Ready")].reason`, row.reason)
+			u.becomes("tag/myapp", ".status.lastImportAttempt.succeed", "false")
+			if got := u.get("tag/myapp", ".status.generation"); got != "0" {
+				t.Errorf("the Tag uses generation %s, want 0 as before", got)
+			}
+			if got := u.get("deployment/app", containerImage); got != image {
+				t.Errorf("the image is %s, want %s", got, image)
+			}
+			attempts := world.logs.lines("import failed", u.namespace, row.reason)
+			if len(attempts) == 0 {
+				t.Error("the log has no line of it")
+			}
+			if status := u.kubectl("get tag/myapp -o yaml"); strings.Contains(status, planted) || len(world.logs.lines(planted)) > 0 {
+				t.Error("what the registry planted in its answer is in the status or in the log")
+			}
+			u.eventually("the event that says so", func() error {
+				if events := u.kubectl("get events -o jsonpath={.items[*].reason}"); !strings.Contains(events, "ImportFailed") {
+					return fmt.Errorf("only %s", events)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func TestAFailureIsOverWhenTheRegistryIsBack(t *testing.T) {
+	u := newUser(t)
+	u.with(tagYAML("myapp", u.source()), "apply -f -")
+	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Ready")].reason`, "NotFound")
+	image := u.push("build 0")
+	u.becomes("tag/myapp", ".status.references[0].imageReference", image)
+	u.kubectl("wait --for=condition=Ready tag/myapp --timeout=10s")
+}
+
+func TestCacheNeedsAMirror(t *testing.T) {
+	u := newUser(t)
+	u.push("build 0")
+	u.with(strings.Replace(tagYAML("myapp", u.source()), "cache: false", "cache: true", 1), "apply -f -")
+	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Ready")].reason`, "MirrorNotConfigured")
+}

@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/images-io/tagger/internal/app"
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// startLimit bounds the start of everything.
+const startLimit = 5 * time.Minute
+
+// world is what all tests share. Each has a namespace of its own in it.
+var world struct {
+	cluster        *cluster.Cluster
+	registry       *cluster.Registry
+	private        *cluster.Registry
+	faulty         *faultyRegistry
+	registriesConf string
+	manager        *cluster.Manager
+	logs           *logBuffer
+}
+
+// The private registry's user.
+const privateUser, privatePassword = "alice", "correct-horse-battery-staple"
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "tagger-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	stop, err := start(ctx, dir)
+	if err == nil {
+		code = m.Run()
+	}
+	err = errors.Join(err, stop())
+	if err == nil && code == 0 {
+		return code, os.RemoveAll(dir)
+	}
+	_ = os.WriteFile(filepath.Join(dir, "manager.log"), world.logs.bytes(), 0o600)
+	fmt.Fprintln(os.Stderr, "e2e: the logs are in", dir)
+	return code, err
+}
+
+// start starts the world and returns what stops it, in both cases.
+func start(ctx context.Context, dir string) (stop func() error, err error) {
+	var stops []func() error
+	stop = func() error {
+		var errs []error
+		for i := range stops {
+			errs = append(errs, stops[len(stops)-1-i]())
+		}
+		return errors.Join(errs...)
+	}
+	world.logs = &logBuffer{}
+	if world.cluster, err = cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "cluster"), WithWorkloads: true}); err != nil {
+		return stop, err
+	}
+	stops = append(stops, world.cluster.Stop)
+	if world.registry, err = cluster.StartRegistry(ctx, cluster.RegistryOptions{Dir: filepath.Join(dir, "registry")}); err != nil {
+		return stop, err
+	}
+	stops = append(stops, world.registry.Stop)
+	private := cluster.RegistryOptions{Dir: filepath.Join(dir, "private"), Username: privateUser, Password: privatePassword}
+	if world.private, err = cluster.StartRegistry(ctx, private); err != nil {
+		return stop, err
+	}
+	world.faulty = newFaultyRegistry()
+	stops = append(stops, world.private.Stop, world.faulty.stop)
+	world.registriesConf = filepath.Join(dir, "registries.conf")
+	if err = allowPlainHTTP(world.registry.Address, world.private.Address, world.faulty.address, world.faulty.closed); err != nil {
+		return stop, err
+	}
+	webhook, err := cluster.NewWebhook(filepath.Join(dir, "webhook"))
+	if err != nil {
+		return stop, err
+	}
+	if err = cluster.Install(ctx, world.cluster, webhook.Endpoint); err != nil {
+		return stop, err
+	}
+	world.manager, err = cluster.RunManager(ctx, runManager, cluster.ManagerOptions{
+		Dir: filepath.Join(dir, "manager"), Cluster: world.cluster, Webhook: webhook, RegistriesConf: world.registriesConf,
+	})
+	if err == nil {
+		stops = append(stops, world.manager.Stop)
+	}
+	return stop, err
+}
+
+// runManager is the manager's own command, in this process.
+func runManager(ctx context.Context, args []string) error {
+	command := app.NewCommand(func(string) (string, bool) { return "", false }, world.logs)
+	command.SetArgs(args)
+	return command.ExecuteContext(ctx)
+}
+
+// allowPlainHTTP writes registries.conf.
+func allowPlainHTTP(addresses ...string) error {
+	var conf strings.Builder
+	for _, address := range addresses {
+		fmt.Fprintf(&conf, "[[registry]]\nlocation = %q\ninsecure = true\n", address)
+	}
+	return os.WriteFile(world.registriesConf, []byte(conf.String()), 0o600)
+}
+
+// logBuffer keeps the manager's log.
+type logBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *logBuffer) bytes() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return bytes.Clone(b.buffer.Bytes())
+}
+
+// lines are the log's lines that contain all of the parts.
+func (b *logBuffer) lines(parts ...string) []string {
+	var found []string
+	for line := range strings.Lines(string(b.bytes())) {
+		matches := true
+		for _, part := range parts {
+			matches = matches && strings.Contains(line, part)
+		}
+		if matches {
+			found = append(found, line)
+		}
+	}
+	return found
+}

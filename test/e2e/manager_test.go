@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+)
+
+func (u *user) fetch(url string) string {
+	u.t.Helper()
+	response, err := http.Get(url) //nolint:noctx // a test's own
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		u.t.Fatalf("%s answers %s (%v): %s", url, response.Status, err, body)
+	}
+	return string(body)
+}
+
+func TestMetrics(t *testing.T) {
+	u := newUser(t)
+	u.imported("myapp")
+	u.moved("myapp", 1)
+	u.with(tagYAML("missing", world.faulty.address+"/missing/app:latest"), "apply -f -")
+	u.becomes("tag/missing", `.status.conditions[?(@.type=="Ready")].reason`, "NotFound")
+	u.eventually("the metrics of the Tags", func() error {
+		text := u.fetch(world.manager.MetricsURL)
+		for _, series := range []string{
+			fmt.Sprintf(`tagger_tag_generation{namespace=%q,tag="myapp"} 1`, u.namespace),
+			fmt.Sprintf(`tagger_tag_references{namespace=%q,tag="myapp"} 2`, u.namespace),
+			fmt.Sprintf(`tagger_tag_references{namespace=%q,tag="missing"} 0`, u.namespace),
+			`tagger_import_success_total `,
+			`tagger_import_failures_total{reason="NotFound"} `,
+			`tagger_import_failures_total{reason="MirrorUnavailable"} 0`,
+			`tagger_import_duration_seconds_bucket{cached="false",le="0.01"}`,
+		} {
+			if !strings.Contains(text, series) {
+				return fmt.Errorf("%s is not there", series)
+			}
+		}
+		return nil
+	})
+	u.kubectl("delete tag/myapp")
+	u.eventually("no series of a Tag that is gone", func() error {
+		if text := u.fetch(world.manager.MetricsURL); strings.Contains(text, fmt.Sprintf(`{namespace=%q,tag="myapp"}`, u.namespace)) {
+			return fmt.Errorf("they are still there")
+		}
+		return nil
+	})
+}
+
+func TestHealth(t *testing.T) {
+	u := newUser(t)
+	for _, url := range []string{world.manager.HealthURL, world.manager.ReadyURL} {
+		if got := u.fetch(url); got != "ok" {
+			t.Errorf("%s answers %q", url, got)
+		}
+	}
+	u.has(u.fetch(world.manager.ReadyURL+"?verbose=true"), "[+]webhook ok", "[+]tags ok")
+}
+
+func TestTheLogIsJSONWithLevels(t *testing.T) {
+	for line := range strings.Lines(string(world.logs.bytes())) {
+		var entry struct{ Time, Level, Message string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Time == "" || entry.Level == "" || entry.Message == "" {
+			t.Fatalf("not a JSON object with time, level and message (%v): %s", err, line)
+		}
+	}
+}
+
+func TestTheShippedRoleIsEnough(t *testing.T) {
+	u := newUser(t)
+	first := u.imported("myapp")
+	u.with(deploymentYAML("app", "myapp"), "apply -f -")
+	u.becomes("deployment/app", containerImage, first)
+	if found := world.logs.lines(" is forbidden: "); len(found) > 0 {
+		t.Errorf("the manager was refused: %s", found)
+	}
+}
+
+func TestEditsOfRegistriesConfCount(t *testing.T) {
+	u := newUser(t)
+	image := u.push("build 0")
+	alias := "registry.test/" + u.namespace + "/myapp:latest"
+	u.with(tagYAML("myapp", alias), "apply -f -")
+	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Ready")].reason`, "Unavailable")
+	conf, err := os.ReadFile(world.registriesConf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	extra := fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", "registry.test", world.registry.Address)
+	if err := os.WriteFile(world.registriesConf, append(conf, extra...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, digest, _ := strings.Cut(image, "@")
+	u.becomes("tag/myapp", ".status.references[0].imageReference", "registry.test/"+u.namespace+"/myapp@"+digest)
+}

@@ -1,0 +1,101 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestTagAndDeploymentInOneApply(t *testing.T) {
+	for name, order := range map[string]func(tag, deployment string) string{
+		"the Tag first":        func(tag, deployment string) string { return tag + "---\n" + deployment },
+		"the Deployment first": func(tag, deployment string) string { return deployment + "---\n" + tag },
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			image := u.push("build 0")
+			u.with(order(tagYAML("myapp", u.source(), "generation: 0"), deploymentYAML("app", "myapp")), "apply -f -")
+			u.becomes("deployment/app", containerImage, image)
+			u.kubectl("rollout status deployment/app --timeout=60s")
+			if got := u.replicaSets("app"); got > 2 {
+				t.Errorf("%d ReplicaSets, want at most 2", got)
+			}
+		})
+	}
+}
+
+func TestADeploymentBeforeItsTag(t *testing.T) {
+	u := newUser(t)
+	output := u.with(deploymentYAML("app", "myapp"), "apply -f -")
+	u.has(output, "Warning:", `no Tag "myapp"`)
+	if got := u.get("deployment/app", containerImage); got != "myapp" {
+		t.Errorf("the image is %s, want it untouched", got)
+	}
+	image := u.imported("myapp")
+	u.becomes("deployment/app", containerImage, image)
+}
+
+func TestADeploymentWhoseTagHasNoImport(t *testing.T) {
+	u := newUser(t)
+	u.with(tagYAML("myapp", u.source()), "apply -f -")
+	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Ready")].reason`, "NotFound")
+	output := u.with(deploymentYAML("app", "myapp"), "apply -f -")
+	u.has(output, "Warning:", "no import yet (NotFound)")
+	if got, want := u.get("deployment/app", containerImage), "not-imported.invalid/"+u.namespace+"/myapp"; got != want {
+		t.Errorf("the image is %s, want %s", got, want)
+	}
+	image := u.push("build 0")
+	u.becomes("deployment/app", containerImage, image)
+	u.kubectl("rollout status deployment/app --timeout=60s")
+
+	u.kubectl("delete tag/myapp")
+	u.with(deploymentYAML("app", "myapp"), "apply -f -")
+	u.kubectl("label deployment/app a=b")
+	if got := u.get("deployment/app", containerImage); got != image {
+		t.Errorf("after the Tag was deleted the image is %s, want %s", got, image)
+	}
+}
+
+func TestAStatusEmptiedByHandComesBack(t *testing.T) {
+	u := newUser(t)
+	image := u.imported("myapp")
+	u.with(deploymentYAML("app", "myapp"), "apply -f -")
+	generation := u.get("deployment/app", ".metadata.generation")
+	u.kubectl(`patch tag/myapp --subresource=status --type=json -p [{"op":"remove","path":"/status"}]`)
+	u.becomes("tag/myapp", ".status.references[0].imageReference", image)
+	if got := u.get("deployment/app", ".metadata.generation"); got != generation {
+		t.Errorf("the Deployment rolled: generation %s, want %s", got, generation)
+	}
+}
+
+func TestWhereTheWebhookIsNotCalledTheControllerRepairs(t *testing.T) {
+	u := newUser(t)
+	image := u.imported("myapp")
+	excludeNamespace(u)
+	u.with(deploymentYAML("app", "myapp"), "create -f -")
+	u.becomes("deployment/app", containerImage, image)
+	u.eventually("the event that says so", func() error {
+		if events := u.kubectl("get events -o jsonpath={.items[*].reason}"); !strings.Contains(events, "WebhookNotCalled") {
+			return fmt.Errorf("only %s", events)
+		}
+		return nil
+	})
+	u.kubectl("rollout status deployment/app --timeout=60s")
+	if got := u.replicaSets("app"); got > 2 {
+		t.Errorf("%d ReplicaSets, want at most 2", got)
+	}
+}
+
+// excludeNamespace has the API server not call the pinner for the user's namespace.
+func excludeNamespace(u *user) {
+	u.t.Helper()
+	config := "mutatingwebhookconfiguration/tagger-mutating-webhook-configuration"
+	u.kubectl(`patch ` + config + ` --type=json -p [{"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/0/values/-","value":"` + u.namespace + `"}]`)
+	u.eventually("the API server to leave the webhook out", func() error {
+		image, err := u.run(deploymentYAML("probe", "myapp"), "create", "--dry-run=server", "-o", "jsonpath={"+containerImage+"}", "-f", "-")
+		if err == nil && !strings.HasPrefix(image, "myapp") {
+			err = fmt.Errorf("it is called: %s", image)
+		}
+		return err
+	})
+}

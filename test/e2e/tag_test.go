@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestTheSeedsManifestAppliedAgainMovesNothing(t *testing.T) {
+	for name, flags := range map[string]string{"client-side": "apply", "server-side": "apply --server-side"} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			u.push("build 0")
+			manifest := tagYAML("myapp-devel", u.source(), "generation: 0")
+			u.with(manifest, flags+" -f -")
+			u.becomes("tag/myapp-devel", ".status.generation", "0")
+			again := func(why string, generation int) {
+				t.Helper()
+				u.becomes("tag/myapp-devel", ".status.generation", fmt.Sprint(generation))
+				output := u.with(manifest, flags+" -f -")
+				if got := u.get("tag/myapp-devel", ".spec.generation"); got != fmt.Sprint(generation) {
+					t.Errorf("%s the manifest moved the Tag to %s, want %d", why, got, generation)
+				}
+				if generation != 0 {
+					u.has(output, "Warning:", "declared before", "kubectl tag upgrade")
+				}
+				u.with(manifest, "diff --server-side="+fmt.Sprint(name == "server-side")+" -f -") // it fails where there is a difference
+			}
+
+			u.push("build 1")
+			u.kubectl(`patch tag/myapp-devel --type=merge -p {"spec":{"generation":1}}`)
+			again("after kubectl patch", 1)
+			u.request("myapp-devel", 2)
+			again("after kubectl tag", 2)
+			u.request("myapp-devel", 1)
+			again("after a downgrade", 1)
+			u.request("myapp-devel", 2)
+			again("after an upgrade", 2)
+			u.push("build 3")
+			u.kubectl("annotate tag/myapp-devel images.io/requested-check=1")
+			again("after a bump by Tagger", 3)
+			if got := u.get("tag/myapp-devel", ".status.references[0].trigger"); got != "Push" {
+				t.Errorf("the trigger is %s, want Push", got)
+			}
+
+			other := u.pushTo(world.registry.Address+"/"+u.namespace+"/other:latest", "other")
+			manifest = strings.Replace(manifest, "/myapp:", "/other:", 1)
+			u.has(u.with(manifest, flags+" -f -"), "moves to generation 4")
+			u.becomes("tag/myapp-devel", ".status.generation", "4")
+			if got := u.get("tag/myapp-devel", ".status.references[0].imageReference"); got != other {
+				t.Errorf("the image is %s, want %s", got, other)
+			}
+		})
+	}
+}
+
+// TestRequestsOfTools holds what tells an apply from an edit, by the requests that each tool makes.
+func TestRequestsOfTools(t *testing.T) {
+	const patch = "patch tag/myapp --type=merge --field-manager="
+	lastApplied := `{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"spec\":{\"generation\":%d}}"}},"spec":{"generation":%d}}`
+	for name, row := range map[string]struct {
+		// first declares generation 0, again repeats it after the Tag has moved to 1. Without manifest lines are arguments.
+		first, again string
+		moves        bool
+	}{
+		"Flux repeats a manifest":                     {"apply --server-side --field-manager=kustomize-controller --force-conflicts -f -", "apply --server-side --field-manager=kustomize-controller --force-conflicts -f -", false},
+		"Argo CD repeats a manifest, server-side":     {"apply --server-side --field-manager=argocd-controller --force-conflicts -f -", "apply --server-side --field-manager=argocd-controller --force-conflicts -f -", false},
+		"Argo CD repeats a manifest, client-side":     {patch + "argocd-controller -p " + fmt.Sprintf(lastApplied, 0, 0), patch + "argocd-controller -p " + fmt.Sprintf(lastApplied, 0, 0), false},
+		"Helm 4 repeats a manifest":                   {"apply --server-side --field-manager=helm -f -", "apply --server-side --field-manager=helm -f -", false},
+		"Helm 3 replaces by the manifest it declared": {patch + `helm -p {"spec":{"generation":0}}`, patch + `helm -p {"spec":{"generation":0}}`, false},
+		"a pipeline applies under a name of its own":  {"apply --field-manager=ci -f -", "apply --field-manager=ci -f -", false},
+		"kubectl patch counts":                        {"apply -f -", `patch tag/myapp --type=merge -p {"spec":{"generation":0}}`, true},
+		"kubectl edit counts":                         {"apply -f -", patch + `kubectl-edit -p {"spec":{"generation":0}}`, true},
+		"kubectl replace counts":                      {"apply -f -", "replace -f -", true},
+		"kubectl tag counts":                          {"apply -f -", "annotate tag/myapp --field-manager=kubectl-tag images.io/requested-generation=0", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			u.push("build 0")
+			manifest := tagYAML("myapp", u.source(), "generation: 0")
+			if !strings.Contains(row.first, "-f -") {
+				u.with(manifest, "create -f -")
+			}
+			u.with(manifest, row.first)
+			u.becomes("tag/myapp", ".status.generation", "0")
+			u.moved("myapp", 1)
+			u.with(manifest, row.again)
+			want := "1"
+			if row.moves {
+				want = "0"
+			}
+			if got := u.get("tag/myapp", ".spec.generation"); got != want {
+				t.Errorf("the Tag wants generation %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+func TestAManifestWhoseGenerationChangesMovesTheTag(t *testing.T) {
+	for name, flags := range map[string]string{"client-side": "apply", "server-side": "apply --server-side"} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			u.push("build 0")
+			u.with(tagYAML("myapp", u.source(), "generation: 0"), flags+" -f -")
+			u.becomes("tag/myapp", ".status.generation", "0")
+			u.with(tagYAML("myapp", u.source(), "generation: 1"), flags+" -f -")
+			u.becomes("tag/myapp", ".status.generation", "1")
+			u.moved("myapp", 2)
+			u.with(tagYAML("myapp", u.source(), "generation: 0"), flags+" -f -")
+			u.becomes("tag/myapp", ".status.generation", "0")
+		})
+	}
+}
+
+func TestReplaceWithoutAGenerationMovesNothing(t *testing.T) {
+	u := newUser(t)
+	u.imported("myapp")
+	u.moved("myapp", 1)
+	u.with(tagYAML("myapp", u.source()), "replace -f -")
+	if got := u.get("tag/myapp", ".spec.generation"); got != "1" {
+		t.Errorf("the Tag wants generation %s, want 1", got)
+	}
+}
+
+func TestATagFromABackupKeepsItsGeneration(t *testing.T) {
+	u := newUser(t)
+	image := u.push("build 7")
+	u.with(tagYAML("myapp", u.source(), "generation: 7"), "create -f -")
+	u.becomes("tag/myapp", ".status.generation", "7")
+	if got := u.get("tag/myapp", ".status.references[*].imageReference"); got != image {
+		t.Errorf("the references are %s, want just %s", got, image)
+	}
+}
+
+func TestARollbackSticksUntilAPersonUpgrades(t *testing.T) {
+	u := newUser(t)
+	first := u.imported("myapp")
+	u.with(deploymentYAML("app", "myapp"), "apply -f -")
+	u.moved("myapp", 1)
+	u.request("myapp", 0)
+	u.becomes("tag/myapp", ".status.generation", "0")
+	u.push("build 2")
+	u.kubectl("annotate tag/myapp images.io/requested-check=1")
+	u.becomes("tag/myapp", ".status.lastHandledRequest", "1")
+	if got := u.get("tag/myapp", ".status.references[*].generation"); got != "2 1 0" {
+		t.Errorf("the Tag keeps generations %s, want 2 1 0", got)
+	}
+	u.becomes("deployment/app", containerImage, first)
+	if got := u.get("tag/myapp", ".status.generation"); got != "0" {
+		t.Errorf("the Tag is at generation %s, want 0", got)
+	}
+}
+
+func TestARequestedCheckOfAnUnchangedImageMakesNoGeneration(t *testing.T) {
+	u := newUser(t)
+	u.imported("myapp")
+	for _, request := range []string{"1", "2", "3"} {
+		u.kubectl("annotate --overwrite tag/myapp images.io/requested-check=" + request)
+		u.becomes("tag/myapp", ".status.lastHandledRequest", request)
+	}
+	if got := u.get("tag/myapp", ".status.references[*].generation"); got != "0" {
+		t.Errorf("the Tag keeps generations %s, want 0", got)
+	}
+}
+
+func TestAnExplicitBumpMakesAGenerationOfTheSameDigest(t *testing.T) {
+	u := newUser(t)
+	image := u.imported("myapp")
+	u.request("myapp", 1)
+	u.becomes("tag/myapp", ".status.references[*].imageReference", image+" "+image)
+}

@@ -1,0 +1,215 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// patience bounds every wait. It is long: a wait ends when its condition holds.
+const patience = 60 * time.Second
+
+// user is somebody with kubectl and a namespace.
+type user struct {
+	t         *testing.T
+	namespace string
+}
+
+var namespaceNames = strings.NewReplacer("/", "-", "_", "-", ",", "")
+
+// newUser gives a test a namespace of its own.
+func newUser(t *testing.T) *user {
+	t.Helper()
+	t.Parallel()
+	name := strings.ToLower(namespaceNames.Replace(t.Name()))
+	name = strings.Trim(name[:min(len(name), 50)], "-") + "-" + strconv.Itoa(int(time.Now().UnixNano()%100000))
+	u := &user{t: t, namespace: name}
+	u.kubectl("create namespace " + name)
+	return u
+}
+
+// run runs kubectl with the words of a line, and with what it reads from standard input.
+func (u *user) run(stdin string, args ...string) (string, error) {
+	root, err := cluster.Root()
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(u.t.Context(), 2*patience)
+	defer cancel()
+	args = append([]string{"--kubeconfig", world.cluster.Kubeconfig, "--namespace", u.namespace}, args...)
+	command := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), args...)
+	command.Stdin = strings.NewReader(stdin)
+	output, err := command.CombinedOutput()
+	return string(output), err
+}
+
+// kubectl runs a line that has to work. Words are separated by spaces.
+func (u *user) kubectl(line string) string {
+	u.t.Helper()
+	return u.with("", line)
+}
+
+// with is kubectl with standard input.
+func (u *user) with(stdin, line string) string {
+	u.t.Helper()
+	output, err := u.run(stdin, strings.Fields(line)...)
+	if err != nil {
+		u.t.Fatalf("kubectl %s: %v\n%s\n%s", line, err, output, stdin)
+	}
+	return output
+}
+
+// refused is with, for what has to fail. It returns what kubectl says.
+func (u *user) refused(stdin, line string) string {
+	u.t.Helper()
+	output, err := u.run(stdin, strings.Fields(line)...)
+	if err == nil {
+		u.t.Fatalf("kubectl %s works and should not:\n%s\n%s", line, output, stdin)
+	}
+	return output
+}
+
+// get is a JSONPath of an object.
+func (u *user) get(object, path string) string {
+	u.t.Helper()
+	return u.kubectl("get " + object + " -o jsonpath={" + path + "}")
+}
+
+// becomes waits until a JSONPath of an object is something.
+func (u *user) becomes(object, path, want string) {
+	u.t.Helper()
+	u.eventually(object+" "+path+" is "+want, func() error {
+		output, err := u.run("", "get", object, "-o", "jsonpath={"+path+"}")
+		if err == nil && output != want {
+			err = fmt.Errorf("it is %q", output)
+		}
+		return err
+	})
+}
+
+// eventually waits until a condition holds.
+func (u *user) eventually(what string, condition func() error) {
+	u.t.Helper()
+	last := fmt.Errorf("never asked")
+	err := wait.PollUntilContextTimeout(u.t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		last = condition()
+		return last == nil, nil
+	})
+	if err != nil {
+		u.t.Fatalf("%s: not within %s: %v", what, patience, last)
+	}
+}
+
+// has fails the test unless the text has all the parts.
+func (u *user) has(text string, parts ...string) {
+	u.t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			u.t.Errorf("%q is not in:\n%s", part, text)
+		}
+	}
+}
+
+// source is an image in the registry that belongs to the test.
+func (u *user) source() string { return world.registry.Address + "/" + u.namespace + "/myapp:latest" }
+
+// push pushes a build and returns the image by its digest.
+func (u *user) push(build string, options ...crane.Option) string {
+	u.t.Helper()
+	return u.pushTo(u.source(), build, options...)
+}
+
+func (u *user) pushTo(image, build string, options ...crane.Option) string {
+	u.t.Helper()
+	digest, err := cluster.PushImage(u.t.Context(), image, u.namespace+build, options...)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return image[:strings.LastIndex(image, ":")] + "@" + digest
+}
+
+// imported makes a Tag of the first build, and waits for its import. It returns the image.
+func (u *user) imported(name string) string {
+	u.t.Helper()
+	image := u.push("build 0")
+	u.with(tagYAML(name, u.source(), "generation: 0"), "apply -f -")
+	u.becomes("tag/"+name, ".status.references[0].imageReference", image)
+	return image
+}
+
+// moved pushes a build, moves the Tag to its generation, and waits for it. It returns the image.
+func (u *user) moved(name string, generation int) string {
+	u.t.Helper()
+	image := u.push(fmt.Sprint("build ", generation))
+	u.request(name, generation)
+	u.becomes("tag/"+name, ".status.generation", strconv.Itoa(generation))
+	return image
+}
+
+// request moves a Tag as kubectl tag does.
+func (u *user) request(name string, generation int) {
+	u.t.Helper()
+	u.kubectl(fmt.Sprintf("annotate tag/%s --overwrite --field-manager=kubectl-tag images.io/requested-generation=%d", name, generation))
+}
+
+// replicaSets counts the ReplicaSets of a Deployment.
+func (u *user) replicaSets(app string) int {
+	u.t.Helper()
+	return len(strings.Fields(u.kubectl("get replicasets -l app=" + app + " -o name")))
+}
+
+const containerImage = ".spec.template.spec.containers[0].image"
+
+func tagYAML(name, from string, more ...string) string {
+	return fmt.Sprintf(`apiVersion: images.io/v1
+kind: Tag
+metadata:
+  name: %s
+spec:
+  from: %s
+  cache: false
+`, name, from) + lines("  ", more)
+}
+
+func deploymentYAML(app, image string, more ...string) string {
+	return fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata:
+  annotations:
+    image-tag: "true"
+  name: %[1]s
+  labels:
+    app: %[1]s
+spec:
+  replicas: 1
+  selector:
+    matchLabels:
+      app: %[1]s
+  template:
+    metadata:
+      labels:
+        app: %[1]s
+    spec:
+      containers:
+      - name: app
+        image: %[2]s
+`, app, image) + lines("        ", more)
+}
+
+func lines(indent string, more []string) string {
+	var text strings.Builder
+	for _, line := range more {
+		text.WriteString(indent + line + "\n")
+	}
+	return text.String()
+}

@@ -1,0 +1,186 @@
+package admission
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"gomodules.xyz/jsonpatch/v2"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+)
+
+// TagDefaulter settles which generation a Tag shall stand at: it carries over one that is left out, keeps the current
+// one when a manifest only repeats itself, carries out requests, and moves on when the source changes
+// (DESIGN: Generations, rules 5, 6 and 8).
+type TagDefaulter struct{}
+
+// Handle answers one AdmissionReview.
+func (d *TagDefaulter) Handle(_ context.Context, request admission.Request) admission.Response {
+	tag, old, manager, err := decodeTag(request)
+	if err != nil {
+		return admission.Allowed("") // the schema refuses it next, and names the field
+	}
+	before := tag.DeepCopy()
+	s := settling{old: old, tag: tag, manager: manager}
+	if err := s.settle(request.Operation); err != nil {
+		return admission.Denied(err.Error())
+	}
+	patch := annotationOperations(before.Annotations, tag.Annotations)
+	if before.Spec.Generation == nil || *before.Spec.Generation != *tag.Spec.Generation {
+		patch = append(patch, jsonpatch.NewOperation("add", "/spec/generation", *tag.Spec.Generation))
+	}
+	if releaseGeneration(tag) {
+		patch = append(patch, jsonpatch.NewOperation("replace", "/metadata/managedFields", tag.ManagedFields))
+	}
+	return admission.Patched("", patch...).WithWarnings(s.warnings...)
+}
+
+type settling struct {
+	old, tag *v1.Tag
+	manager  string
+	warnings []string
+}
+
+func (s *settling) settle(operation admissionv1.Operation) error {
+	if operation == admissionv1.Create {
+		s.create()
+		return nil
+	}
+	return s.update()
+}
+
+// create starts at 0 where nothing is said. A Tag restored from a backup brings what was declared last.
+func (s *settling) create() {
+	if s.tag.Spec.Generation == nil {
+		s.tag.Spec.Generation = new(int64)
+	}
+	delete(s.tag.Annotations, v1.AnnotationRequestedGeneration)
+	if _, ok := declared(s.tag); !ok {
+		s.declare(*s.tag.Spec.Generation)
+	}
+}
+
+func (s *settling) update() error {
+	current := s.old.WantedGeneration()
+	s.restoreDeclared()
+	if s.tag.Spec.Generation == nil {
+		s.tag.Spec.Generation = &current
+	}
+	if err := s.request(); err != nil {
+		return err
+	}
+	s.repeat(current)
+	s.source(current)
+	return s.allow(current)
+}
+
+// allow refuses a generation that cannot be had, with the ones that can: the schema's rule has no room for them.
+func (s *settling) allow(current int64) error {
+	wanted := *s.tag.Spec.Generation
+	if wanted == current || generation.Allowed(s.old, wanted) {
+		return nil
+	}
+	return errors.New("spec.generation: " + generation.Explain(s.old, wanted))
+}
+
+// restoreDeclared keeps what was declared last, whatever a request says of it: kubectl replace drops annotations.
+func (s *settling) restoreDeclared() {
+	delete(s.tag.Annotations, v1.AnnotationDeclaredGeneration)
+	if before, ok := declared(s.old); ok {
+		s.declare(before)
+	}
+}
+
+// request carries out a generation that is asked for by annotation.
+func (s *settling) request() error {
+	text, ok := s.tag.Annotations[v1.AnnotationRequestedGeneration]
+	if !ok {
+		return nil
+	}
+	delete(s.tag.Annotations, v1.AnnotationRequestedGeneration)
+	wanted, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return fmt.Errorf("annotation %s is %q; write the number of a generation, such as 1", v1.AnnotationRequestedGeneration, text)
+	}
+	s.tag.Spec.Generation = &wanted
+	return nil
+}
+
+// repeat keeps the current generation when a manifest is applied that declares what it declared before.
+func (s *settling) repeat(current int64) {
+	manifest, isDeclared := declaration(s.old, s.tag, s.manager)
+	if !isDeclared {
+		return
+	}
+	before, known := declared(s.old)
+	if known && before == manifest && manifest != current {
+		s.tag.Spec.Generation = &current
+		s.warn("spec.generation %d is what this manifest declared before, so Tag %q stays at generation %d; "+
+			"\"kubectl tag upgrade\" and \"kubectl tag downgrade\" move it, and a manifest that leaves the generation out never does",
+			manifest, s.tag.Name, current)
+		return
+	}
+	s.declare(manifest)
+}
+
+// source moves the Tag on when what is imported changes and nobody moved the generation: never a silent no-op.
+func (s *settling) source(current int64) {
+	newest := s.old.Newest()
+	changed := s.tag.Spec.From != s.old.Spec.From || s.tag.Spec.Cache != s.old.Spec.Cache
+	if !changed || newest == nil || *s.tag.Spec.Generation != current {
+		return
+	}
+	next := newest.Generation + 1
+	if current != next {
+		s.warn("spec.from or spec.cache changed, so Tag %q moves to generation %d, which imports the image again", s.tag.Name, next)
+	}
+	s.tag.Spec.Generation = &next
+}
+
+func (s *settling) declare(manifest int64) {
+	if s.tag.Annotations == nil {
+		s.tag.Annotations = map[string]string{}
+	}
+	s.tag.Annotations[v1.AnnotationDeclaredGeneration] = strconv.FormatInt(manifest, 10)
+}
+
+func (s *settling) warn(format string, args ...any) {
+	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
+}
+
+// declared is the generation that a manifest declared last.
+func declared(tag *v1.Tag) (int64, bool) {
+	manifest, err := strconv.ParseInt(tag.Annotations[v1.AnnotationDeclaredGeneration], 10, 64)
+	return manifest, err == nil
+}
+
+// decodeTag reads the Tag, the one stored now (nil on create), and the request's field manager.
+func decodeTag(request admission.Request) (tag, old *v1.Tag, manager string, err error) {
+	tag = &v1.Tag{}
+	if err := json.Unmarshal(request.Object.Raw, tag); err != nil {
+		return nil, nil, "", fmt.Errorf("the Tag in the request cannot be read: %w", err)
+	}
+	tag.Annotations = maps.Clone(tag.Annotations)
+	if request.Operation == admissionv1.Update {
+		old = &v1.Tag{}
+		if err := json.Unmarshal(request.OldObject.Raw, old); err != nil {
+			return nil, nil, "", fmt.Errorf("the stored Tag cannot be read: %w", err)
+		}
+	}
+	// PatchOptions, UpdateOptions and CreateOptions carry the manager under the same name.
+	var options metav1.PatchOptions
+	if len(request.Options.Raw) > 0 {
+		if err := json.Unmarshal(request.Options.Raw, &options); err != nil {
+			return nil, nil, "", fmt.Errorf("the options of the request cannot be read: %w", err)
+		}
+	}
+	return tag, old, options.FieldManager, nil
+}

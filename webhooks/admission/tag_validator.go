@@ -1,0 +1,37 @@
+package admission
+
+import (
+	"context"
+	"net/http"
+
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// TagValidator refuses sources that are no image references, which the schema cannot fully tell, and warns of those that
+// push notifications do not reach.
+type TagValidator struct {
+	Registries Registries
+}
+
+// Handle answers one AdmissionReview.
+func (v *TagValidator) Handle(_ context.Context, request admission.Request) admission.Response {
+	tag, old, _, err := decodeTag(request)
+	if err != nil {
+		return admission.Errored(http.StatusBadRequest, err)
+	}
+	if old != nil && old.Spec.From == tag.Spec.From {
+		return admission.Allowed("")
+	}
+	source, err := reference.Parse(tag.Spec.From, v.Registries.UnqualifiedRegistry())
+	if err != nil {
+		return admission.Denied("spec.from: " + err.Error())
+	}
+	response := admission.Allowed("")
+	if !source.Qualified() {
+		response = response.WithWarnings("spec.from has no registry and is taken as " + source.String() +
+			"; push notifications do not reach such a Tag, write the registry out if you want them")
+	}
+	return response
+}
