@@ -122,7 +122,7 @@ func RunManager(ctx context.Context, run func(ctx context.Context, args []string
 	m.exited = func() error {
 		select {
 		case <-ended:
-			return fmt.Errorf("the manager ended by itself (%v)", result)
+			return errors.Join(errors.New("the manager ended by itself"), result)
 		default:
 			return nil
 		}

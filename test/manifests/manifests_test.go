@@ -68,11 +68,11 @@ func installed(t *testing.T) {
 
 func TestConfigDefaultIsAcceptedAndAppliesAgain(t *testing.T) {
 	installed(t)
-	again := must(t, "", "apply -k config/default")
-	for line := range strings.Lines(again) {
-		if !strings.HasSuffix(strings.TrimSpace(line), " unchanged") {
-			t.Errorf("applied again: %s", line)
-		}
+	const versions = "get -k config/default -o jsonpath={.items[*].metadata.resourceVersion}"
+	before := must(t, "", versions)
+	must(t, "", "apply -k config/default")
+	if after := must(t, "", versions); after != before {
+		t.Errorf("applied again, objects changed:\n%s\nbefore:\n%s", after, before)
 	}
 	for _, object := range []string{
 		"deployment/tagger-controller-manager", "poddisruptionbudget/tagger-controller-manager", "service/tagger-webhook-service",
