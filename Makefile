@@ -33,8 +33,8 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build bin/manager and the kubectl plugin bin/kubectl-tag
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kubectl-tag ./cmd/kubectl-tag
+	go build -ldflags '$(LDFLAGS)' -o bin/manager ./cmd/manager
+	go build -ldflags '$(LDFLAGS)' -o bin/kubectl-tag ./cmd/kubectl-tag
 
 .PHONY: clean
 clean: ## Remove what was built, the control plane's programs too

@@ -1,0 +1,230 @@
+package admission_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	admissionv1 "k8s.io/api/admission/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/webhooks/admission"
+)
+
+const (
+	oldImage = "quay.io/company/myapp@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	newImage = "quay.io/company/myapp@sha256:1111111111111111111111111111111111111111111111111111111111111111"
+	manager  = "system:serviceaccount:tagger-system:tagger-controller-manager"
+)
+
+type noRegistries struct{}
+
+func (noRegistries) UnqualifiedRegistry() string { return "" }
+
+func scheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	s := runtime.NewScheme()
+	if err := v1.AddToScheme(s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// cacheOf is a cache that holds these Tags, however old.
+func cacheOf(t *testing.T, tags ...client.Object) client.Reader {
+	t.Helper()
+	return fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(tags...).Build()
+}
+
+// liveClient is a client of an API server, over a transport that counts requests and answers none.
+func liveClient(t *testing.T) (client.Reader, *requests) {
+	t.Helper()
+	sent := &requests{}
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1.GroupVersion})
+	mapper.Add(v1.GroupVersion.WithKind("Tag"), meta.RESTScopeNamespace)
+	live, err := client.New(&rest.Config{Host: "https://api.invalid", Transport: sent}, client.Options{Scheme: scheme(t), Mapper: mapper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return live, sent
+}
+
+type requests struct{ seen []string }
+
+// RoundTrip implements http.RoundTripper.
+func (r *requests) RoundTrip(request *http.Request) (*http.Response, error) {
+	r.seen = append(r.seen, request.Method+" "+request.URL.Path)
+	return nil, errors.New("no network in admission")
+}
+
+func importedTag(name, image string) *v1.Tag {
+	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "dev"}, Spec: v1.TagSpec{From: "quay.io/company/myapp:latest"}}
+	tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: image, ImportedAt: metav1.Now()})
+	return tag
+}
+
+func annotated(image, record string) *appsv1.Deployment {
+	d := &appsv1.Deployment{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}}
+	d.Name, d.Namespace = "app", "dev"
+	d.Annotations = map[string]string{v1.AnnotationEnabled: "true"}
+	if record != "" {
+		d.Annotations[v1.AnnotationPinned] = record
+	}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Image: image}}
+	return d
+}
+
+func review(t *testing.T, operation admissionv1.Operation, user string, object, old any) ctrladmission.Request {
+	t.Helper()
+	request := admissionv1.AdmissionRequest{
+		Operation: operation, Namespace: "dev", Kind: metav1.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"},
+		Object: runtime.RawExtension{Raw: encode(t, object)}, UserInfo: authenticationv1.UserInfo{Username: user},
+	}
+	if old != nil {
+		request.OldObject.Raw = encode(t, old)
+	}
+	return ctrladmission.Request{AdmissionRequest: request}
+}
+
+func encode(t *testing.T, object any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// patched is the Deployment that the API server would store.
+func patched(t *testing.T, request ctrladmission.Request, response ctrladmission.Response) *appsv1.Deployment {
+	t.Helper()
+	if !response.Allowed {
+		t.Fatalf("refused: %v", response.Result)
+	}
+	if err := response.Complete(request); err != nil {
+		t.Fatal(err)
+	}
+	raw := request.Object.Raw
+	if len(response.Patch) > 0 {
+		patch, err := jsonpatch.DecodePatch(response.Patch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if raw, err = patch.Apply(raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var d appsv1.Deployment
+	if err := json.Unmarshal(raw, &d); err != nil {
+		t.Fatal(err)
+	}
+	return &d
+}
+
+// TestAReplicaWithAnOldCacheChangesNoImage: the Tag moved on, this replica has not heard of it, and answers for a label.
+func TestAReplicaWithAnOldCacheChangesNoImage(t *testing.T) {
+	live, sent := liveClient(t)
+	pinner := &admission.Pinner{Tags: cacheOf(t, importedTag("myapp", oldImage)), Live: live, Registries: noRegistries{}, Username: manager}
+	stored := annotated(newImage, `{"app":{"tag":"myapp","image":"`+newImage+`"}}`)
+	labelled := stored.DeepCopy()
+	labelled.Labels = map[string]string{"team": "a"}
+	request := review(t, admissionv1.Update, "alice", labelled, stored)
+	response := pinner.Handle(t.Context(), request)
+	if len(response.Patches) != 0 {
+		t.Errorf("a label makes the patch %v", response.Patches)
+	}
+	again := annotated("myapp", "")
+	request = review(t, admissionv1.Update, "alice", again, stored)
+	if got := patched(t, request, pinner.Handle(t.Context(), request)).Spec.Template.Spec.Containers[0].Image; got != newImage {
+		t.Errorf("the manifest applied once more gets %s, want what is recorded, %s", got, newImage)
+	}
+	if len(sent.seen) != 0 {
+		t.Errorf("admission asked %v", sent.seen)
+	}
+}
+
+func TestAnOldCacheDoesWhatTheManagerRequests(t *testing.T) {
+	live, _ := liveClient(t)
+	pinner := &admission.Pinner{Tags: cacheOf(t, importedTag("myapp", oldImage)), Live: live, Registries: noRegistries{}, Username: manager}
+	stored := annotated(oldImage, `{"app":{"tag":"myapp","image":"`+oldImage+`"}}`)
+	asked := stored.DeepCopy()
+	asked.Annotations[v1.AnnotationRequested] = `{"app":{"tag":"myapp","image":"` + newImage + `"}}`
+	for user, want := range map[string]string{manager: newImage, "alice": oldImage} {
+		request := review(t, admissionv1.Update, user, asked, stored)
+		if got := patched(t, request, pinner.Handle(t.Context(), request)).Spec.Template.Spec.Containers[0].Image; got != want {
+			t.Errorf("from %s: %s, want %s", user, got, want)
+		}
+	}
+}
+
+// TestTheNetworkIsUsedForOneGetOfATagThatTheCacheMisses holds what admission may ask.
+func TestTheNetworkIsUsedForOneGetOfATagThatTheCacheMisses(t *testing.T) {
+	for name, row := range map[string]struct {
+		image string
+		want  int
+	}{
+		"a Tag in the cache":             {"myapp", 0},
+		"an image that cannot name one":  {"quay.io/company/myapp:1.0", 0},
+		"a name that the cache misses":   {"unknown", 1},
+		"a placeholder without a record": {"not-imported.invalid/dev/myapp", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			live, sent := liveClient(t)
+			pinner := &admission.Pinner{Tags: cacheOf(t, importedTag("myapp", newImage)), Live: live, Registries: noRegistries{}, Username: manager}
+			d := annotated(row.image, "")
+			d.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "init", Image: row.image}}
+			response := pinner.Handle(t.Context(), review(t, admissionv1.Create, "alice", d, nil))
+			if len(sent.seen) != row.want {
+				t.Errorf("admission asked %v, want %d requests", sent.seen, row.want)
+			}
+			for _, asked := range sent.seen {
+				if !strings.HasPrefix(asked, "GET ") || !strings.HasSuffix(asked, "/namespaces/dev/tags/"+row.image) {
+					t.Errorf("admission asked %s", asked)
+				}
+			}
+			if response.Allowed != (row.want == 0) {
+				t.Errorf("allowed: %v; the API server does not answer", response.Allowed)
+			}
+		})
+	}
+}
+
+func TestThePatchLeavesFieldsAloneThatTheTypesDoNotKnow(t *testing.T) {
+	live, _ := liveClient(t)
+	pinner := &admission.Pinner{Tags: cacheOf(t, importedTag("myapp", newImage)), Live: live, Registries: noRegistries{}, Username: manager}
+	raw := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"app","annotations":{"image-tag":"true"}},
+		"spec":{"newField":1,"template":{"spec":{"containers":[{"name":"app","image":"myapp","newer":{"a":"b"}}]}}}}`
+	request := review(t, admissionv1.Create, "alice", json.RawMessage(raw), nil)
+	response := pinner.Handle(context.Background(), request)
+	for _, operation := range response.Patches {
+		if !strings.HasSuffix(operation.Path, "/image") && !strings.HasPrefix(operation.Path, "/metadata/annotations/images.io~1") {
+			t.Errorf("the patch touches %s", operation.Path)
+		}
+	}
+	if len(response.Patches) != 2 {
+		t.Errorf("the patch is %v, want the image and its record", response.Patches)
+	}
+}
+
+func TestObjectsThatCannotBeReadAreRefusedWithAReason(t *testing.T) {
+	pinner := &admission.Pinner{Tags: cacheOf(t), Live: cacheOf(t), Registries: noRegistries{}, Username: manager}
+	response := pinner.Handle(t.Context(), review(t, admissionv1.Create, "alice", json.RawMessage(`{"spec":3}`), nil))
+	if response.Allowed || !strings.Contains(response.Result.Message, "cannot be read") {
+		t.Errorf("got %v", response.Result)
+	}
+}
