@@ -68,6 +68,28 @@ func TestTheSameQuestionAtTheSameTimeIsOneRequest(t *testing.T) {
 	})
 }
 
+func TestTheSameQuestionByAnotherIsARequestOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, registry, source := newSlowClient(t)
+		for _, user := range []string{"alice", "bob"} {
+			written, err := parseEntry("registry.example.com", []byte(`{"username":"`+user+`","password":"p"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				if got, err := client.Resolve(t.Context(), source, Keyring{id: user, entries: []entry{written}}); got != someDigest {
+					t.Errorf("got %s, %v", got, err)
+				}
+			}()
+		}
+		synctest.Wait()
+		<-time.After(2 * time.Second)
+		if heads := registry.heads.Load(); heads != 2 {
+			t.Errorf("%d HEADs, want one each", heads)
+		}
+	})
+}
+
 func TestTheOneWhoAskedFirstMayLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, registry, source := newSlowClient(t)

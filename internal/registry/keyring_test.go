@@ -235,7 +235,7 @@ func TestCredentialsAreTriedInOrderAndThenNone(t *testing.T) {
 	}{
 		{name: "the second one is let in", users: []string{"a", "b"}, admitted: basic("b", "p"), tried: 2},
 		{name: "none is needed", users: []string{"a"}, admitted: "", tried: 1},
-		{name: "the same one twice is tried once", users: []string{"a", "a"}, admitted: "", tried: 1},
+		{name: "the same one twice counts once", users: []string{"a", "a", "b", "c"}, admitted: basic("c", "p"), tried: 3},
 		{name: "nobody is let in", users: []string{"a", "b"}, admitted: "nobody", text: "tried with 2 credentials and anonymously", tried: 2},
 		{name: "only three are tried", users: []string{"a", "b", "c", "d"}, admitted: basic("d", "p"), text: "tried with 3 credentials and anonymously", tried: 3},
 	} {

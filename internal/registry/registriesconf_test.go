@@ -315,34 +315,38 @@ func TestAnEditMovesWhereSourcesAreAskedFor(t *testing.T) {
 	resolved(t, client, "registry.example.com/team/app", nobody, want)
 }
 
-func TestAMalformedEditIsReportedOnceAndTheLastGoodOneStays(t *testing.T) {
-	c := newConf(t, unqualified(`"good.example.com"`))
-	c.write(t, "[[registry]]\nlocation = 7\n")
+// corrected puts a good file in the place of a bad one, and is sure that it was looked at.
+func (c *conf) corrected(t *testing.T, registry string) {
+	t.Helper()
 	c.tick()
-	problem := <-c.problems
-	c.tick()
-	if !strings.Contains(problem.Error(), "registries.conf is malformed") || len(c.problems) > 0 {
-		t.Errorf("reported %v, and %d more", problem, len(c.problems))
-	}
-	if got := c.UnqualifiedRegistry(); got != "good.example.com" || len(c.changes) > 0 {
-		t.Errorf("in force is %q after %d changes", got, len(c.changes))
-	}
-	c.write(t, *unqualified(`"better.example.com"`))
+	c.write(t, *unqualified(`"` + registry + `"`))
 	c.tick()
 	<-c.changes
-	if got := c.UnqualifiedRegistry(); got != "better.example.com" {
+	if got := c.UnqualifiedRegistry(); got != registry {
 		t.Errorf("after the correction: %q", got)
+	}
+	if more := len(c.problems); more > 0 {
+		t.Errorf("reported %d times more", more)
 	}
 }
 
-func TestAFileThatCannotBeReadIsReportedOnce(t *testing.T) {
-	c := newConf(t, unqualified(`"good.example.com"`))
-	c.write(t, strings.Repeat("#", 1<<20+1))
-	c.tick()
-	problem := <-c.problems
-	c.tick()
-	if !strings.Contains(problem.Error(), "larger than") || len(c.problems) > 0 || c.UnqualifiedRegistry() != "good.example.com" {
-		t.Errorf("%v, %d more, %q", problem, len(c.problems), c.UnqualifiedRegistry())
+func TestWhatIsWrongWithAnEditIsReportedOnceAndTheLastGoodOneStays(t *testing.T) {
+	for name, row := range map[string]struct{ content, want string }{
+		"malformed": {content: "[[registry]]\nlocation = 7\n", want: "registries.conf is malformed"},
+		"too large": {content: strings.Repeat("#", 1<<20+1), want: "registries.conf is larger than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newConf(t, unqualified(`"good.example.com"`))
+			c.write(t, row.content)
+			c.tick()
+			if problem := <-c.problems; !strings.Contains(problem.Error(), row.want) {
+				t.Errorf("reported %v, want %q", problem, row.want)
+			}
+			if got := c.UnqualifiedRegistry(); got != "good.example.com" || len(c.changes) > 0 {
+				t.Errorf("in force is %q after %d changes", got, len(c.changes))
+			}
+			c.corrected(t, "better.example.com")
+		})
 	}
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -279,6 +281,38 @@ func TestARegistryThatBeginsToWantTokensIsFollowed(t *testing.T) {
 	mutex.Lock()
 	service = newTokens(everybody)
 	mutex.Unlock()
+	resolved(t, client, u.host()+"/team/app", nobody, want)
+}
+
+func TestATokenServiceThatMovesIsFollowedTheNextTime(t *testing.T) {
+	service, moved := newTokens(everybody), &atomic.Bool{}
+	u := newUpstream(t, func(next http.Handler) http.Handler {
+		guarded := service.guard(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if moved.Load() {
+				switch r.URL.Path {
+				case "/token":
+					_, _ = io.WriteString(w, `{"token":"of no use"}`)
+					return
+				case "/moved":
+					r.URL.Path = "/token"
+				case "/v2/":
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/moved",service="test"`, r.Host))
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+			}
+			guarded.ServeHTTP(w, r)
+		})
+	})
+	client := newClient(t, u)
+	want := u.push(t, "team/app", "latest", "one")
+	resolved(t, client, u.host()+"/team/app", nobody, want)
+	moved.Store(true)
+	service.revoke()
+	if got := failure(t, client, u.host()+"/team/app", nobody); got.Reason() != v1.ReasonUnauthorized {
+		t.Errorf("%s %v", got.Reason(), got)
+	}
 	resolved(t, client, u.host()+"/team/app", nobody, want)
 }
 

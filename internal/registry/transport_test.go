@@ -48,6 +48,25 @@ func TestPlainHTTPIsRefusedUnlessTheHostIsListed(t *testing.T) {
 	}
 }
 
+func TestAPublicNameThatSpeaksPlainHTTPIsRefusedToo(t *testing.T) {
+	u := newPlainUpstream(t)
+	got := failure(t, newClient(t, nil, throughProxy(t, u)), "registry.example.com/team/app", nobody)
+	if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "lists registry.example.com as insecure") {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+}
+
+func TestAHostWhoseLocationIsInsecureIsNotInsecureItself(t *testing.T) {
+	plain := newPlainUpstream(t)
+	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	client := newClient(t, u, configuredBy(t, "[[registry]]\nprefix = %q\nlocation = \"mirror.example.com\"\ninsecure = true\n", plain.host()))
+	if got := failure(t, client, u.host()+"/team/app", nobody); got.Reason() != v1.ReasonRefusedByPolicy {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+}
+
 func TestARedirectToPlainHTTPIsRefused(t *testing.T) {
 	plain := newPlainUpstream(t)
 	plain.push(t, "team/app", "latest", "one")

@@ -1,0 +1,94 @@
+package v1_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+var start = metav1.NewTime(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+
+func at(d time.Duration) metav1.Time { return metav1.NewTime(start.Add(d)) }
+
+func imported(generation int64, image string) v1.Reference {
+	return v1.Reference{Generation: generation, From: "quay.io/a/b:latest", ImportedAt: start, ImageReference: image}
+}
+
+func TestAnImportMovesTheTagAndMakesItReady(t *testing.T) {
+	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
+	tag.RecordImport(imported(0, "quay.io/a/b@sha256:aa"))
+	if !tag.IsReady() || *tag.Status.Generation != 0 || tag.Status.Digest != "sha256:aa" || !tag.Status.LastImportAttempt.Succeed || tag.Status.ObservedGeneration != 2 {
+		t.Errorf("got %+v", tag.Status)
+	}
+}
+
+func TestAFailureLeavesTheGenerationInUse(t *testing.T) {
+	tag := &v1.Tag{}
+	tag.RecordImport(imported(0, "quay.io/a/b@sha256:aa"))
+	tag.RecordFailure(v1.ReasonNotFound, "no such tag", false, at(time.Minute))
+	if tag.Current().ImageReference != "quay.io/a/b@sha256:aa" || tag.NotReadyReason() != v1.ReasonNotFound || tag.Status.LastImportAttempt.Reason != "no such tag" {
+		t.Errorf("got %+v", tag.Status)
+	}
+	if meta.FindStatusCondition(tag.Status.Conditions, v1.ConditionStalled) != nil {
+		t.Error("what is tried again is not stalled")
+	}
+	tag.RecordChecked(at(2 * time.Minute))
+	if !tag.IsReady() {
+		t.Error("a check that works does not end the failure")
+	}
+}
+
+func TestWhatOnlyAnEditCanCureIsStalled(t *testing.T) {
+	tag := &v1.Tag{}
+	tag.RecordFailure(v1.ReasonInvalidReference, "no", true, start)
+	if !meta.IsStatusConditionTrue(tag.Status.Conditions, v1.ConditionStalled) {
+		t.Errorf("got %+v", tag.Status.Conditions)
+	}
+	tag.RecordImport(imported(0, "quay.io/a/b@sha256:aa"))
+	if meta.FindStatusCondition(tag.Status.Conditions, v1.ConditionStalled) != nil {
+		t.Error("a Tag that works is still stalled")
+	}
+}
+
+func TestFailingSinceStartsAnewWithTheSpec(t *testing.T) {
+	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	tag.RecordFailure(v1.ReasonNotFound, "no", false, start)
+	tag.RecordFailure(v1.ReasonUnavailable, "no", false, at(time.Minute))
+	if got := tag.FailingSince(); !got.Equal(start.Time) {
+		t.Errorf("another reason: failing since %s, want %s", got, start)
+	}
+	tag.Generation = 2
+	if got := tag.FailingSince(); !got.IsZero() {
+		t.Errorf("a new spec is failing since %s before it was tried", got)
+	}
+	tag.RecordFailure(v1.ReasonUnavailable, "no", false, at(time.Hour))
+	if got := tag.FailingSince(); !got.Equal(at(time.Hour).Time) {
+		t.Errorf("a new spec: failing since %s, want %s", got, at(time.Hour))
+	}
+}
+
+func TestTruncate(t *testing.T) {
+	for name, row := range map[string]struct {
+		text string
+		want string
+	}{
+		"short text stays":                 {"short", "short"},
+		"control characters become spaces": {"a\nb\x1b[31m", "a b [31m"},
+		"broken UTF-8 is replaced":         {"a\xff", "a?"},
+		"long text ends with an ellipsis":  {strings.Repeat("x", 40), strings.Repeat("x", 29) + "…"},
+		"a rune is never cut":              {strings.Repeat("ü", 20), strings.Repeat("ü", 14) + "…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := v1.Truncate(row.text, 32)
+			if got != row.want || len(got) > 32 || !utf8.ValidString(got) {
+				t.Errorf("got %q, want %q", got, row.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,102 @@
+package config_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/images-io/tagger/internal/config"
+)
+
+// complete parses flags and an environment, as at start.
+func complete(args []string, environment map[string]string) (config.Config, error) {
+	var cfg config.Config
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	cfg.AddFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Complete(func(key string) (string, bool) {
+		value, ok := environment[key]
+		return value, ok
+	})
+}
+
+func TestDefaults(t *testing.T) {
+	cfg, err := complete(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !cfg.LeaderElect || !cfg.MetricsSecure || cfg.WebhookPort != 9443 || cfg.Cache.Address != "" {
+		t.Errorf("got %+v", cfg)
+	}
+}
+
+func TestTheSeedsVariables(t *testing.T) {
+	for name, row := range map[string]struct {
+		environment map[string]string
+		want        config.CacheRegistry
+	}{
+		"host and port":               {map[string]string{"CACHE_REGISTRY_ADDRESS": "registry:5000"}, config.CacheRegistry{Address: "registry:5000"}},
+		"a prefix":                    {map[string]string{"CACHE_REGISTRY_ADDRESS": "registry:5000/mirror/"}, config.CacheRegistry{Address: "registry:5000/mirror"}},
+		"a scheme":                    {map[string]string{"CACHE_REGISTRY_ADDRESS": "https://registry"}, config.CacheRegistry{Address: "registry"}},
+		"insecure, true means true":   {map[string]string{"CACHE_REGISTRY_INSECURE": "true"}, config.CacheRegistry{Insecure: true}},
+		"insecure, false means false": {map[string]string{"CACHE_REGISTRY_INSECURE": "false"}, config.CacheRegistry{}},
+		"a user and a password":       {map[string]string{"CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "p"}, config.CacheRegistry{Username: "u", Password: "p"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := complete(nil, row.environment)
+			if err != nil || cfg.Cache != row.want {
+				t.Errorf("got %+v, %v; want %+v", cfg.Cache, err, row.want)
+			}
+		})
+	}
+}
+
+func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
+	_, err := complete(
+		[]string{"--webhook-port=70000", "--log-level=loud", "--metrics-bind-address=8443", "--health-probe-bind-address=:x", "--registry-ca-file=/does/not/exist", "--webhook-cert-dir="},
+		map[string]string{"CACHE_REGISTRY_INSECURE": "maybe", "CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_ADDRESS": "u:hunter2@registry"},
+	)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		`--webhook-port is 70000`, `--log-level is "loud"; write one of debug, info, error`, `--metrics-bind-address is "8443"; write host:port`,
+		`--health-probe-bind-address is ":x"`, `/does/not/exist`, `--webhook-cert-dir is empty`, `CACHE_REGISTRY_INSECURE is "maybe"; write true or false`,
+		`CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD go together`, `CACHE_REGISTRY_ADDRESS is not host[:port][/prefix]`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in:\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the password is in the error: %v", err)
+	}
+}
+
+func TestProxiesOfTheEnvironment(t *testing.T) {
+	cfg, err := complete(nil, map[string]string{"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "inside.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := cfg.Proxy.ProxyFunc()
+	for host, want := range map[string]string{"quay.io": "http://proxy:3128", "inside.example.com": ""} {
+		got, err := proxy(&url.URL{Scheme: "https", Host: host})
+		if err != nil || (got == nil) != (want == "") || got != nil && got.String() != want {
+			t.Errorf("%s: got %v, %v; want %q", host, got, err, want)
+		}
+	}
+}
+
+func TestAKubeconfigOfTheEnvironmentCountsWithoutTheFlag(t *testing.T) {
+	environment := map[string]string{"KUBECONFIG": "/from/environment"}
+	if cfg, err := complete(nil, environment); err != nil || cfg.Kubeconfig != "/from/environment" {
+		t.Errorf("got %q, %v", cfg.Kubeconfig, err)
+	}
+	if cfg, err := complete([]string{"--kubeconfig=/from/flag"}, environment); err != nil || cfg.Kubeconfig != "/from/flag" {
+		t.Errorf("got %q, %v", cfg.Kubeconfig, err)
+	}
+}
