@@ -98,9 +98,10 @@ verify-config:
 verify-scripts:
 	@for script in .ci/run hack/*.sh; do bash -n $$script || exit 1; done
 
-# Where the documentation is held against the tree.
 .PHONY: verify-docs
 verify-docs:
+	@:
+	@hack/verify-docs.sh
 
 ##@ Develop
 

@@ -103,11 +103,12 @@ func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
 
 // next is when to look at the Tag again; 0 waits for a change.
 func (r *TagReconciler) next(tag *v1.Tag) time.Duration {
-	decision := r.plan(tag)
-	if decision.Action != generation.Keep {
+	switch decision := r.plan(tag); decision.Action {
+	case generation.Keep, generation.Reject:
+		return decision.After
+	default:
 		return time.Second
 	}
-	return decision.After
 }
 
 // act does what was decided, but for the status, which it returns the change of.

@@ -33,5 +33,8 @@ const (
 	AnnotationRequestedCheck = "images.io/requested-check"
 )
 
+// MaxRequestLength is how much of a requested check is kept to tell it from the next, in bytes.
+const MaxRequestLength = 256
+
 // FieldManager is the name under which Tagger writes (KEP-555).
 const FieldManager = "tagger"

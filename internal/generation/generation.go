@@ -145,7 +145,10 @@ func hints(in Input) Decision {
 	return check
 }
 
-func request(tag *v1.Tag) string { return tag.Annotations[v1.AnnotationRequestedCheck] }
+// request is the check that is asked for, cut to what the status can hold.
+func request(tag *v1.Tag) string {
+	return v1.Truncate(tag.Annotations[v1.AnnotationRequestedCheck], v1.MaxRequestLength)
+}
 
 // trigger is what brought a generation that is not imported yet.
 func trigger(tag *v1.Tag, wanted int64) v1.Trigger {

@@ -85,7 +85,7 @@ func (s *settling) update() error {
 // allow refuses a generation that cannot be had, with the ones that can: the schema's rule has no room for them.
 func (s *settling) allow(current int64) error {
 	wanted := *s.tag.Spec.Generation
-	if wanted == current || generation.Allowed(s.old, wanted) {
+	if wanted == current || wanted < 0 || generation.Allowed(s.old, wanted) { // the schema says why not a negative one
 		return nil
 	}
 	return errors.New("spec.generation: " + generation.Explain(s.old, wanted))
