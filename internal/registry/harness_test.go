@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -180,7 +181,12 @@ func configuredBy(t *testing.T, format string, args ...any) func(*registry.Optio
 // throughProxy is the option of a proxy that leads every name to the upstream.
 func throughProxy(t *testing.T, u *upstream) func(*registry.Options) {
 	t.Helper()
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	plain := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Host = u.host() }}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			plain.ServeHTTP(w, r)
+			return
+		}
 		inward, err := net.Dial("tcp", u.host())
 		if err != nil {
 			w.WriteHeader(http.StatusBadGateway)

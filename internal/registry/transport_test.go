@@ -56,6 +56,22 @@ func TestAPublicNameThatSpeaksPlainHTTPIsRefusedToo(t *testing.T) {
 	}
 }
 
+func TestAPublicNameListedAsInsecureIsAskedByPlainHTTP(t *testing.T) {
+	u := newPlainUpstream(t)
+	want := u.push(t, "team/app", "latest", "one")
+	client := newClient(t, nil, throughProxy(t, u), configuredBy(t, "[[registry]]\nlocation = \"registry.example.com\"\ninsecure = true\n"))
+	resolved(t, client, "registry.example.com/team/app", nobody, want)
+}
+
+func TestAnInsecureHostThatFailsByBothIsUnavailable(t *testing.T) {
+	u := newPlainUpstream(t)
+	u.Config.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host()))
+	if got := failure(t, client, u.host()+"/team/app", nobody); got.Reason() != v1.ReasonUnavailable {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+}
+
 func TestAHostWhoseLocationIsInsecureIsNotInsecureItself(t *testing.T) {
 	plain := newPlainUpstream(t)
 	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
