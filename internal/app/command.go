@@ -4,10 +4,14 @@ package app
 import (
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -28,7 +32,7 @@ func NewCommand(lookup config.Lookup, logs io.Writer) *cobra.Command {
 			if err := cfg.Complete(lookup); err != nil {
 				return fmt.Errorf("the configuration cannot be used:\n%w", err)
 			}
-			ctrl.SetLogger(zap.New(zap.WriteTo(logs), zap.UseDevMode(false), zap.Level(level(cfg.LogLevel)), zap.Encoder(encoder())))
+			logTo(zap.New(zap.WriteTo(logs), zap.UseDevMode(false), zap.Level(level(cfg.LogLevel)), zap.Encoder(encoder())))
 			rest, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
 			if err != nil {
 				return fmt.Errorf("no API server to work with: %w", err)
@@ -38,6 +42,14 @@ func NewCommand(lookup config.Lookup, logs io.Writer) *cobra.Command {
 	}
 	cfg.AddFlags(command.Flags())
 	return command
+}
+
+// logTo has everything in the process log as JSON: controller-runtime, client-go by klog, and net/http by the log package.
+func logTo(logger logr.Logger) {
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(logr.ToSlogHandler(logger), slog.LevelInfo).Writer())
 }
 
 // encoder writes times as people and log collectors read them (RFC 3339).
