@@ -100,7 +100,6 @@ verify-scripts:
 
 .PHONY: verify-docs
 verify-docs:
-	@:
 	@hack/verify-docs.sh
 
 ##@ Develop

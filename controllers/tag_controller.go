@@ -85,7 +85,7 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if written || outcome.change == nil {
-		r.announce(current, outcome)
+		r.announce(ctx, current, outcome)
 	}
 	return ctrl.Result{RequeueAfter: r.next(current)}, nil
 }

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -58,9 +60,12 @@ func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag, decision gene
 	return &live
 }
 
-// announce says what happened, now that it is written.
-func (r *TagReconciler) announce(tag *v1.Tag, outcome outcome) {
+// announce says what happened, now that it is written. A failure is in the log already.
+func (r *TagReconciler) announce(ctx context.Context, tag *v1.Tag, outcome outcome) {
 	for _, e := range outcome.events {
+		if e.kind == corev1.EventTypeNormal {
+			log.FromContext(ctx).Info("tag moves", "reason", e.reason, "note", e.note)
+		}
 		r.Events.Eventf(tag, nil, e.kind, e.reason, e.action, "%s", v1.Truncate(e.note, v1.MaxReasonLength))
 	}
 }

@@ -30,6 +30,7 @@ func demo(ctx context.Context, root string, out io.Writer) error {
 	case ctx.Err() != nil:
 		err = errors.New("the demo was interrupted")
 	default:
+		fmt.Fprintln(out)
 		keepLogs = true
 		err = fmt.Errorf("%w\nThe logs are in %s", err, filepath.Join(dir, "logs"))
 	}

@@ -86,7 +86,7 @@ func (s *story) tell(ctx context.Context) error {
 	for i, chapter := range s.chapters() {
 		fmt.Fprintf(s.out, "\n%d. %s\n\n", i+1, chapter.name)
 		if err := chapter.tell(ctx); err != nil {
-			return fmt.Errorf("\nthe demo failed at step %d, %q: %w", i+1, chapter.name, err)
+			return fmt.Errorf("the demo failed at step %d, %q: %w", i+1, chapter.name, err)
 		}
 	}
 	return nil

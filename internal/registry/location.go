@@ -70,5 +70,6 @@ func (l location) passageKey() string {
 	return l.registry.RegistryStr() + "/" + l.repository + " " + strconv.FormatBool(l.insecure)
 }
 
-// key tells what is asked apart.
-func (l location) key() string { return l.passageKey() + " " + l.identifier }
+// key tells questions apart, and by their text also those of different sources that lead to one place: the answer may be
+// an error, which names the source.
+func (l location) key() string { return l.passageKey() + " " + l.identifier + " " + l.text }

@@ -58,7 +58,7 @@ var advice = map[v1.Reason]string{
 	v1.ReasonNotFound:         "there is no such repository or tag; check spec.from, and the pull secrets if it is private",
 	v1.ReasonInvalidReference: "the registry does not take such a name; correct spec.from",
 	v1.ReasonUnauthorized:     "access is refused; check the namespace's pull secrets for this registry",
-	v1.ReasonRateLimited:      "the registry asks to wait, which Tagger does",
+	v1.ReasonRateLimited:      "the registry asks to wait; Tagger tries again later",
 	v1.ReasonUnavailable:      "the registry does not work as it should; Tagger tries again",
 }
 

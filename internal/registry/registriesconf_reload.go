@@ -37,7 +37,7 @@ func LoadRegistriesConf(path string, report func(error), from clock.WithTicker) 
 	return loaded, nil
 }
 
-// OnChange adds what is called after every change of what the administrator says.
+// OnChange adds what is called after every change of what the administrator says. Start calls it, and waits for it.
 func (c *RegistriesConf) OnChange(callback func()) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()

@@ -1,0 +1,221 @@
+package controllers_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers"
+	"github.com/images-io/tagger/internal/importer"
+)
+
+var name = types.NamespacedName{Namespace: "dev", Name: "myapp"}
+
+// world is an API server in memory, a cache that may be behind it, and a registry.
+type world struct {
+	t          *testing.T
+	live       client.WithWatch
+	cached     *v1.Tag
+	registry   *registry
+	events     *events.FakeRecorder
+	reconciler *controllers.TagReconciler
+}
+
+type registry struct {
+	digest  string
+	err     error
+	imports int
+	// then happens on the API server after the next import and before the status is written.
+	then func()
+}
+
+func (r *registry) Import(ctx context.Context, tag *v1.Tag) (importer.Image, error) {
+	r.imports++
+	image, err := r.Check(ctx, tag)
+	if r.then != nil {
+		r.then()
+		r.then = nil
+	}
+	return image, err
+}
+
+func (r *registry) Check(context.Context, *v1.Tag) (importer.Image, error) {
+	return importer.Image{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest}, r.err
+}
+
+func newWorld(t *testing.T, tag *v1.Tag) *world {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, registry: &registry{digest: "sha256:aa"}, events: events.NewFakeRecorder(10)}
+	w.live = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1.Tag{}).WithObjects(tag).Build()
+	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached})
+	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+	w.reconciler = &controllers.TagReconciler{
+		Client: cache, Live: w.live, Importer: w.registry, Events: w.events, Clock: clock, Memory: controllers.NewMemory(clock),
+	}
+	return w
+}
+
+// getCached answers from the cache, where it is behind.
+func (w *world) getCached(ctx context.Context, live client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if w.cached != nil {
+		w.cached.DeepCopyInto(object.(*v1.Tag))
+		return nil
+	}
+	return live.Get(ctx, key, object, options...)
+}
+
+// freezeCache has the cache stay where it is now.
+func (w *world) freezeCache() { w.cached = w.tag() }
+
+func (w *world) tag() *v1.Tag {
+	w.t.Helper()
+	var tag v1.Tag
+	if err := w.live.Get(w.t.Context(), name, &tag); err != nil {
+		w.t.Fatal(err)
+	}
+	return &tag
+}
+
+func (w *world) change(change func(*v1.Tag)) {
+	w.t.Helper()
+	tag := w.tag()
+	change(tag)
+	if err := w.live.Update(w.t.Context(), tag); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) reconcile() ctrl.Result {
+	w.t.Helper()
+	result, err := w.reconciler.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: name})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return result
+}
+
+func (w *world) generations() (generations []int64) {
+	for _, ref := range w.tag().Status.References {
+		generations = append(generations, ref.Generation)
+	}
+	return generations
+}
+
+func newTag() *v1.Tag {
+	return &v1.Tag{
+		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: "uid", Generation: 1},
+		Spec:       v1.TagSpec{From: "quay.io/company/myapp:latest", Generation: new(int64)},
+	}
+}
+
+func TestACacheThatIsBehindMakesNoGenerationTwice(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.freezeCache()
+	w.reconcile()
+	w.registry.digest = "sha256:bb"
+	w.reconcile()
+	if got := w.generations(); len(got) != 1 || w.tag().Status.Digest != "sha256:aa" {
+		t.Errorf("generations %v with %s, want just the first", got, w.tag().Status.Digest)
+	}
+}
+
+func TestAChangeOfLabelsDuringAnImportLosesNothing(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Labels = map[string]string{"a": "b"} }) }
+	w.reconcile()
+	if got := w.generations(); len(got) != 1 || w.registry.imports != 1 || w.tag().Labels["a"] != "b" {
+		t.Errorf("generations %v after %d imports, labels %v", got, w.registry.imports, w.tag().Labels)
+	}
+}
+
+func TestAnImportOfASourceThatChangedMeanwhileIsNotRecorded(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Spec.From = "quay.io/company/other:latest" }) }
+	w.reconcile()
+	if got := w.generations(); len(got) != 0 {
+		t.Errorf("generations %v, want none of the old source", got)
+	}
+	w.reconcile()
+	if got := w.tag().Status.References; len(got) != 1 || got[0].From != "quay.io/company/other:latest" {
+		t.Errorf("references %v, want one of the new source", got)
+	}
+}
+
+func TestATagThatIsGoneByTheTimeOfTheWriteIsNoError(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.registry.then = func() {
+		if err := w.live.Delete(t.Context(), w.tag()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.reconcile()
+}
+
+type notFound struct{ error }
+
+func (notFound) Reason() v1.Reason { return v1.ReasonNotFound }
+
+func TestAFailureIsWrittenOnceAndWaits(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.registry.err = notFound{errors.New("there is no such tag")}
+	first := w.reconcile()
+	second := w.reconcile()
+	if w.registry.imports != 1 || first.RequeueAfter <= 0 || second.RequeueAfter <= 0 {
+		t.Errorf("%d imports, waits %s and %s; want one import and two waits", w.registry.imports, first.RequeueAfter, second.RequeueAfter)
+	}
+	if event := <-w.events.Events; !strings.Contains(event, "ImportFailed NotFound: there is no such tag") {
+		t.Errorf("the event is %q", event)
+	}
+}
+
+func TestAFaultOfTheAPIServerIsNoFailureOfTheImport(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.registry.err = errors.New("the pull secrets cannot be read")
+	if _, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: name}); err == nil {
+		t.Error("no error")
+	}
+	if attempt := w.tag().Status.LastImportAttempt; attempt != nil {
+		t.Errorf("the status says %+v", attempt)
+	}
+}
+
+func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.reconcile()
+	before := w.tag().ResourceVersion
+	for range 3 {
+		w.reconcile()
+	}
+	if after := w.tag().ResourceVersion; after != before || w.registry.imports != 1 {
+		t.Errorf("resourceVersion %s, was %s, after %d imports", after, before, w.registry.imports)
+	}
+}
+
+func TestARejectedGenerationIsSaidOnceAndWaitsForAnEdit(t *testing.T) {
+	tag := newTag()
+	tag.RecordImport(v1.Reference{Generation: 3, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa"})
+	w := newWorld(t, tag)
+	if result := w.reconcile(); result.RequeueAfter != 0 {
+		t.Errorf("it waits %s, want a change", result.RequeueAfter)
+	}
+	if got := w.tag().NotReadyReason(); got != v1.ReasonUnknownGeneration {
+		t.Errorf("the reason is %q", got)
+	}
+}
