@@ -26,5 +26,7 @@ LABEL org.opencontainers.image.title="Tagger" \
       org.opencontainers.image.version="$VERSION"
 COPY LICENSE /licenses/LICENSE
 COPY --from=build /manager /manager
+# The library that reads registries.conf wants a home, also where the user is an arbitrary one.
+ENV HOME=/
 USER 65532:65532
 ENTRYPOINT ["/manager"]

@@ -23,31 +23,31 @@ type Reason string
 
 // Why an import failed.
 const (
-	// ReasonNotFound: the registry has no such repository or tag.
+	// ReasonNotFound says: the registry has no such repository or tag.
 	ReasonNotFound Reason = "NotFound"
-	// ReasonUnauthorized: the registry refuses what we may show it.
+	// ReasonUnauthorized says: the registry refuses what we may show it.
 	ReasonUnauthorized Reason = "Unauthorized"
-	// ReasonRateLimited: the registry asks us to wait.
+	// ReasonRateLimited says: the registry asks us to wait.
 	ReasonRateLimited Reason = "RateLimited"
-	// ReasonUnavailable: the registry cannot be reached, or is broken.
+	// ReasonUnavailable says: the registry cannot be reached, or is broken.
 	ReasonUnavailable Reason = "Unavailable"
-	// ReasonRefusedByPolicy: the administrator does not allow it.
+	// ReasonRefusedByPolicy says: the administrator does not allow it.
 	ReasonRefusedByPolicy Reason = "RefusedByPolicy"
-	// ReasonInvalidContent: the registry sends what is no image.
+	// ReasonInvalidContent says: the registry sends what is no image.
 	ReasonInvalidContent Reason = "InvalidContent"
-	// ReasonInvalidReference: spec.from is no image reference.
+	// ReasonInvalidReference says: spec.from is no image reference.
 	ReasonInvalidReference Reason = "InvalidReference"
-	// ReasonMirrorUnavailable: the internal registry cannot be reached, or is broken.
+	// ReasonMirrorUnavailable says: the internal registry cannot be reached, or is broken.
 	ReasonMirrorUnavailable Reason = "MirrorUnavailable"
-	// ReasonMirrorNotConfigured: spec.cache is set, and there is no internal registry.
+	// ReasonMirrorNotConfigured says: spec.cache is set, and there is no internal registry.
 	ReasonMirrorNotConfigured Reason = "MirrorNotConfigured"
 )
 
 // Other reasons of the conditions.
 const (
-	// ReasonImported: the generation wanted is imported and in use.
+	// ReasonImported says: the generation wanted is imported and in use.
 	ReasonImported Reason = "Imported"
-	// ReasonUnknownGeneration: spec.generation is one that was never imported, or is not kept any more.
+	// ReasonUnknownGeneration says: spec.generation is one that was never imported, or is not kept any more.
 	ReasonUnknownGeneration Reason = "UnknownGeneration"
 )
 

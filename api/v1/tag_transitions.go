@@ -49,10 +49,10 @@ func (t *Tag) Newest() *Reference {
 
 // HistoryLimit is how many generations the Tag keeps.
 func (t *Tag) HistoryLimit() int {
-	if t.Spec.HistoryLimit == nil {
+	if t.Spec.HistoryLimit == 0 {
 		return DefaultHistoryLimit
 	}
-	return int(*t.Spec.HistoryLimit)
+	return int(t.Spec.HistoryLimit)
 }
 
 // RecordImport adds an imported generation and moves the Tag to it.

@@ -17,7 +17,7 @@ type TagSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?|[[][0-9a-fA-F:.]+[]])(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$')",message="from must be an image reference such as quay.io/company/myapp:latest, with the repository in lower case"
-	From string `json:"from"`
+	From string `json:"from,omitempty"`
 
 	// generation is the generation that workloads shall use. One that status.references lists is switched to;
 	// the newest one plus 1 imports the image again. Left out it is 0 on create, and stays what it is on update.
@@ -43,7 +43,7 @@ type TagSpec struct {
 	// +default=5
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=25
-	HistoryLimit *int32 `json:"historyLimit,omitempty"`
+	HistoryLimit int32 `json:"historyLimit,omitempty"`
 }
 
 // Trigger is what brought a generation.
@@ -76,13 +76,13 @@ type Reference struct {
 
 	// importedAt is when this generation was imported.
 	// +required
-	ImportedAt metav1.Time `json:"importedAt,omitempty"`
+	ImportedAt metav1.Time `json:"importedAt,omitempty"` //nolint:kubeapilinter // requiredfields: a time is text in JSON, and never zero here
 
 	// imageReference is the image by its digest, as workloads get it: at its source, or in the internal registry when cached.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=768
-	ImageReference string `json:"imageReference,omitempty"`
+	ImageReference string `json:"imageReference,omitempty"` //nolint:kubeapilinter // noreferences: the seed's own name
 
 	// trigger is what brought this generation: Import, Push, Poll or User.
 	// +optional
@@ -93,7 +93,7 @@ type Reference struct {
 type ImportAttempt struct {
 	// when is the time of the attempt.
 	// +required
-	When metav1.Time `json:"when,omitempty"`
+	When metav1.Time `json:"when,omitempty"` //nolint:kubeapilinter // requiredfields: a time is text in JSON, and never zero here
 
 	// succeed says whether the import was successful.
 	// +required
@@ -101,15 +101,23 @@ type ImportAttempt struct {
 
 	// reason says why the import failed. Empty when it did not.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason,omitempty"`
 }
 
 // TagStatus is what Tagger knows of a Tag.
 type TagStatus struct {
+	// conditions are Ready, whether the generation wanted is in use, and Stalled, whether only an edit can cure what is wrong.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
 	// observedGeneration is the metadata.generation that this status was computed for.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// generation is the generation that workloads use now. Not set before the first import.
@@ -119,6 +127,7 @@ type TagStatus struct {
 
 	// digest is the digest of the image that workloads use now, for kubectl get.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	Digest string `json:"digest,omitempty"`
 
@@ -126,23 +135,17 @@ type TagStatus struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=25
-	References []Reference `json:"references,omitempty"`
+	References []Reference `json:"references,omitempty"` //nolint:kubeapilinter // noreferences: the seed's own name
 
 	// lastImportAttempt is the outcome of the last import.
 	// +optional
-	LastImportAttempt *ImportAttempt `json:"lastImportAttempt,omitempty"`
+	LastImportAttempt *ImportAttempt `json:"lastImportAttempt,omitempty"` //nolint:kubeapilinter // optionalfields: nil says that none was made
 
 	// lastHandledRequest is the value of the annotation images.io/requested-check that was acted on last.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRequest string `json:"lastHandledRequest,omitempty"`
-
-	// conditions are Ready, whether the generation wanted is in use, and Stalled, whether only an edit can cure what is wrong.
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=8
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // Tag names an image tag in a remote registry and pins it to digests, generation by generation.
@@ -172,7 +175,7 @@ type Tag struct {
 
 	// status is what Tagger knows of the Tag.
 	// +optional
-	Status TagStatus `json:"status,omitzero"`
+	Status TagStatus `json:"status,omitzero"` //nolint:kubeapilinter // optionalfields: a new Tag has an empty one
 }
 
 // TagList is a list of Tags.

@@ -16,21 +16,21 @@ import (
 type Action string
 
 const (
-	// Keep: nothing, until Decision.After has passed or something changes.
+	// Keep does nothing until Decision.After has passed or something changes.
 	Keep Action = "Keep"
-	// Import: resolve spec.from and record it as Decision.Generation, and move the Tag there.
+	// Import resolves spec.from, records it as Decision.Generation, and moves the Tag there.
 	Import Action = "Import"
-	// Select: move the Tag to Decision.Generation, which is imported already.
+	// Select moves the Tag to Decision.Generation, which is imported already.
 	Select Action = "Select"
-	// Check: ask the registry whether spec.from has another digest than the newest generation.
+	// Check asks the registry whether spec.from has another digest than the newest generation.
 	Check Action = "Check"
-	// Bump: ask for Decision.Generation in spec.generation.
+	// Bump asks for Decision.Generation in spec.generation.
 	Bump Action = "Bump"
-	// Adopt: admission missed a request for Decision.Generation; write spec.generation and drop the request.
+	// Adopt carries out a request for Decision.Generation that admission missed: it writes spec.generation and drops the request.
 	Adopt Action = "Adopt"
-	// Discard: admission missed a request that cannot be met; drop it.
+	// Discard drops a request that admission missed and nobody can meet.
 	Discard Action = "Discard"
-	// Reject: the generation wanted cannot be had; say so.
+	// Reject says that the generation wanted cannot be had.
 	Reject Action = "Reject"
 )
 

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
@@ -248,7 +247,7 @@ func TestTrim(t *testing.T) {
 		"less than the limit stays":              {5, tag(imported(0, 1)), []int64{1, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			row.tag.Spec.HistoryLimit = ptr.To(row.limit)
+			row.tag.Spec.HistoryLimit = row.limit
 			row.tag.Trim()
 			var got []int64
 			for _, ref := range row.tag.Status.References {

@@ -22,19 +22,22 @@ const startLimit = 3 * time.Minute
 var control *cluster.Cluster
 
 func TestMain(m *testing.M) {
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	var err error
-	if control, err = cluster.Start(ctx, cluster.Options{}); err != nil {
-		fmt.Fprintln(os.Stderr, "manifests:", err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := control.Stop(); err != nil {
+	code, err := run(m)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "manifests:", err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	if control, err = cluster.Start(ctx, cluster.Options{}); err != nil {
+		return 1, err
+	}
+	code = m.Run()
+	return code, control.Stop()
 }
 
 func kubectl(t *testing.T, stdin, line string) (string, error) {

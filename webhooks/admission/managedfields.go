@@ -1,8 +1,6 @@
 package admission
 
 import (
-	"bytes"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -35,7 +33,7 @@ func releaseGeneration(tag *v1.Tag) bool {
 		if err != nil {
 			continue
 		}
-		entry.FieldsV1 = &metav1.FieldsV1{Raw: rest}
+		entry.FieldsV1 = metav1.NewFieldsV1(string(rest))
 		changed = true
 	}
 	return changed
@@ -43,5 +41,5 @@ func releaseGeneration(tag *v1.Tag) bool {
 
 func fieldsOf(entry *metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	fields := &fieldpath.Set{}
-	return fields, fields.FromJSON(bytes.NewReader(entry.FieldsV1.Raw))
+	return fields, fields.FromJSON(entry.FieldsV1.GetRawReader())
 }
