@@ -1,0 +1,107 @@
+package importer_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+const digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+// registry notes what it is asked, and with which secrets.
+type registry struct {
+	asked   []string
+	secrets []string
+	err     error
+}
+
+func (r *registry) Resolve(_ context.Context, source reference.Source, secrets []corev1.Secret) (string, []error, error) {
+	r.asked = append(r.asked, source.String())
+	for i := range secrets {
+		r.secrets = append(r.secrets, secrets[i].Name)
+	}
+	return digest, nil, r.err
+}
+
+func (r *registry) UnqualifiedRegistry() string { return "registry.example.com" }
+
+func secret(namespace, name string, kind corev1.SecretType) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Type: kind}
+}
+
+// secrets is an API server with pull secrets of two namespaces, and other secrets.
+func secrets() client.WithWatch {
+	byType := func(object client.Object) []string { return []string{string(object.(*corev1.Secret).Type)} }
+	return fake.NewClientBuilder().WithIndex(&corev1.Secret{}, "type", byType).WithObjects(
+		secret("dev", "new", corev1.SecretTypeDockerConfigJson), secret("dev", "old", corev1.SecretTypeDockercfg),
+		secret("dev", "opaque", corev1.SecretTypeOpaque), secret("prod", "other", corev1.SecretTypeDockerConfigJson),
+	).Build()
+}
+
+func tagFrom(from string) *v1.Tag {
+	return &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}, Spec: v1.TagSpec{From: from}}
+}
+
+func TestAnImportIsAnImageByDigestWithThePullSecretsOfItsNamespace(t *testing.T) {
+	asked := &registry{}
+	image, err := (&importer.Importer{Registry: asked, Secrets: secrets()}).Import(t.Context(), tagFrom("quay.io/company/myapp"))
+	if err != nil || image.Reference != "quay.io/company/myapp@"+digest || image.Digest != digest {
+		t.Errorf("got %+v, %v", image, err)
+	}
+	slices.Sort(asked.secrets)
+	if !slices.Equal(asked.secrets, []string{"new", "old"}) || !slices.Equal(asked.asked, []string{"quay.io/company/myapp:latest"}) {
+		t.Errorf("asked for %v with %v", asked.asked, asked.secrets)
+	}
+}
+
+func TestAnUnqualifiedSourceBelongsToTheAdministratorsRegistry(t *testing.T) {
+	image, err := (&importer.Importer{Registry: &registry{}, Secrets: secrets()}).Import(t.Context(), tagFrom("myapp"))
+	if err != nil || image.Reference != "registry.example.com/myapp@"+digest {
+		t.Errorf("got %+v, %v", image, err)
+	}
+}
+
+func TestFailuresKnowTheirReason(t *testing.T) {
+	cached := tagFrom("quay.io/company/myapp")
+	cached.Spec.Cache = true
+	for name, row := range map[string]struct {
+		tag  *v1.Tag
+		want v1.Reason
+	}{
+		"what is no reference":       {tagFrom("quay.io/A b"), v1.ReasonInvalidReference},
+		"a mirror that is not there": {cached, v1.ReasonMirrorNotConfigured},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := &registry{}
+			_, err := (&importer.Importer{Registry: asked, Secrets: secrets()}).Import(t.Context(), row.tag)
+			var failure importer.Failure
+			if !errors.As(err, &failure) || failure.Reason() != row.want || len(asked.asked) != 0 {
+				t.Errorf("got %v after asking for %v, want %s without asking", err, asked.asked, row.want)
+			}
+		})
+	}
+}
+
+func TestAFaultOfTheAPIServerIsNoFailure(t *testing.T) {
+	broken := interceptor.NewClient(secrets(), interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return errors.New("no answer")
+		},
+	})
+	_, err := (&importer.Importer{Registry: &registry{}, Secrets: broken}).Import(t.Context(), tagFrom("quay.io/company/myapp"))
+	var failure importer.Failure
+	if err == nil || errors.As(err, &failure) {
+		t.Errorf("got %v, want an error that is no Failure", err)
+	}
+}
