@@ -31,6 +31,7 @@ type world struct {
 	cached     *v1.Tag
 	registry   *registry
 	events     *events.FakeRecorder
+	clock      *clocktesting.FakePassiveClock
 	reconciler *controllers.TagReconciler
 }
 
@@ -65,9 +66,9 @@ func newWorld(t *testing.T, tag *v1.Tag) *world {
 	w := &world{t: t, registry: &registry{digest: "sha256:aa"}, events: events.NewFakeRecorder(10)}
 	w.live = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1.Tag{}).WithObjects(tag).Build()
 	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached})
-	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 	w.reconciler = &controllers.TagReconciler{
-		Client: cache, Live: w.live, Importer: w.registry, Events: w.events, Clock: clock, Memory: controllers.NewMemory(clock),
+		Client: cache, Live: w.live, Importer: w.registry, Events: w.events, Clock: w.clock, Memory: controllers.NewMemory(w.clock),
 	}
 	return w
 }
@@ -217,5 +218,58 @@ func TestARejectedGenerationIsSaidOnceAndWaitsForAnEdit(t *testing.T) {
 	}
 	if got := w.tag().NotReadyReason(); got != v1.ReasonUnknownGeneration {
 		t.Errorf("the reason is %q", got)
+	}
+}
+
+func polled(every time.Duration) *v1.Tag {
+	tag := newTag()
+	tag.Spec.Interval = &metav1.Duration{Duration: every}
+	return tag
+}
+
+// TestAPollBringsANewGeneration has nobody to answer for admission, so the request is adopted by the controller.
+func TestAPollBringsANewGeneration(t *testing.T) {
+	w := newWorld(t, polled(time.Minute))
+	wait := w.reconcile().RequeueAfter
+	if wait <= 0 || wait > time.Minute {
+		t.Fatalf("the first poll is due in %s, want at most the interval", wait)
+	}
+	w.registry.digest = "sha256:bb"
+	w.reconcile()
+	if got := w.generations(); len(got) != 1 {
+		t.Errorf("generations %v before the poll is due", got)
+	}
+	w.clock.SetTime(w.clock.Now().Add(wait))
+	for range 3 { // ask, move, import
+		w.reconcile()
+	}
+	tag := w.tag()
+	if got := w.generations(); len(got) != 2 || *tag.Status.Generation != 1 || tag.Newest().Trigger != v1.TriggerPoll {
+		t.Errorf("generations %v, at %d, by %s; want 1 by Poll", got, *tag.Status.Generation, tag.Newest().Trigger)
+	}
+}
+
+func TestAPollOfAnUnchangedImageWritesNothing(t *testing.T) {
+	w := newWorld(t, polled(time.Minute))
+	wait := w.reconcile().RequeueAfter
+	before := w.tag().ResourceVersion
+	w.clock.SetTime(w.clock.Now().Add(wait))
+	if next := w.reconcile().RequeueAfter; next != time.Minute {
+		t.Errorf("the next poll is due in %s, want 1m", next)
+	}
+	if after := w.tag().ResourceVersion; after != before {
+		t.Errorf("the Tag was written: resourceVersion %s, was %s", after, before)
+	}
+}
+
+func TestAPollThatFailsIsTriedAgainBeforeTheNextInterval(t *testing.T) {
+	w := newWorld(t, polled(time.Hour))
+	w.clock.SetTime(w.clock.Now().Add(w.reconcile().RequeueAfter))
+	w.registry.err = notFound{errors.New("there is no such tag")}
+	if wait := w.reconcile().RequeueAfter; wait <= 0 || wait > 2*time.Second {
+		t.Errorf("the next try is due in %s, want about a second", wait)
+	}
+	if tag := w.tag(); tag.Current() == nil || tag.NotReadyReason() != v1.ReasonNotFound {
+		t.Errorf("the status is %+v", tag.Status)
 	}
 }

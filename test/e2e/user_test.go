@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,8 @@ const patience = 60 * time.Second
 type user struct {
 	t         *testing.T
 	namespace string
+	// path is where kubectl looks for plugins first.
+	path string
 }
 
 var namespaceNames = strings.NewReplacer("/", "-", "_", "-", ",", "")
@@ -46,11 +49,16 @@ func (u *user) run(stdin string, args ...string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(u.t.Context(), 2*patience)
 	defer cancel()
-	args = append([]string{"--kubeconfig", world.cluster.Kubeconfig, "--namespace", u.namespace}, args...)
-	command := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), args...)
+	command := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), u.options(args)...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+world.cluster.Kubeconfig, "PATH="+u.path+string(os.PathListSeparator)+os.Getenv("PATH"))
 	command.Stdin = strings.NewReader(stdin)
 	output, err := command.CombinedOutput()
 	return string(output), err
+}
+
+// options puts the namespace behind the words, since a plugin takes no flags before its name.
+func (u *user) options(args []string) []string {
+	return append(args, "--namespace", u.namespace)
 }
 
 // kubectl runs a line that has to work. Words are separated by spaces.
