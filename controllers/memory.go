@@ -22,9 +22,16 @@ type Memory struct {
 	configurationChanged chan event.GenericEvent
 
 	mu            sync.Mutex
-	checks        map[types.NamespacedName]time.Time
+	checks        map[types.NamespacedName]check
 	secrets       map[string]time.Time
 	configuration time.Time
+}
+
+// check is when the registry was asked for a Tag last, or else when this process saw it first, and the requested check
+// that was tried.
+type check struct {
+	at      time.Time
+	request string
 }
 
 // NewMemory knows nothing yet.
@@ -32,7 +39,7 @@ func NewMemory(clock clock.PassiveClock) *Memory {
 	return &Memory{
 		clock:                clock,
 		configurationChanged: make(chan event.GenericEvent, 1),
-		checks:               map[types.NamespacedName]time.Time{},
+		checks:               map[types.NamespacedName]check{},
 		secrets:              map[string]time.Time{},
 	}
 }
@@ -48,20 +55,20 @@ func (m *Memory) ConfigurationChanged() {
 	}
 }
 
-// checked is when the registry was asked for the Tag last, or else when this process saw it first.
-func (m *Memory) checked(name types.NamespacedName, now time.Time) time.Time {
+// checked is the last check of the Tag.
+func (m *Memory) checked(name types.NamespacedName, now time.Time) check {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, known := m.checks[name]; !known {
-		m.checks[name] = now
+		m.checks[name] = check{at: now}
 	}
 	return m.checks[name]
 }
 
-func (m *Memory) check(name types.NamespacedName, now time.Time) {
+func (m *Memory) remember(name types.NamespacedName, now time.Time, request string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.checks[name] = now
+	m.checks[name] = check{at: now, request: request}
 }
 
 func (m *Memory) forget(name types.NamespacedName) {

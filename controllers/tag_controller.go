@@ -26,6 +26,9 @@ import (
 // parallelTags is how many Tags are worked on at once. They wait for registries most of the time.
 const parallelTags = 32
 
+// soon is when to look again at a Tag that may still need a step.
+const soon = time.Second
+
 // longestReconcile bounds the work on one Tag, its waiting for a registry included.
 const longestReconcile = 2 * time.Minute
 
@@ -80,9 +83,12 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	current, written, err := r.write(ctx, &tag, decision, outcome)
-	if err != nil || current == nil {
+	current, written, err := r.write(ctx, &tag, outcome)
+	if err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if current == nil {
+		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	if written || outcome.change == nil {
 		r.announce(ctx, current, outcome)
@@ -93,11 +99,9 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 // plan decides what to do next for the Tag.
 func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
 	now := r.Clock.Now()
+	last := r.Memory.checked(client.ObjectKeyFromObject(tag), now)
 	return generation.Plan(generation.Input{
-		Tag:     tag,
-		Now:     now,
-		Checked: r.Memory.checked(client.ObjectKeyFromObject(tag), now),
-		Changed: r.Memory.changed(tag.Namespace),
+		Tag: tag, Now: now, Checked: last.at, Changed: r.Memory.changed(tag.Namespace), Tried: last.request,
 	})
 }
 
@@ -107,7 +111,7 @@ func (r *TagReconciler) next(tag *v1.Tag) time.Duration {
 	case generation.Keep, generation.Reject:
 		return decision.After
 	default:
-		return time.Second
+		return soon
 	}
 }
 
@@ -119,7 +123,9 @@ func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generatio
 	case generation.Check:
 		return r.check(ctx, tag, decision)
 	case generation.Select:
-		return selected(tag, decision, r.now()), nil
+		return selected(decision, r.now()), nil
+	case generation.Refresh:
+		return refreshed(r.now()), nil
 	case generation.Reject:
 		return rejected(decision, r.now()), nil
 	case generation.Bump:

@@ -15,13 +15,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/generation"
 )
 
 // write puts the outcome into the status, once, if it changes anything. The optimistic lock keeps a cache that is
-// behind from making a generation twice: on a conflict the Tag is read live, and the outcome counts only where the
-// same step is still the one to take. It returns nil where it is not; the change that made it so brings a new step.
-func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, decision generation.Decision, outcome outcome) (tag *v1.Tag, written bool, err error) {
+// behind from making a generation twice: on a conflict the Tag is read live, and the outcome counts only where the spec and
+// the generations are what the step was taken for. It returns nil where they are not.
+func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
 	tag = cached.DeepCopy()
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		before := tag.DeepCopy()
@@ -32,10 +31,12 @@ func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, decision gene
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 		err := r.Client.Status().Patch(ctx, tag, patch, client.FieldOwner(v1.FieldManager))
 		written = err == nil
-		if apierrors.IsConflict(err) {
-			if tag = r.still(ctx, cached, decision); tag == nil {
-				return nil
-			}
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		var readErr error
+		if tag, readErr = r.still(ctx, cached); tag == nil {
+			return readErr
 		}
 		return err
 	})
@@ -45,19 +46,19 @@ func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, decision gene
 	return tag, written, nil
 }
 
-// still is the Tag as it is now, or nil when the step that was decided on is not the one to take any more.
-func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag, decision generation.Decision) *v1.Tag {
+// still is the Tag as it is now, or nil when the outcome of the step that was taken does not fit it any more.
+func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag) (*v1.Tag, error) {
 	var live v1.Tag
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), &live); err != nil {
-		return nil
+		return nil, err
 	}
-	now := r.plan(&live)
-	same := live.UID == cached.UID && live.Spec.From == cached.Spec.From && live.Spec.Cache == cached.Spec.Cache &&
-		now.Action == decision.Action && now.Generation == decision.Generation
+	same := live.UID == cached.UID && equality.Semantic.DeepEqual(live.Spec, cached.Spec) &&
+		equality.Semantic.DeepEqual(live.Status.References, cached.Status.References) &&
+		equality.Semantic.DeepEqual(live.Status.Generation, cached.Status.Generation)
 	if !same {
-		return nil
+		return nil, nil
 	}
-	return &live
+	return &live, nil
 }
 
 // announce says what happened, now that it is written. A failure is in the log already.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,7 +39,7 @@ type notice struct {
 // importGeneration imports the generation wanted and moves the Tag to it.
 func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
 	image, err := r.Importer.Import(ctx, tag)
-	r.Memory.check(client.ObjectKeyFromObject(tag), r.Clock.Now())
+	r.Memory.remember(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
 	if err != nil {
 		return r.failed(ctx, tag, image, err, decision)
 	}
@@ -58,7 +59,7 @@ func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decis
 // stands at an older generation, beside it, since a rollback sticks until a person upgrades.
 func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
 	image, err := r.Importer.Check(ctx, tag)
-	r.Memory.check(client.ObjectKeyFromObject(tag), r.Clock.Now())
+	r.Memory.remember(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
 	newest := tag.Newest()
 	next := generation.Decision{Generation: newest.Generation + 1, Trigger: decision.Trigger, Request: decision.Request}
 	switch {
@@ -118,18 +119,20 @@ func (r *TagReconciler) failed(ctx context.Context, tag *v1.Tag, image importer.
 	return outcome{
 		change: func(t *v1.Tag) {
 			t.RecordFailure(reason, message, !reason.Retried(), now)
-			t.Status.LastHandledRequest = decision.Request
 		},
 		events: append(malformed(image), notice{corev1.EventTypeWarning, "ImportFailed", "Import", fmt.Sprintf("%s: %s", reason, message)}),
 	}, nil
 }
 
-func selected(tag *v1.Tag, decision generation.Decision, now metav1.Time) outcome {
-	out := outcome{change: func(t *v1.Tag) { t.Select(decision.Generation, now) }}
-	if tag.Status.Generation == nil || *tag.Status.Generation != decision.Generation {
-		out.events = []notice{{corev1.EventTypeNormal, "Moved", "Move", fmt.Sprintf("workloads use generation %d", decision.Generation)}}
+func selected(decision generation.Decision, now metav1.Time) outcome {
+	return outcome{
+		change: func(t *v1.Tag) { t.Select(decision.Generation, now) },
+		events: []notice{{corev1.EventTypeNormal, "Moved", "Move", fmt.Sprintf("workloads use generation %d", decision.Generation)}},
 	}
-	return out
+}
+
+func refreshed(now metav1.Time) outcome {
+	return outcome{change: func(t *v1.Tag) { t.RecordChecked(now) }}
 }
 
 func rejected(decision generation.Decision, now metav1.Time) outcome {
@@ -175,12 +178,17 @@ func (r *TagReconciler) reference(tag *v1.Tag, image importer.Image, decision ge
 	}
 }
 
+// malformed names the pull secrets that cannot be read, in one event: events of one reason about one object are counted,
+// not kept apart.
 func malformed(image importer.Image) []notice {
-	var events []notice
-	for _, err := range image.Malformed {
-		events = append(events, notice{corev1.EventTypeWarning, "MalformedPullSecret", "Import", err.Error()})
+	if len(image.Malformed) == 0 {
+		return nil
 	}
-	return events
+	texts := make([]string, len(image.Malformed))
+	for i, err := range image.Malformed {
+		texts[i] = err.Error()
+	}
+	return []notice{{corev1.EventTypeWarning, "MalformedPullSecret", "Import", strings.Join(texts, "; ")}}
 }
 
 func setAnnotation(object client.Object, key, value string) {

@@ -53,8 +53,11 @@ var WorkloadKinds = []WorkloadKind{
 // WorkloadReconciler has the workloads of one kind follow their Tags. It asks admission for what it wants: an image
 // that it wrote itself would be its own, and the user's next server-side apply would conflict.
 type WorkloadReconciler struct {
-	Kind       WorkloadKind
-	Client     client.Client
+	Kind   WorkloadKind
+	Client client.Client
+	// Live reads the API server: before a workload is moved, its Tags are read again, since a cache that is behind would
+	// take it back.
+	Live       client.Reader
 	Events     events.EventRecorder
 	Registries Registries
 }
@@ -82,7 +85,10 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if !workload.Enabled() || !object.GetDeletionTimestamp().IsZero() {
 		return ctrl.Result{}, nil
 	}
-	wanted, err := pin.Wanted(workload, request.Namespace, r.lookup(ctx, request.Namespace))
+	wanted, err := pin.Wanted(workload, request.Namespace, r.lookup(ctx, r.Client, request.Namespace))
+	if err == nil && len(wanted) > 0 {
+		wanted, err = pin.Wanted(workload, request.Namespace, r.lookup(ctx, r.Live, request.Namespace))
+	}
 	if err != nil || len(wanted) == 0 {
 		return ctrl.Result{}, err
 	}
@@ -90,18 +96,19 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	return ctrl.Result{}, client.IgnoreNotFound(r.move(ctx, object, wanted))
 }
 
-func (r *WorkloadReconciler) lookup(ctx context.Context, namespace string) pin.Lookup {
-	return func(name string) (pin.Tag, bool, error) {
+func (r *WorkloadReconciler) lookup(ctx context.Context, reader client.Reader, namespace string) pin.Lookup {
+	get := func(name string) (*v1.Tag, error) {
 		var tag v1.Tag
-		err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &tag)
+		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &tag)
 		if apierrors.IsNotFound(err) {
-			return pin.Tag{}, false, nil
+			return nil, nil
 		}
 		if err != nil {
-			return pin.Tag{}, false, fmt.Errorf("reading Tag %s/%s: %w", namespace, name, err)
+			return nil, fmt.Errorf("reading Tag %s/%s: %w", namespace, name, err)
 		}
-		return pin.FromTag(&tag, r.Registries.UnqualifiedRegistry()), true, nil
+		return &tag, nil
 	}
+	return pin.LookupWith(get, r.Registries.UnqualifiedRegistry())
 }
 
 // followers are the workloads that use a Tag.

@@ -40,7 +40,8 @@ func (r *WorkloadReconciler) moveAlone(ctx context.Context, stored client.Object
 	moved := stored.DeepCopyObject().(client.Object)
 	old, _ := pin.Of(stored)
 	workload, _ := pin.Of(moved)
-	request := pin.Request{Old: old, New: workload, Namespace: stored.GetNamespace(), Trusted: true, Lookup: r.lookup(ctx, stored.GetNamespace())}
+	lookup := r.lookup(ctx, r.Live, stored.GetNamespace())
+	request := pin.Request{Old: old, New: workload, Namespace: stored.GetNamespace(), Trusted: true, Lookup: lookup, Fresh: lookup}
 	if _, err := pin.Admit(request); err != nil {
 		return fmt.Errorf("pinning %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
 	}

@@ -23,6 +23,7 @@ type TagSpec struct {
 	// the newest one plus 1 imports the image again. Left out it is 0 on create, and stays what it is on update.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=9007199254740991
 	Generation *int64 `json:"generation,omitempty"`
 
 	// cache mirrors the image into the internal registry first, and has workloads pull it from there.

@@ -75,7 +75,7 @@ func addControllers(registries *registries) func(context.Context, ctrl.Manager) 
 		}
 		problems := []error{register(mgr, imports), tags.SetupWithManager(mgr)}
 		for _, kind := range controllers.WorkloadKinds {
-			workloads := controllers.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Events: recorder, Registries: registries}
+			workloads := controllers.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))
 		}
 		return errors.Join(problems...)

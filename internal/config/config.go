@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,7 +41,7 @@ type Config struct {
 	RegistryCAFile string
 	// LogLevel is debug, info or error.
 	LogLevel string
-	// Cache is the internal registry.
+	// Cache is the internal registry. It is validated, and nothing is mirrored yet.
 	Cache CacheRegistry
 	// Proxy is what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say.
 	Proxy *httpproxy.Config
@@ -88,7 +89,7 @@ func (c *Config) Complete(lookup Lookup) error {
 		c.completeCache(lookup),
 		validateAddress("--metrics-bind-address", c.MetricsAddress),
 		validateAddress("--health-probe-bind-address", c.HealthAddress),
-		validatePort("--webhook-port", c.WebhookPort),
+		validatePort("--webhook-port", c.WebhookPort, 1),
 		validateOneOf("--log-level", c.LogLevel, LogLevels),
 		validateFile("--registry-ca-file", c.RegistryCAFile),
 		validateSet("--webhook-cert-dir", c.WebhookCertDir),
@@ -153,23 +154,21 @@ func validateAddress(name, address string) error {
 	if err != nil {
 		return fmt.Errorf("%s is %q; the port is no number", name, address)
 	}
-	return validatePort(name, number)
+	return validatePort(name, number, 0)
 }
 
-func validatePort(name string, port int) error {
-	if port < 0 || port > 65535 {
-		return fmt.Errorf("%s is %d; a port is 0 to 65535", name, port)
+func validatePort(name string, port, least int) error {
+	if port < least || port > 65535 {
+		return fmt.Errorf("%s is %d; write a port from %d to 65535", name, port, least)
 	}
 	return nil
 }
 
 func validateOneOf(name, value string, allowed []string) error {
-	for _, a := range allowed {
-		if value == a {
-			return nil
-		}
+	if !slices.Contains(allowed, value) {
+		return fmt.Errorf("%s is %q; write one of %s", name, value, strings.Join(allowed, ", "))
 	}
-	return fmt.Errorf("%s is %q; write one of %s", name, value, strings.Join(allowed, ", "))
+	return nil
 }
 
 func validateFile(name, path string) error {

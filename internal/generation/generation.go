@@ -3,7 +3,6 @@
 package generation
 
 import (
-	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,6 +21,8 @@ const (
 	Import Action = "Import"
 	// Select moves the Tag to Decision.Generation, which is imported already.
 	Select Action = "Select"
+	// Refresh says that nothing is wrong with a spec that changed and wants what is in use.
+	Refresh Action = "Refresh"
 	// Check asks the registry whether spec.from has another digest than the newest generation.
 	Check Action = "Check"
 	// Bump asks for Decision.Generation in spec.generation.
@@ -43,6 +44,8 @@ type Input struct {
 	Checked time.Time
 	// Changed is when something changed that imports depend on outside of the Tag: pull secrets, registries.conf.
 	Changed time.Time
+	// Tried is the requested check that was tried last, with or without success.
+	Tried string
 }
 
 // Decision is what to do next, and why.
@@ -69,8 +72,11 @@ func Plan(in Input) Decision {
 	if edited(in.Tag, wanted) {
 		return Decision{Action: Bump, Generation: wanted + 1, Trigger: v1.TriggerUser, Why: "spec.from changed without the generation"}
 	}
-	if !standing(in.Tag, wanted) {
+	if in.Tag.Status.Generation == nil || *in.Tag.Status.Generation != wanted {
 		return Decision{Action: Select, Generation: wanted, Why: "the generation wanted is imported and not in use"}
+	}
+	if !said(in.Tag) {
+		return Decision{Action: Refresh, Generation: wanted, Why: "the status is behind the spec"}
 	}
 	return hints(in)
 }
@@ -104,9 +110,13 @@ func unknown(in Input, wanted int64) Decision {
 	if newest := in.Tag.Newest(); newest != nil && wanted < newest.Generation {
 		return Decision{Action: Reject, Generation: wanted, Why: Explain(in.Tag, wanted)}
 	}
-	return when(in, Decision{
+	action := Decision{
 		Action: Import, Generation: wanted, Trigger: trigger(in.Tag, wanted), Request: request(in.Tag), Why: "the generation wanted is not imported",
-	})
+	}
+	if requested(in) {
+		return action
+	}
+	return when(in, action)
 }
 
 // edited says whether spec.from changed and nobody moved the generation. Only the newest generation can tell:
@@ -116,33 +126,36 @@ func edited(tag *v1.Tag, wanted int64) bool {
 	return newest.Generation == wanted && newest.From != tag.Spec.From
 }
 
-// standing says whether workloads use the generation wanted and the status says so for this very spec.
-func standing(tag *v1.Tag, wanted int64) bool {
-	inUse := tag.Status.Generation != nil && *tag.Status.Generation == wanted
-	said := tag.IsReady() || !tag.FailingSince().IsZero()
-	return inUse && said && tag.NotReadyReason() != v1.ReasonUnknownGeneration
+// said says whether the status is about this very spec: it is ready, or its last check failed.
+func said(tag *v1.Tag) bool {
+	failing := !tag.FailingSince().IsZero() && tag.NotReadyReason() != v1.ReasonUnknownGeneration
+	return tag.IsReady() || failing
 }
 
-// hints decides whether to ask the registry for news.
+// hints decides whether to ask the registry for news. A new request does not wait for what failed before.
 func hints(in Input) Decision {
-	check := Decision{Action: Check, Trigger: v1.TriggerPoll, Request: request(in.Tag)}
-	if check.Request != in.Tag.Status.LastHandledRequest {
+	check := Decision{Action: Check, Trigger: v1.TriggerPoll, Request: request(in.Tag), Why: "spec.interval has passed"}
+	if pending(in.Tag) {
 		check.Trigger, check.Why = v1.TriggerPush, "a check was requested"
+	}
+	switch {
+	case requested(in):
 		return check
-	}
-	if in.Tag.NotReadyReason() != "" {
-		check.Why = "the last check failed"
+	case pending(in.Tag) || in.Tag.NotReadyReason() != "":
 		return when(in, check)
+	default:
+		return polled(in, check, "the generation wanted is in use")
 	}
-	if in.Tag.Spec.Interval == nil {
-		return Decision{Action: Keep, Why: "the generation wanted is in use"}
-	}
-	next := NextPoll(string(in.Tag.UID), in.Tag.Spec.Interval.Duration, in.Checked)
-	if wait := next.Sub(in.Now); wait > 0 {
-		return Decision{Action: Keep, After: wait, Why: "the next poll is not due"}
-	}
-	check.Why = "spec.interval has passed"
-	return check
+}
+
+// pending says whether a check is requested that was not answered.
+func pending(tag *v1.Tag) bool {
+	return request(tag) != "" && request(tag) != tag.Status.LastHandledRequest
+}
+
+// requested says whether it was not even tried.
+func requested(in Input) bool {
+	return pending(in.Tag) && request(in.Tag) != in.Tried
 }
 
 // request is the check that is asked for, cut to what the status can hold.
@@ -164,7 +177,7 @@ func trigger(tag *v1.Tag, wanted int64) v1.Trigger {
 
 // FormatTrigger is the value of images.io/trigger for a generation that Tagger asks for.
 func FormatTrigger(generation int64, trigger v1.Trigger) string {
-	return fmt.Sprintf("%d=%s", generation, cmp.Or(trigger, v1.TriggerUser))
+	return fmt.Sprintf("%d=%s", generation, trigger)
 }
 
 // SameDigest says whether a generation is the image of that digest.

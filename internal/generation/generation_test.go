@@ -1,6 +1,7 @@
 package generation_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -51,12 +52,17 @@ func every(d time.Duration) edit {
 	return func(t *v1.Tag) { t.Spec.Interval = &metav1.Duration{Duration: d} }
 }
 
+func handled(request string) edit {
+	return func(t *v1.Tag) { t.Status.LastHandledRequest = request }
+}
+
 func from(source string) edit { return func(t *v1.Tag) { t.Spec.From = source } }
 
 func TestPlan(t *testing.T) {
 	for name, row := range map[string]struct {
 		tag     *v1.Tag
 		changed time.Time
+		tried   string
 		want    generation.Decision
 	}{
 		"a new Tag is imported as generation 0": {
@@ -101,7 +107,7 @@ func TestPlan(t *testing.T) {
 		},
 		"going back from a generation that could not be imported makes the Tag ready again": {
 			tag:  tag(wants(0), imported(0), failed(v1.ReasonNotFound, time.Second), editedSince()),
-			want: generation.Decision{Action: generation.Select},
+			want: generation.Decision{Action: generation.Refresh},
 		},
 		"a source that changed while admission was away makes a generation": {
 			tag:  tag(wants(1), imported(0, 1), from("quay.io/company/other:latest"), editedSince()),
@@ -145,6 +151,33 @@ func TestPlan(t *testing.T) {
 			tag:  tag(wants(0), imported(0), annotated(v1.AnnotationRequestedCheck, "r1")),
 			want: generation.Decision{Action: generation.Check, Trigger: v1.TriggerPush, Request: "r1"},
 		},
+		"a request that was taken away is none": {
+			tag:  tag(wants(0), imported(0), handled("r1")),
+			want: generation.Decision{Action: generation.Keep},
+		},
+		"a request that was tried and failed waits for its next try": {
+			tag:   tag(wants(0), imported(0), annotated(v1.AnnotationRequestedCheck, "r1"), failed(v1.ReasonUnavailable, 0)),
+			tried: "r1",
+			want:  generation.Decision{Action: generation.Keep, After: time.Second},
+		},
+		"a new request does not wait for what failed before": {
+			tag:   tag(wants(0), imported(0), annotated(v1.AnnotationRequestedCheck, "r2"), failed(v1.ReasonUnavailable, 0)),
+			tried: "r1",
+			want:  generation.Decision{Action: generation.Check, Trigger: v1.TriggerPush, Request: "r2"},
+		},
+		"a push wakes an import that waits": {
+			tag:  tag(wants(0), annotated(v1.AnnotationRequestedCheck, "r1"), failed(v1.ReasonInvalidContent, time.Hour)),
+			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport, Request: "r1"},
+		},
+		"a request that failed is not lost by an edit": {
+			tag:   tag(wants(0), imported(0), annotated(v1.AnnotationRequestedCheck, "r1")),
+			tried: "r1",
+			want:  generation.Decision{Action: generation.Check, Trigger: v1.TriggerPush, Request: "r1"},
+		},
+		"a poll goes on after what only an edit can cure": {
+			tag:  tag(wants(0), imported(0), every(time.Minute), failed(v1.ReasonInvalidContent, time.Hour)),
+			want: generation.Decision{Action: generation.Check, Trigger: v1.TriggerPoll},
+		},
 		"an import answers the check that was requested before it": {
 			tag:  tag(wants(1), imported(0), editedSince(), annotated(v1.AnnotationRequestedCheck, "r1")),
 			want: generation.Decision{Action: generation.Import, Generation: 1, Trigger: v1.TriggerUser, Request: "r1"},
@@ -159,7 +192,7 @@ func TestPlan(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := generation.Plan(generation.Input{Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed})
+			got := generation.Plan(generation.Input{Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried})
 			if got.Why == "" {
 				t.Error("the decision has no reason")
 			}
@@ -199,11 +232,11 @@ func TestAllowed(t *testing.T) {
 func TestBackoffDoublesWithinItsBounds(t *testing.T) {
 	since := now
 	for failing, bounds := range map[time.Duration][2]time.Duration{
-		0:                {800 * time.Millisecond, 1200 * time.Millisecond},
-		8 * time.Second:  {6400 * time.Millisecond, 9600 * time.Millisecond},
-		5 * time.Minute:  {48 * time.Second, 72 * time.Second},
-		11 * time.Minute: {8 * time.Minute, 12 * time.Minute},
-		5 * time.Hour:    {8 * time.Minute, 12 * time.Minute},
+		0:                {time.Second, time.Second},
+		8 * time.Second:  {6400 * time.Millisecond, 8 * time.Second},
+		5 * time.Minute:  {48 * time.Second, time.Minute},
+		11 * time.Minute: {8 * time.Minute, 10 * time.Minute},
+		5 * time.Hour:    {8 * time.Minute, 10 * time.Minute},
 	} {
 		if got := generation.Backoff("uid", since, since.Add(failing)); got < bounds[0] || got > bounds[1] {
 			t.Errorf("after %s of failures the wait is %s, want %s to %s", failing, got, bounds[0], bounds[1])
@@ -253,7 +286,7 @@ func TestTrim(t *testing.T) {
 			for _, ref := range row.tag.Status.References {
 				got = append(got, ref.Generation)
 			}
-			if len(got) != len(row.want) || got[0] != row.want[0] || got[len(got)-1] != row.want[len(row.want)-1] {
+			if !slices.Equal(got, row.want) {
 				t.Errorf("got %v, want %v", got, row.want)
 			}
 		})

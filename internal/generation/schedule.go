@@ -25,13 +25,25 @@ func when(in Input, action Decision) Decision {
 	if changed := ceil(in.Changed); attempt.When.Time.Before(changed) {
 		due = changed
 	} else if !in.Tag.NotReadyReason().Retried() {
-		return Decision{Action: Keep, Why: "only an edit can cure the failure"}
+		return polled(in, action, "only an edit can cure the failure")
 	}
 	wait := due.Sub(in.Now)
 	if wait <= 0 {
 		return action
 	}
 	return Decision{Action: Keep, After: wait, Why: "the last import failed, and the next is not due"}
+}
+
+// polled takes an action when spec.interval has passed, and waits for a change without one.
+func polled(in Input, action Decision, otherwise string) Decision {
+	if in.Tag.Spec.Interval == nil {
+		return Decision{Action: Keep, Why: otherwise}
+	}
+	next := NextPoll(string(in.Tag.UID), in.Tag.Spec.Interval.Duration, in.Checked)
+	if wait := next.Sub(in.Now); wait > 0 {
+		return Decision{Action: Keep, After: wait, Why: otherwise + ", and the next poll is not due"}
+	}
+	return action
 }
 
 // ceil is the next full second: the status has no finer times, and an attempt must not look older than the change
@@ -48,7 +60,7 @@ func later(a, b time.Time) time.Time {
 }
 
 // Backoff is how long to wait after an attempt that failed like all since. It doubles from 1 s to 60 s during the
-// first 10 minutes, and then to 10 minutes, give or take a fifth that depends on the Tag and the attempt.
+// first 10 minutes, and then to 10 minutes, less up to a fifth that depends on the Tag and the attempt.
 func Backoff(uid string, since, attempt time.Time) time.Duration {
 	failing := attempt.Sub(since)
 	longest := longestEarly
@@ -56,8 +68,8 @@ func Backoff(uid string, since, attempt time.Time) time.Duration {
 		longest = longestRetry
 	}
 	wait := min(max(failing, shortestRetry), longest)
-	spread := 1 + jitterFraction*(2*fraction(uid+attempt.UTC().Format(time.RFC3339))-1)
-	return time.Duration(float64(wait) * spread)
+	spread := 1 - jitterFraction*fraction(uid+attempt.UTC().Format(time.RFC3339))
+	return max(time.Duration(float64(wait)*spread), shortestRetry)
 }
 
 // NextPoll is the first time after the last check at which a Tag is polled. Every Tag has its own phase in the

@@ -19,6 +19,11 @@ func tagAt(wanted int64, known ...int64) *v1.Tag {
 	return tag
 }
 
+func usedAt(tag *v1.Tag, generation int64) *v1.Tag {
+	tag.Select(generation, metav1.Now())
+	return tag
+}
+
 func failing(tag *v1.Tag, reason string) *v1.Tag {
 	tag.RecordFailure(v1.ReasonNotFound, reason, false, metav1.Now())
 	return tag
@@ -31,16 +36,18 @@ func TestTargets(t *testing.T) {
 		want   int64
 		says   string
 	}{
-		"upgrade goes to the next known generation":     {target: next, tag: tagAt(0, 0, 1, 2), want: 1},
-		"upgrade skips generations that are not kept":   {target: next, tag: tagAt(0, 0, 3, 4), want: 3},
-		"upgrade at the newest one imports":             {target: next, tag: tagAt(2, 0, 1, 2), want: 3},
-		"upgrade waits for a pending import":            {target: next, tag: failing(tagAt(1, 0), "no such tag"), says: "the import of generation 1 of Tag \"myapp\" is pending: no such tag"},
-		"upgrade waits for the first import":            {target: next, tag: tagAt(0), says: "is pending"},
-		"downgrade goes to the generation before":       {target: previous, tag: tagAt(2, 0, 1, 2), want: 1},
-		"downgrade leaves an import that fails":         {target: previous, tag: failing(tagAt(3, 1, 2), "no such tag"), want: 2},
-		"downgrade stops at the oldest one":             {target: previous, tag: tagAt(0, 0, 1), says: "generation 0 is the oldest one that is kept"},
-		"import makes a new generation from any":        {target: fresh, tag: tagAt(0, 0, 1, 2), want: 3},
-		"import waits for a pending import, as upgrade": {target: fresh, tag: tagAt(3, 2), says: "is pending"},
+		"upgrade goes to the next known generation":                     {target: next, tag: tagAt(0, 0, 1, 2), want: 1},
+		"upgrade skips generations that are not kept":                   {target: next, tag: tagAt(0, 0, 3, 4), want: 3},
+		"upgrade at the newest one imports":                             {target: next, tag: tagAt(2, 0, 1, 2), want: 3},
+		"upgrade waits for a pending import":                            {target: next, tag: failing(tagAt(1, 0), "no such tag"), says: "the import of generation 1 of Tag \"myapp\" is pending: no such tag"},
+		"upgrade waits for the first import":                            {target: next, tag: tagAt(0), says: "is pending"},
+		"downgrade goes to the generation before":                       {target: previous, tag: tagAt(2, 0, 1, 2), want: 1},
+		"downgrade leaves an import that fails":                         {target: previous, tag: failing(tagAt(3, 1, 2), "no such tag"), want: 2},
+		"downgrade goes to what is in use, though newer ones are known": {target: previous, tag: usedAt(tagAt(3, 0, 1, 2), 1), want: 1},
+		"downgrade needs an import":                                     {target: previous, tag: tagAt(0), says: "has no import yet"},
+		"downgrade stops at the oldest one":                             {target: previous, tag: tagAt(0, 0, 1), says: "generation 0 is the oldest one that is kept"},
+		"import makes a new generation from any":                        {target: fresh, tag: tagAt(0, 0, 1, 2), want: 3},
+		"import waits for a pending import, as upgrade":                 {target: fresh, tag: tagAt(3, 2), says: "is pending"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := row.target(row.tag)

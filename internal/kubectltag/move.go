@@ -68,9 +68,15 @@ func next(tag *v1.Tag) (int64, error) {
 	return target, nil
 }
 
-// previous works while an import fails, too: that is when it is needed.
+// previous works while an import fails, too: that is when it is needed. Then the one before is the one still in use.
 func previous(tag *v1.Tag) (int64, error) {
+	if tag.Newest() == nil {
+		return 0, fmt.Errorf("Tag %q has no import yet", tag.Name)
+	}
 	current, target := tag.WantedGeneration(), int64(-1)
+	if tag.Reference(current) == nil && tag.Current() != nil {
+		return tag.Current().Generation, nil
+	}
 	for _, ref := range tag.Status.References {
 		if ref.Generation < current {
 			target = max(target, ref.Generation)

@@ -42,7 +42,7 @@ func NewImports(next Importer, clock clock.PassiveClock) *Imports {
 		next:  next,
 		clock: clock,
 		success: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tagger_import_success_total", Help: "Imports that made a generation.",
+			Name: "tagger_import_success_total", Help: "Imports that found an image.",
 		}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tagger_import_failures_total", Help: "Imports, and checks for one, that failed. Labeled by reason.",

@@ -56,7 +56,7 @@ func TestImportsAreCountedAndTimed(t *testing.T) {
 	call(imports.Check, unauthorized{errors.New("no")})
 	call(imports.Import, errors.New("a fault of the API server"))
 
-	want := `# HELP tagger_import_success_total Imports that made a generation.
+	want := `# HELP tagger_import_success_total Imports that found an image.
 # TYPE tagger_import_success_total counter
 tagger_import_success_total 1
 `

@@ -27,9 +27,12 @@ type Request struct {
 	New Workload
 	// Namespace is the workload's.
 	Namespace string
-	// Trusted says that the references in images.io/requested come from Tagger itself.
+	// Trusted says that the request is Tagger's own.
 	Trusted bool
-	Lookup  Lookup
+	// Lookup finds Tags among those that are known already.
+	Lookup Lookup
+	// Fresh finds Tags that were created a moment before, too. It is asked for bare names only.
+	Fresh Lookup
 }
 
 // Admit pins what has to be pinned and leaves everything else as it is. The answer depends on the request and the
@@ -41,7 +44,7 @@ func Admit(request Request) ([]string, error) {
 	if request.New.Enabled() {
 		err = a.admit()
 	} else if request.Old.Enabled() {
-		err = a.release()
+		a.release()
 	}
 	return a.warnings, err
 }
@@ -87,32 +90,48 @@ func (a *admission) container(c *corev1.Container) error {
 	case following:
 		a.restore(c, entry)
 	case mayNameTag(c.Image):
-		return a.pin(c, entry)
+		return a.pin(c, old, entry)
 	default:
 		a.leave(c, old, entry)
 	}
 	return nil
 }
 
-// entry is the record that counts for a container: the stored one, not one that an undo brings along. What the
-// request brings counts where nothing is stored, and where it is what admission itself would write now, asked again.
+// entry is the record that counts for a container: the stored one, not one that an undo brings along. What the request
+// brings counts where nothing is stored, where Tagger itself brings it, and where the image leaves the stored Tag for
+// another: that is a switch, asked again, or the undo of one.
 func (a *admission) entry(c *corev1.Container) (Entry, bool, error) {
 	stored, isStored := a.stored[c.Name]
 	brought, isBrought := a.brought[c.Name]
-	if !isBrought || brought.Image != c.Image {
+	switch {
+	case !isBrought || brought.Image != c.Image:
 		return stored, isStored, nil
-	}
-	if !isStored {
+	case !isStored || a.Trusted:
 		return brought, true, nil
-	}
-	if brought.Tag == stored.Tag {
+	case brought.Tag == stored.Tag:
 		return stored, true, nil
 	}
+	return a.switched(c, stored, brought)
+}
+
+// switched decides between the Tag that is stored and another one that the request brings with its image.
+func (a *admission) switched(c *corev1.Container, stored, brought Entry) (Entry, bool, error) {
 	tag, exists, err := a.Lookup(brought.Tag)
-	if err == nil && exists && tag.answer(a.Namespace, brought.Tag) == c.Image {
+	if err != nil || !exists {
+		return stored, true, err
+	}
+	answer := tag.answer(a.Namespace, brought.Tag)
+	if answer == c.Image {
 		return brought, true, nil
 	}
-	return stored, true, err
+	stays, err := follows(c.Image, a.Namespace, stored, a.Lookup)
+	if err != nil || stays {
+		return stored, true, err
+	}
+	if returns, err := isDigestOf(c.Image, brought, a.Lookup); err != nil || !returns {
+		return stored, true, err
+	}
+	return Entry{Tag: brought.Tag, Image: answer, PullPolicy: brought.PullPolicy}, true, nil
 }
 
 // restore gives a container that follows its Tag the recorded image back.
@@ -127,21 +146,22 @@ func (a *admission) restore(c *corev1.Container, entry Entry) {
 	case reference.IsPlaceholder(entry.Image):
 		entry.Image = c.Image
 	default:
-		a.warn("container %q stays at %s, which Tag %q points to; use \"kubectl tag downgrade %s\" to go back", c.Name, entry.Image, entry.Tag, entry.Tag)
+		a.warn("container %q runs %s, which is what it follows Tag %q to; use \"kubectl tag downgrade %s\" to go back", c.Name, entry.Image, entry.Tag, entry.Tag)
 		c.Image = entry.Image
 	}
 	a.record[c.Name] = entry
 }
 
 // pin replaces the name of a Tag by its image. Before is the record that the container leaves, if it had one.
-func (a *admission) pin(c *corev1.Container, before Entry) error {
+func (a *admission) pin(c, old *corev1.Container, before Entry) error {
 	name := c.Image
-	tag, exists, err := a.Lookup(name)
+	tag, exists, err := a.Fresh(name)
 	switch {
 	case err != nil:
 		return err
 	case !exists:
 		a.warn("container %q: there is no Tag %q in namespace %q, so the image stays as it is", c.Name, name, a.Namespace)
+		a.leave(c, old, before)
 		return nil
 	case tag.Image == "" && !a.New.Recovers:
 		return &NotImportedError{Tag: name, Reason: tag.Reason}
@@ -191,7 +211,7 @@ func (a *admission) carryOut() error {
 }
 
 func (a *admission) move(c *corev1.Container, wanted Entry) error {
-	if c == nil || (a.record[c.Name].Tag != wanted.Tag && c.Image != wanted.Tag) {
+	if c == nil || (a.record[c.Name].Tag != wanted.Tag && !names(c.Image, a.Namespace, wanted.Tag)) {
 		return nil
 	}
 	image := wanted.Image
@@ -207,24 +227,17 @@ func (a *admission) move(c *corev1.Container, wanted Entry) error {
 }
 
 // release lets a workload go whose annotation is removed: the running images stay, and nobody manages them any more.
-func (a *admission) release() error {
+// Any image but the Tag's name was chosen by whoever removes the annotation.
+func (a *admission) release() {
 	for _, c := range a.New.Containers() {
 		entry, recorded := a.stored[c.Name]
-		if !recorded || c.Image == entry.Image {
-			continue
-		}
-		following, err := follows(c.Image, a.Namespace, entry, a.Lookup)
-		if err != nil {
-			return err
-		}
-		if following {
+		if recorded && c.Image != entry.Image && names(c.Image, a.Namespace, entry.Tag) {
 			a.warn("container %q keeps %s: without the annotation %s nobody translates the name of a Tag", c.Name, entry.Image, v1.AnnotationEnabled)
 			c.Image = entry.Image
 		}
 	}
 	delete(a.New.Meta.Annotations, v1.AnnotationPinned)
 	delete(a.New.Meta.Annotations, v1.AnnotationRequested)
-	return nil
 }
 
 func (a *admission) warn(format string, args ...any) {

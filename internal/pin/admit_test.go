@@ -69,7 +69,7 @@ type row struct {
 
 func (r row) run(t *testing.T) {
 	t.Helper()
-	request := pin.Request{Old: workload(r.old), New: workload(r.new), Namespace: "dev", Lookup: lookup}
+	request := pin.Request{Old: workload(r.old), New: workload(r.new), Namespace: "dev", Lookup: lookup, Fresh: lookup}
 	for _, time := range []string{"first", "asked again"} {
 		warnings, err := pin.Admit(request)
 		if err != nil {
@@ -178,6 +178,18 @@ func TestAdmitOnUpdate(t *testing.T) {
 			old: deployment(now1, corev1.PullIfNotPresent, pinned("myapp", now1)), new: deployment("stable", corev1.PullIfNotPresent, pinned("myapp", now1)),
 			image: old0, policy: corev1.PullIfNotPresent, record: pinned("stable", old0),
 		},
+		"an undo of a switch between Tags follows the former one, as it is now": {
+			old: deployment(other, corev1.PullIfNotPresent, pinned("other", other)), new: stored(),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1), warns: `follows Tag "myapp"`,
+		},
+		"an undo of a switch to a Tag that has not moved follows it": {
+			old: deployment(other, corev1.PullIfNotPresent, pinned("other", other)), new: deployment(now1, corev1.PullIfNotPresent, pinned("myapp", now1)),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),
+		},
+		"a name without a Tag leaves the record, with the pull policy from before": {
+			old: stored(), new: deployment("nginx", corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: "nginx", policy: corev1.PullAlways, warns: `no Tag "nginx"`,
+		},
 		"a name that stood there before its Tag stays": {
 			old: deployment("myapp", corev1.PullAlways, nil), new: deployment("myapp", corev1.PullAlways, nil),
 			image: "myapp", policy: corev1.PullAlways,
@@ -219,6 +231,10 @@ func TestAdmitWithoutTheAnnotation(t *testing.T) {
 			old: stored(), new: optedOut(deployment("myapp", corev1.PullIfNotPresent, nil)),
 			image: old0, policy: corev1.PullIfNotPresent, warns: "nobody translates",
 		},
+		"a workload that opts out and names a digest gets that digest": {
+			old: stored(), new: optedOut(deployment(now1, corev1.PullIfNotPresent, nil)),
+			image: now1, policy: corev1.PullIfNotPresent,
+		},
 		"an undo to a revision from before the opt-in gets what was there": {
 			old: stored(), new: optedOut(deployment("quay.io/company/myapp:1.0", corev1.PullIfNotPresent, nil)),
 			image: "quay.io/company/myapp:1.0", policy: corev1.PullIfNotPresent,
@@ -241,6 +257,9 @@ func TestAdmitCarriesOutRequests(t *testing.T) {
 		"from anybody else after looking them up": {
 			deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)), pinned("myapp", foreign).Format(), false, now1,
 		},
+		"for a placeholder without a record": {
+			deployment("not-imported.invalid/dev/myapp", corev1.PullIfNotPresent, nil), pinned("myapp", now1).Format(), true, now1,
+		},
 		"for a bare name": {
 			deployment("myapp", corev1.PullAlways, nil), pinned("myapp", now1).Format(), true, now1,
 		},
@@ -254,9 +273,14 @@ func TestAdmitCarriesOutRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			asked := row.stored.DeepCopy()
 			asked.Annotations[v1.AnnotationRequested] = row.request
-			request := pin.Request{Old: workload(row.stored), New: workload(asked), Namespace: "dev", Trusted: row.trusted, Lookup: lookup}
+			request := pin.Request{Old: workload(row.stored), New: workload(asked), Namespace: "dev", Trusted: row.trusted, Lookup: lookup, Fresh: lookup}
 			if _, err := pin.Admit(request); err != nil {
 				t.Fatal(err)
+			}
+			if row.trusted { // asked again, since another webhook changed something after us
+				if _, err := pin.Admit(request); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if got := asked.Spec.Template.Spec.Containers[0].Image; got != row.want {
 				t.Errorf("got %s, want %s", got, row.want)
@@ -269,14 +293,20 @@ func TestAdmitCarriesOutRequests(t *testing.T) {
 }
 
 func TestAdmitRefusesWhatDoesNotRecover(t *testing.T) {
-	w, _ := pin.Of(&appsv1.StatefulSet{
-		ObjectMeta: deployment("", "", nil).ObjectMeta,
-		Spec:       appsv1.StatefulSetSpec{Template: deployment("empty", corev1.PullAlways, nil).Spec.Template},
-	})
-	_, err := pin.Admit(pin.Request{New: w, Namespace: "dev", Lookup: lookup})
-	var refused *pin.NotImportedError
-	if !errors.As(err, &refused) || err.Error() != "Tag empty has no import yet (NotFound); apply again when it is Ready" {
-		t.Errorf("got %v", err)
+	meta, template := deployment("", "", nil).ObjectMeta, deployment("empty", corev1.PullAlways, nil).Spec.Template
+	onDelete := appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+	for name, object := range map[string]any{
+		"a StatefulSet":                        &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: template}},
+		"a DaemonSet that waits for deletions": &appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: template, UpdateStrategy: onDelete}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := pin.Of(object)
+			_, err := pin.Admit(pin.Request{New: w, Namespace: "dev", Lookup: lookup, Fresh: lookup})
+			var refused *pin.NotImportedError
+			if !errors.As(err, &refused) || err.Error() != "Tag empty has no import yet (NotFound); apply again when it is Ready" {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 
@@ -289,7 +319,7 @@ func TestAdmitKeepsThePullPolicyWhereAsked(t *testing.T) {
 func TestAdmitPinsInitContainers(t *testing.T) {
 	d := deployment("nginx:1", corev1.PullAlways, nil)
 	d.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "myapp"}}
-	if _, err := pin.Admit(pin.Request{New: workload(d), Namespace: "dev", Lookup: lookup}); err != nil {
+	if _, err := pin.Admit(pin.Request{New: workload(d), Namespace: "dev", Lookup: lookup, Fresh: lookup}); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.Spec.Template.Spec.InitContainers[0].Image; got != now1 {
@@ -302,17 +332,21 @@ func TestWanted(t *testing.T) {
 		stored *appsv1.Deployment
 		want   string
 	}{
-		"nothing where the Tag has not moved":                  {deployment(now1, "", pinned("myapp", now1)), ""},
-		"the new image where it has":                           {deployment(old0, "", pinned("myapp", old0)), now1},
-		"the image of a name that admission missed":            {deployment("myapp", "", nil), now1},
-		"nothing for a name whose import is under way":         {deployment("new", "", nil), ""},
-		"the placeholder for a name whose import failed":       {deployment("empty", "", nil), waiting},
-		"the image in place of the placeholder":                {deployment("not-imported.invalid/dev/myapp", "", pinned("myapp", "not-imported.invalid/dev/myapp")), now1},
-		"nothing of a Tag that is away":                        {deployment(old0, "", pinned("away", old0)), ""},
-		"nothing of a Tag that lost its imports":               {deployment(old0, "", pinned("empty", old0)), ""},
-		"the image of an undo that admission missed":           {deployment(old0, "", pinned("myapp", now1)), now1},
-		"nothing of a container that left and was not noticed": {deployment("nginx:1", "", pinned("myapp", now1)), ""},
-		"a record that is behind its image":                    {deployment(now1, "", pinned("myapp", old0)), now1},
+		"nothing where the Tag has not moved":                      {deployment(now1, "", pinned("myapp", now1)), ""},
+		"the new image where it has":                               {deployment(old0, "", pinned("myapp", old0)), now1},
+		"the image of a name that admission missed":                {deployment("myapp", "", nil), now1},
+		"nothing for a name whose import is under way":             {deployment("new", "", nil), ""},
+		"the placeholder for a name whose import failed":           {deployment("empty", "", nil), waiting},
+		"the image in place of the placeholder":                    {deployment("not-imported.invalid/dev/myapp", "", pinned("myapp", "not-imported.invalid/dev/myapp")), now1},
+		"the image in place of a placeholder without a record":     {deployment("not-imported.invalid/dev/myapp", "", nil), now1},
+		"nothing for a placeholder of another namespace":           {deployment("not-imported.invalid/prod/myapp", "", nil), ""},
+		"the recorded image for a name whose Tag lost its imports": {deployment("empty", "", pinned("empty", old0)), old0},
+		"the recorded image for a name whose Tag is away":          {deployment("away", "", pinned("away", old0)), old0},
+		"nothing of a Tag that is away":                            {deployment(old0, "", pinned("away", old0)), ""},
+		"nothing of a Tag that lost its imports":                   {deployment(old0, "", pinned("empty", old0)), ""},
+		"the image of an undo that admission missed":               {deployment(old0, "", pinned("myapp", now1)), now1},
+		"nothing of a container that left and was not noticed":     {deployment("nginx:1", "", pinned("myapp", now1)), ""},
+		"a record that is behind its image":                        {deployment(now1, "", pinned("myapp", old0)), now1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wanted, err := pin.Wanted(workload(row.stored), "dev", lookup)

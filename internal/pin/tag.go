@@ -23,6 +23,17 @@ type Tag struct {
 // Lookup finds a Tag by its name in the workload's namespace. It is false when there is none.
 type Lookup func(name string) (Tag, bool, error)
 
+// LookupWith finds Tags with a function that gets one by name, or nil.
+func LookupWith(get func(name string) (*v1.Tag, error), unqualifiedRegistry string) Lookup {
+	return func(name string) (Tag, bool, error) {
+		tag, err := get(name)
+		if err != nil || tag == nil {
+			return Tag{}, false, err
+		}
+		return FromTag(tag, unqualifiedRegistry), true, nil
+	}
+}
+
 // FromTag takes from a Tag what pinning needs.
 func FromTag(tag *v1.Tag, unqualifiedRegistry string) Tag {
 	out := Tag{Tried: tag.Status.LastImportAttempt != nil, Reason: cmp.Or(string(tag.NotReadyReason()), "the import is pending")}

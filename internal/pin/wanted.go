@@ -9,8 +9,9 @@ import (
 )
 
 // Wanted is what the containers of a stored workload should be and are not: a Tag moved, or admission was missed.
-// Nothing is wanted of a container whose Tag is away or has no import yet; but a bare name must not stay once an import
-// failed, for a node takes it for an image of docker.io. Before that the image may come at once, without a rollout between.
+// Nothing is wanted of a container whose Tag is away or has no import yet. But a bare name must not stay, for a node takes
+// it for an image of docker.io: it becomes the recorded image, or the placeholder once an import failed. Before that the
+// image may come at once, without a rollout between.
 func Wanted(w Workload, namespace string, lookup Lookup) (Record, error) {
 	record, wanted := w.record(), Record{}
 	for _, c := range w.Containers() {
@@ -19,7 +20,7 @@ func Wanted(w Workload, namespace string, lookup Lookup) (Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		image, err := wantedImage(w, c, namespace, name, lookup)
+		image, err := wantedImage(w, c, namespace, name, entry, lookup)
 		if err != nil {
 			return nil, err
 		}
@@ -30,7 +31,7 @@ func Wanted(w Workload, namespace string, lookup Lookup) (Record, error) {
 	return wanted, nil
 }
 
-// followed is the name of the Tag that a container follows, or empty.
+// followed is the name of the Tag that a container follows, or empty. A placeholder tells the name by itself.
 func followed(image, namespace string, entry Entry, recorded bool, lookup Lookup) (string, error) {
 	if recorded {
 		if same, err := follows(image, namespace, entry, lookup); same || err != nil {
@@ -40,20 +41,24 @@ func followed(image, namespace string, entry Entry, recorded bool, lookup Lookup
 	if mayNameTag(image) {
 		return image, nil
 	}
-	return "", nil
+	return reference.OfPlaceholder(namespace, image), nil
 }
 
-func wantedImage(w Workload, c *corev1.Container, namespace, name string, lookup Lookup) (string, error) {
+func wantedImage(w Workload, c *corev1.Container, namespace, name string, entry Entry, lookup Lookup) (string, error) {
 	if name == "" {
 		return "", nil
 	}
 	tag, exists, err := lookup(name)
-	switch {
-	case err != nil || !exists:
+	if err != nil {
 		return "", err
-	case tag.Image != "":
+	}
+	_, _, isPinned := reference.Split(entry.Image)
+	switch {
+	case exists && tag.Image != "":
 		return tag.Image, nil
-	case c.Image == name && w.Recovers && tag.Tried:
+	case c.Image == name && entry.Tag == name && isPinned:
+		return entry.Image, nil
+	case exists && c.Image == name && w.Recovers && tag.Tried:
 		return reference.Placeholder(namespace, name), nil
 	default:
 		return "", nil
@@ -63,7 +68,7 @@ func wantedImage(w Workload, c *corev1.Container, namespace, name string, lookup
 // follows says whether a recorded container still follows its Tag with that image: the Tag's name, the recorded
 // image, our placeholder, or a digest of the Tag. A Tag that is away or empty detaches nothing.
 func follows(image, namespace string, entry Entry, lookup Lookup) (bool, error) {
-	if image == entry.Tag || image == entry.Image || image == reference.Placeholder(namespace, entry.Tag) {
+	if image == entry.Image || names(image, namespace, entry.Tag) {
 		return true, nil
 	}
 	return isDigestOf(image, entry, lookup)
@@ -87,4 +92,9 @@ func isDigestOf(image string, entry Entry, lookup Lookup) (bool, error) {
 		return reference.IsPlaceholder(entry.Image), nil
 	}
 	return slices.Contains(tag.Repositories, repository), nil
+}
+
+// names says whether an image is the Tag's name, or the placeholder that stands for it.
+func names(image, namespace, tag string) bool {
+	return image == tag || image == reference.Placeholder(namespace, tag)
 }

@@ -17,8 +17,8 @@ type Workload struct {
 	Pod  *corev1.PodSpec
 	// PodPath is where the pod's spec is in the object, as a JSON pointer (RFC 6901).
 	PodPath string
-	// Recovers says whether pods that cannot be pulled are replaced once the template changes. An ordered StatefulSet
-	// keeps its stuck pod, and the templates of Jobs do not change.
+	// Recovers says whether pods that cannot be pulled are replaced once the template changes. An ordered StatefulSet and
+	// a DaemonSet that waits for deletions keep their stuck pods, and the templates of Jobs do not change.
 	Recovers bool
 }
 
@@ -30,7 +30,7 @@ func Of(object any) (Workload, bool) {
 	case *appsv1.Deployment:
 		return Workload{&o.ObjectMeta, &o.Spec.Template.Spec, templatePath, true}, true
 	case *appsv1.DaemonSet:
-		return Workload{&o.ObjectMeta, &o.Spec.Template.Spec, templatePath, true}, true
+		return Workload{&o.ObjectMeta, &o.Spec.Template.Spec, templatePath, o.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType}, true
 	case *appsv1.StatefulSet:
 		return Workload{&o.ObjectMeta, &o.Spec.Template.Spec, templatePath, false}, true
 	case *batchv1.Job:

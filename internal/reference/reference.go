@@ -105,6 +105,15 @@ func Placeholder(namespace, tag string) string {
 	return placeholderRegistry + "/" + namespace + "/" + tag
 }
 
+// OfPlaceholder is the Tag that a placeholder of that namespace stands for; empty for any other image.
+func OfPlaceholder(namespace, image string) string {
+	tag, found := strings.CutPrefix(image, Placeholder(namespace, ""))
+	if !found {
+		return ""
+	}
+	return tag
+}
+
 // IsPlaceholder says whether the image was made by Placeholder.
 func IsPlaceholder(image string) bool {
 	return strings.HasPrefix(image, placeholderRegistry+"/")

@@ -15,34 +15,61 @@ var imperative = []string{
 	"kubectl-edit", "kubectl-patch", "kubectl-replace", "kubectl-annotate", "kubectl-label", "kubectl-tag", v1.FieldManager,
 }
 
-// helm is the field manager of Helm 3, which patches what differs between two manifests and keeps no last-applied one.
+// helm is the field manager of Helm 3, which keeps no last-applied configuration in the object.
 const helm = "helm"
 
-// declaration is the generation that a manifest declares in this request. It is false for an edit, and for a manifest
-// that leaves the generation out. A declarative apply is told from an edit (docs/adr) by the entry that server-side
-// apply leaves in managedFields, and else by the last-applied configuration.
-func declaration(old, updated *v1.Tag, manager string) (int64, bool) {
-	generation := updated.Spec.Generation
-	switch {
-	case slices.Contains(imperative, manager) || generation == nil:
-		return 0, false
-	case isServerSideApply(old, updated, manager):
-		return *generation, ownsGeneration(applyEntry(updated, manager))
-	case manager == helm:
-		return *generation, old.Spec.Generation == nil || *old.Spec.Generation != *generation
-	default:
-		declared, ok := lastApplied(updated)
-		return declared, ok && declared == *generation
-	}
+// author is who sends a request, and how.
+type author struct {
+	// manager is the field manager, empty where the client names none.
+	manager string
+	// replaces says that the request is a whole object (PUT), and not a patch of any kind.
+	replaces bool
 }
 
-// isServerSideApply says whether the request is a server-side apply: the manager has an entry for applies, and not one
-// for updates that this request made.
-func isServerSideApply(old, updated *v1.Tag, manager string) bool {
-	if applyEntry(updated, manager) == nil {
+// manifest is what a manifest declares in a request.
+type manifest struct {
+	generation int64
+	// isNews: the tool sends what differs from the manifest before, so it cannot just be repeating itself.
+	isNews bool
+}
+
+// declaration is what a manifest declares in this request. It is nil for an edit, and for a manifest that leaves the
+// generation out. A declarative apply is told from an edit (docs/adr) by the entry that server-side apply leaves in
+// managedFields, and else by the last-applied configuration.
+func declaration(old, updated *v1.Tag, from author) *manifest {
+	generation := updated.Spec.Generation
+	switch {
+	case slices.Contains(imperative, from.manager) || generation == nil:
+		return nil
+	case isServerSideApply(old, updated, from):
+		if !ownsGeneration(applyEntry(updated, from.manager)) {
+			return nil
+		}
+		return &manifest{generation: *generation}
+	case from.manager == helm:
+		return helms(old, *generation, from.replaces)
+	}
+	if declared, ok := lastApplied(updated); ok && declared == *generation {
+		return &manifest{generation: declared}
+	}
+	return nil
+}
+
+// helms is what Helm 3 declares: by a patch what differs between two releases, by --force the whole manifest.
+func helms(old *v1.Tag, generation int64, replaces bool) *manifest {
+	if !replaces && old.Spec.Generation != nil && *old.Spec.Generation == generation {
+		return nil
+	}
+	return &manifest{generation: generation, isNews: !replaces}
+}
+
+// isServerSideApply says whether the request is a server-side apply: a patch, whose manager has an entry for applies, and
+// not one for updates that this request made.
+func isServerSideApply(old, updated *v1.Tag, from author) bool {
+	if from.replaces || applyEntry(updated, from.manager) == nil {
 		return false
 	}
-	before, after := entryOf(old, manager, metav1.ManagedFieldsOperationUpdate), entryOf(updated, manager, metav1.ManagedFieldsOperationUpdate)
+	before, after := entryOf(old, from.manager, metav1.ManagedFieldsOperationUpdate), entryOf(updated, from.manager, metav1.ManagedFieldsOperationUpdate)
 	return after == nil || before != nil && before.Time.Equal(after.Time) && before.FieldsV1.String() == after.FieldsV1.String()
 }
 

@@ -24,12 +24,12 @@ type TagDefaulter struct{}
 
 // Handle answers one AdmissionReview.
 func (d *TagDefaulter) Handle(_ context.Context, request admission.Request) admission.Response {
-	tag, old, manager, err := decodeTag(request)
+	tag, old, from, err := decodeTag(request)
 	if err != nil {
 		return admission.Allowed("") // the schema refuses it next, and names the field
 	}
 	before := tag.DeepCopy()
-	s := settling{old: old, tag: tag, manager: manager}
+	s := settling{old: old, tag: tag, from: from}
 	if err := s.settle(request.Operation); err != nil {
 		return admission.Denied(err.Error())
 	}
@@ -45,7 +45,7 @@ func (d *TagDefaulter) Handle(_ context.Context, request admission.Request) admi
 
 type settling struct {
 	old, tag *v1.Tag
-	manager  string
+	from     author
 	warnings []string
 }
 
@@ -59,10 +59,11 @@ func (s *settling) settle(operation admissionv1.Operation) error {
 
 // create starts at 0 where nothing is said. A Tag restored from a backup brings what was declared last.
 func (s *settling) create() {
+	delete(s.tag.Annotations, v1.AnnotationRequestedGeneration)
 	if s.tag.Spec.Generation == nil {
 		s.tag.Spec.Generation = new(int64)
+		return
 	}
-	delete(s.tag.Annotations, v1.AnnotationRequestedGeneration)
 	if _, ok := declared(s.tag); !ok {
 		s.declare(*s.tag.Spec.Generation)
 	}
@@ -74,10 +75,13 @@ func (s *settling) update() error {
 	if s.tag.Spec.Generation == nil {
 		s.tag.Spec.Generation = &current
 	}
-	if err := s.request(); err != nil {
+	isRequest, err := s.request()
+	if err != nil {
 		return err
 	}
-	s.repeat(current)
+	if !isRequest {
+		s.repeat(current)
+	}
 	s.source(current)
 	return s.allow(current)
 }
@@ -99,36 +103,36 @@ func (s *settling) restoreDeclared() {
 	}
 }
 
-// request carries out a generation that is asked for by annotation.
-func (s *settling) request() error {
+// request carries out a generation that is asked for by annotation. It says whether there was one.
+func (s *settling) request() (bool, error) {
 	text, ok := s.tag.Annotations[v1.AnnotationRequestedGeneration]
 	if !ok {
-		return nil
+		return false, nil
 	}
 	delete(s.tag.Annotations, v1.AnnotationRequestedGeneration)
 	wanted, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return fmt.Errorf("annotation %s is %q; write the number of a generation, such as 1", v1.AnnotationRequestedGeneration, text)
+		return true, fmt.Errorf("annotation %s is %q; write the number of a generation, such as 1", v1.AnnotationRequestedGeneration, text)
 	}
 	s.tag.Spec.Generation = &wanted
-	return nil
+	return true, nil
 }
 
 // repeat keeps the current generation when a manifest is applied that declares what it declared before.
 func (s *settling) repeat(current int64) {
-	manifest, isDeclared := declaration(s.old, s.tag, s.manager)
-	if !isDeclared {
+	declares := declaration(s.old, s.tag, s.from)
+	if declares == nil {
 		return
 	}
 	before, known := declared(s.old)
-	if known && before == manifest && manifest != current {
+	if known && before == declares.generation && before != current && !declares.isNews {
 		s.tag.Spec.Generation = &current
 		s.warn("spec.generation %d is what this manifest declared before, so Tag %q stays at generation %d; "+
 			"\"kubectl tag upgrade\" and \"kubectl tag downgrade\" move it, and a manifest that leaves the generation out never does",
-			manifest, s.tag.Name, current)
+			before, s.tag.Name, current)
 		return
 	}
-	s.declare(manifest)
+	s.declare(declares.generation)
 }
 
 // source moves the Tag on when what is imported changes and nobody moved the generation: never a silent no-op.
@@ -145,11 +149,11 @@ func (s *settling) source(current int64) {
 	s.tag.Spec.Generation = &next
 }
 
-func (s *settling) declare(manifest int64) {
+func (s *settling) declare(generation int64) {
 	if s.tag.Annotations == nil {
 		s.tag.Annotations = map[string]string{}
 	}
-	s.tag.Annotations[v1.AnnotationDeclaredGeneration] = strconv.FormatInt(manifest, 10)
+	s.tag.Annotations[v1.AnnotationDeclaredGeneration] = strconv.FormatInt(generation, 10)
 }
 
 func (s *settling) warn(format string, args ...any) {
@@ -162,25 +166,25 @@ func declared(tag *v1.Tag) (int64, bool) {
 	return manifest, err == nil
 }
 
-// decodeTag reads the Tag, the one stored now (nil on create), and the request's field manager.
-func decodeTag(request admission.Request) (tag, old *v1.Tag, manager string, err error) {
+// decodeTag reads the Tag, the one stored now (nil on create), and who sends the request.
+func decodeTag(request admission.Request) (tag, old *v1.Tag, from author, err error) {
 	tag = &v1.Tag{}
 	if err := json.Unmarshal(request.Object.Raw, tag); err != nil {
-		return nil, nil, "", fmt.Errorf("the Tag in the request cannot be read: %w", err)
+		return nil, nil, author{}, fmt.Errorf("the Tag in the request cannot be read: %w", err)
 	}
 	tag.Annotations = maps.Clone(tag.Annotations)
 	if request.Operation == admissionv1.Update {
 		old = &v1.Tag{}
 		if err := json.Unmarshal(request.OldObject.Raw, old); err != nil {
-			return nil, nil, "", fmt.Errorf("the stored Tag cannot be read: %w", err)
+			return nil, nil, author{}, fmt.Errorf("the stored Tag cannot be read: %w", err)
 		}
 	}
 	// PatchOptions, UpdateOptions and CreateOptions carry the manager under the same name.
 	var options metav1.PatchOptions
 	if len(request.Options.Raw) > 0 {
 		if err := json.Unmarshal(request.Options.Raw, &options); err != nil {
-			return nil, nil, "", fmt.Errorf("the options of the request cannot be read: %w", err)
+			return nil, nil, author{}, fmt.Errorf("the options of the request cannot be read: %w", err)
 		}
 	}
-	return tag, old, options.FieldManager, nil
+	return tag, old, author{manager: options.FieldManager, replaces: options.Kind == "UpdateOptions"}, nil
 }

@@ -60,7 +60,8 @@ func (p *Pinner) Handle(ctx context.Context, request admission.Request) admissio
 		New:       workload,
 		Namespace: request.Namespace,
 		Trusted:   request.UserInfo.Username == p.Username,
-		Lookup:    p.lookup(ctx, request.Namespace),
+		Lookup:    p.lookup(ctx, request.Namespace, p.Tags),
+		Fresh:     p.lookup(ctx, request.Namespace, p.Tags, p.Live),
 	})
 	if err != nil {
 		return refused(err).WithWarnings(warnings...)
@@ -90,28 +91,25 @@ func (p *Pinner) old(request admission.Request) (pin.Workload, error) {
 	return old, nil
 }
 
-// lookup finds Tags of a namespace, each asked for once.
-func (p *Pinner) lookup(ctx context.Context, namespace string) pin.Lookup {
+// lookup finds Tags of a namespace with the first reader that has them, each asked for once.
+func (p *Pinner) lookup(ctx context.Context, namespace string, readers ...client.Reader) pin.Lookup {
 	found := map[string]*v1.Tag{}
-	return func(name string) (pin.Tag, bool, error) {
-		tag, asked := found[name]
-		if !asked {
-			var err error
-			if tag, err = p.find(ctx, types.NamespacedName{Namespace: namespace, Name: name}); err != nil {
-				return pin.Tag{}, false, err
-			}
+	get := func(name string) (*v1.Tag, error) {
+		if tag, asked := found[name]; asked {
+			return tag, nil
+		}
+		tag, err := find(ctx, types.NamespacedName{Namespace: namespace, Name: name}, readers)
+		if err == nil {
 			found[name] = tag
 		}
-		if tag == nil {
-			return pin.Tag{}, false, nil
-		}
-		return pin.FromTag(tag, p.Registries.UnqualifiedRegistry()), true, nil
+		return tag, err
 	}
+	return pin.LookupWith(get, p.Registries.UnqualifiedRegistry())
 }
 
-// find reads a Tag from the cache, and from the API server when the cache has none. It is nil when there is none.
-func (p *Pinner) find(ctx context.Context, name types.NamespacedName) (*v1.Tag, error) {
-	for _, reader := range []client.Reader{p.Tags, p.Live} {
+// find is the Tag of the first reader that has it, or nil.
+func find(ctx context.Context, name types.NamespacedName, readers []client.Reader) (*v1.Tag, error) {
+	for _, reader := range readers {
 		var tag v1.Tag
 		err := reader.Get(ctx, name, &tag)
 		if err == nil {
