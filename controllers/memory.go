@@ -34,13 +34,14 @@ type check struct {
 	request string
 }
 
-// NewMemory knows nothing yet.
+// NewMemory knows nothing yet. The configuration counts as changed: it may have, while no process looked.
 func NewMemory(clock clock.PassiveClock) *Memory {
 	return &Memory{
 		clock:                clock,
 		configurationChanged: make(chan event.GenericEvent, 1),
 		checks:               map[types.NamespacedName]check{},
 		secrets:              map[string]time.Time{},
+		configuration:        clock.Now(),
 	}
 }
 

@@ -147,6 +147,7 @@ func (r *TagReconciler) bump(ctx context.Context, tag *v1.Tag, decision generati
 	wanted := tag.DeepCopy()
 	setAnnotation(wanted, v1.AnnotationRequestedGeneration, strconv.FormatInt(decision.Generation, 10))
 	setAnnotation(wanted, v1.AnnotationTrigger, generation.FormatTrigger(decision.Generation, decision.Trigger))
+	wanted.MarkAdmitted()
 	return r.patch(ctx, tag, wanted)
 }
 

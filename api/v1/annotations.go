@@ -29,11 +29,15 @@ const (
 	// AnnotationTrigger says what brought the generation that Tagger asked for itself, such as "4=Poll".
 	AnnotationTrigger = "images.io/trigger"
 
+	// AnnotationAdmittedSource is what spec.from and spec.cache were when admission saw the Tag last. Another source has not
+	// been admitted, and no generation was made for it.
+	AnnotationAdmittedSource = "images.io/admitted-source"
+
 	// AnnotationRequestedCheck asks for one check of the registry; every new value is a new request.
 	AnnotationRequestedCheck = "images.io/requested-check"
 )
 
-// MaxRequestLength is how much of a requested check is kept to tell it from the next, in bytes.
+// MaxRequestLength is how long a requested check may be to be kept as it is, in bytes. Of a longer one the hash is kept.
 const MaxRequestLength = 256
 
 // FieldManager is the name under which Tagger writes (KEP-555).

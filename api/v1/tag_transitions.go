@@ -19,6 +19,31 @@ func (t *Tag) WantedGeneration() int64 {
 	}
 }
 
+// MarkAdmitted notes that the source was seen by admission, or by what stands in for it.
+func (t *Tag) MarkAdmitted() {
+	if t.Annotations == nil {
+		t.Annotations = map[string]string{}
+	}
+	t.Annotations[AnnotationAdmittedSource] = t.source()
+}
+
+// IsAdmitted says whether admission has seen the source that the Tag has now. One that admission never saw is judged by
+// the newest generation.
+func (t *Tag) IsAdmitted() bool {
+	if admitted, ok := t.Annotations[AnnotationAdmittedSource]; ok {
+		return admitted == t.source()
+	}
+	newest := t.Newest()
+	return newest == nil || newest.From == t.Spec.From
+}
+
+func (t *Tag) source() string {
+	if t.Spec.Cache {
+		return t.Spec.From + " cached"
+	}
+	return t.Spec.From
+}
+
 // Reference is the imported generation of that number, or nil.
 func (t *Tag) Reference(generation int64) *Reference {
 	i := slices.IndexFunc(t.Status.References, func(r Reference) bool { return r.Generation == generation })

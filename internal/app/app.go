@@ -24,6 +24,7 @@ import (
 
 // Run runs the manager until the context ends, and then stops it gracefully.
 func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
+	cluster.QPS = -1 // the API server's priority and fairness is the limit; client-go's own would let a rollback wait behind imports
 	registries, err := newRegistries(cfg)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@
 package generation
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"strings"
@@ -70,7 +71,7 @@ func Plan(in Input) Decision {
 		return unknown(in, wanted)
 	}
 	if edited(in.Tag, wanted) {
-		return Decision{Action: Bump, Generation: wanted + 1, Trigger: v1.TriggerUser, Why: "spec.from changed without the generation"}
+		return Decision{Action: Bump, Generation: in.Tag.Newest().Generation + 1, Trigger: v1.TriggerUser, Why: "the source changed without the generation"}
 	}
 	if in.Tag.Status.Generation == nil || *in.Tag.Status.Generation != wanted {
 		return Decision{Action: Select, Generation: wanted, Why: "the generation wanted is imported and not in use"}
@@ -119,11 +120,9 @@ func unknown(in Input, wanted int64) Decision {
 	return when(in, action)
 }
 
-// edited says whether spec.from changed and nobody moved the generation. Only the newest generation can tell:
-// an older one may well come from another source.
+// edited says whether the source changed while admission was away, and nobody moved the generation.
 func edited(tag *v1.Tag, wanted int64) bool {
-	newest := tag.Newest()
-	return newest.Generation == wanted && newest.From != tag.Spec.From
+	return !tag.IsAdmitted() && tag.Status.Generation != nil && *tag.Status.Generation == wanted
 }
 
 // said says whether the status is about this very spec: it is ready, or its last check failed.
@@ -158,9 +157,13 @@ func requested(in Input) bool {
 	return pending(in.Tag) && request(in.Tag) != in.Tried
 }
 
-// request is the check that is asked for, cut to what the status can hold.
+// request is the check that is asked for, or its hash where the status cannot hold it.
 func request(tag *v1.Tag) string {
-	return v1.Truncate(tag.Annotations[v1.AnnotationRequestedCheck], v1.MaxRequestLength)
+	value := tag.Annotations[v1.AnnotationRequestedCheck]
+	if len(value) <= v1.MaxRequestLength {
+		return value
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(value)))
 }
 
 // trigger is what brought a generation that is not imported yet.

@@ -52,6 +52,10 @@ func every(d time.Duration) edit {
 	return func(t *v1.Tag) { t.Spec.Interval = &metav1.Duration{Duration: d} }
 }
 
+func admitted() edit { return func(t *v1.Tag) { t.MarkAdmitted() } }
+
+func cached() edit { return func(t *v1.Tag) { t.Spec.Cache = true } }
+
 func handled(request string) edit {
 	return func(t *v1.Tag) { t.Status.LastHandledRequest = request }
 }
@@ -112,6 +116,14 @@ func TestPlan(t *testing.T) {
 		"a source that changed while admission was away makes a generation": {
 			tag:  tag(wants(1), imported(0, 1), from("quay.io/company/other:latest"), editedSince()),
 			want: generation.Decision{Action: generation.Bump, Generation: 2, Trigger: v1.TriggerUser},
+		},
+		"a cached source that admission missed makes a generation": {
+			tag:  tag(wants(1), imported(0, 1), admitted(), cached(), editedSince()),
+			want: generation.Decision{Action: generation.Bump, Generation: 2, Trigger: v1.TriggerUser},
+		},
+		"going back from a source that cannot be imported sticks": {
+			tag:  tag(wants(1), imported(0, 1), from("quay.io/company/broken:latest"), admitted(), failed(v1.ReasonNotFound, time.Second), editedSince()),
+			want: generation.Decision{Action: generation.Refresh, Generation: 1},
 		},
 		"a request that admission missed is carried out": {
 			tag:  tag(wants(1), imported(0, 1), annotated(v1.AnnotationRequestedGeneration, "0")),

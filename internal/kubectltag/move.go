@@ -35,7 +35,7 @@ func move(ctx context.Context, api client.Client, name types.NamespacedName, tar
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		var tag v1.Tag
 		if err := api.Get(ctx, name, &tag); err != nil {
-			return err
+			return fmt.Errorf("namespace %q: %w", name.Namespace, err)
 		}
 		var err error
 		if generation, err = target(&tag); err != nil {

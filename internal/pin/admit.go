@@ -88,7 +88,7 @@ func (a *admission) container(c *corev1.Container) error {
 			a.record[c.Name] = entry
 		}
 	case following:
-		a.restore(c, entry)
+		a.restore(c, old, entry)
 	case mayNameTag(c.Image):
 		return a.pin(c, old, entry)
 	default:
@@ -104,9 +104,9 @@ func (a *admission) entry(c *corev1.Container) (Entry, bool, error) {
 	stored, isStored := a.stored[c.Name]
 	brought, isBrought := a.brought[c.Name]
 	switch {
-	case !isBrought || brought.Image != c.Image:
+	case !isBrought || brought.Image != c.Image || mayNameTag(brought.Image):
 		return stored, isStored, nil
-	case !isStored || a.Trusted:
+	case !isStored || a.Trusted || brought.Tag == stored.Tag && brought.Image == stored.Image:
 		return brought, true, nil
 	case brought.Tag == stored.Tag:
 		return stored, true, nil
@@ -135,12 +135,12 @@ func (a *admission) switched(c *corev1.Container, stored, brought Entry) (Entry,
 }
 
 // restore gives a container that follows its Tag the recorded image back.
-func (a *admission) restore(c *corev1.Container, entry Entry) {
+func (a *admission) restore(c, old *corev1.Container, entry Entry) {
 	switch {
 	case c.Image == entry.Image:
 	case c.Image == entry.Tag:
-		if c.ImagePullPolicy == entry.PullPolicy && !a.New.keepsPullPolicy() && entry.PullPolicy != "" {
-			c.ImagePullPolicy = corev1.PullIfNotPresent
+		if old == nil || old.ImagePullPolicy != c.ImagePullPolicy { // the default of a name, since the whole object was replaced
+			a.relax(c, &entry)
 		}
 		c.Image = entry.Image
 	case reference.IsPlaceholder(entry.Image):
@@ -172,14 +172,21 @@ func (a *admission) pin(c, old *corev1.Container, before Entry) error {
 	return nil
 }
 
-// set writes the image and its record. A digest cannot go stale, so a node need not ask for it again.
+// set writes the image and its record. A digest cannot go stale, so a node need not ask for it again when it replaces a name.
 func (a *admission) set(c *corev1.Container, name, image string, before Entry) {
 	entry := Entry{Tag: name, Image: image, PullPolicy: before.PullPolicy}
-	if c.ImagePullPolicy == corev1.PullAlways && mayNameTag(c.Image) && !a.New.keepsPullPolicy() {
-		entry.PullPolicy, c.ImagePullPolicy = corev1.PullAlways, corev1.PullIfNotPresent
+	if mayNameTag(c.Image) {
+		a.relax(c, &entry)
 	}
 	c.Image = image
 	a.record[c.Name] = entry
+}
+
+// relax has a node pull only what it does not have, and records that it was told otherwise.
+func (a *admission) relax(c *corev1.Container, entry *Entry) {
+	if c.ImagePullPolicy == corev1.PullAlways && !a.New.keepsPullPolicy() {
+		entry.PullPolicy, c.ImagePullPolicy = corev1.PullAlways, corev1.PullIfNotPresent
+	}
 }
 
 // leave lets a container go that got another image, with the pull policy that was there before it was pinned.
@@ -232,9 +239,13 @@ func (a *admission) release() {
 	for _, c := range a.New.Containers() {
 		entry, recorded := a.stored[c.Name]
 		if recorded && c.Image != entry.Image && names(c.Image, a.Namespace, entry.Tag) {
-			a.warn("container %q keeps %s: without the annotation %s nobody translates the name of a Tag", c.Name, entry.Image, v1.AnnotationEnabled)
+			a.warn("container %q keeps %s: without the annotation %s nobody translates the name of a Tag, so change the image in the manifest, too",
+				c.Name, entry.Image, v1.AnnotationEnabled)
 			c.Image = entry.Image
 		}
+	}
+	if len(a.stored) > 0 {
+		a.warn("without the annotation %s: \"true\" Tagger leaves this workload's images alone from now on", v1.AnnotationEnabled)
 	}
 	delete(a.New.Meta.Annotations, v1.AnnotationPinned)
 	delete(a.New.Meta.Annotations, v1.AnnotationRequested)

@@ -118,6 +118,10 @@ func TestAdmitOnCreate(t *testing.T) {
 			new:   deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)),
 			image: old0, policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
 		},
+		"a made-up record that keeps a bare name counts for nothing": {
+			new:   deployment("myapp", corev1.PullAlways, pin.Record{"app": {Tag: "other", Image: "myapp"}}),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),
+		},
 		"a record that is not about this image counts for nothing": {
 			new:   deployment("myapp", corev1.PullAlways, pinned("myapp", foreign)),
 			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),
@@ -141,6 +145,14 @@ func TestAdmitOnUpdate(t *testing.T) {
 		"replaced by the manifest it keeps its pull policy and its record": {
 			old: stored(), new: deployment("myapp", corev1.PullAlways, nil),
 			image: old0, policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"replaced by the manifest it does not come to be pulled each time": {
+			old: deployment(old0, corev1.PullIfNotPresent, pin.Record{"app": {Tag: "myapp", Image: old0}}), new: deployment("myapp", corev1.PullAlways, nil),
+			image: old0, policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"a pull policy that a person set on the pinned container stays": {
+			old: deployment(old0, corev1.PullAlways, pinned("myapp", old0)), new: deployment("myapp", corev1.PullAlways, pinned("myapp", old0)),
+			image: old0, policy: corev1.PullAlways, record: pinned("myapp", old0),
 		},
 		"an undo to another digest changes nothing and names the command that does": {
 			old: deployment(now1, corev1.PullIfNotPresent, pinned("myapp", now1)), new: stored(),
@@ -225,7 +237,7 @@ func TestAdmitWithoutTheAnnotation(t *testing.T) {
 		},
 		"a workload that opts out keeps its image": {
 			old: stored(), new: optedOut(stored()),
-			image: old0, policy: corev1.PullIfNotPresent,
+			image: old0, policy: corev1.PullIfNotPresent, warns: "leaves this workload's images alone",
 		},
 		"a workload that opts out and goes back to the name keeps its image, with a warning": {
 			old: stored(), new: optedOut(deployment("myapp", corev1.PullIfNotPresent, nil)),
@@ -233,11 +245,11 @@ func TestAdmitWithoutTheAnnotation(t *testing.T) {
 		},
 		"a workload that opts out and names a digest gets that digest": {
 			old: stored(), new: optedOut(deployment(now1, corev1.PullIfNotPresent, nil)),
-			image: now1, policy: corev1.PullIfNotPresent,
+			image: now1, policy: corev1.PullIfNotPresent, warns: "leaves this workload's images alone",
 		},
 		"an undo to a revision from before the opt-in gets what was there": {
 			old: stored(), new: optedOut(deployment("quay.io/company/myapp:1.0", corev1.PullIfNotPresent, nil)),
-			image: "quay.io/company/myapp:1.0", policy: corev1.PullIfNotPresent,
+			image: "quay.io/company/myapp:1.0", policy: corev1.PullIfNotPresent, warns: "leaves this workload's images alone",
 		},
 	} {
 		t.Run(name, r.run)

@@ -17,26 +17,39 @@ type Workload struct {
 	Pod  *corev1.PodSpec
 	// PodPath is where the pod's spec is in the object, as a JSON pointer (RFC 6901).
 	PodPath string
+	// PodFields is the same as the names of the fields on the way.
+	PodFields []any
 	// Recovers says whether pods that cannot be pulled are replaced once the template changes. An ordered StatefulSet and
 	// a DaemonSet that waits for deletions keep their stuck pods, and the templates of Jobs do not change.
 	Recovers bool
 }
 
-const templatePath = "/spec/template/spec"
+var (
+	podFields     = []any{"spec", "template", "spec"}
+	cronPodFields = []any{"spec", "jobTemplate", "spec", "template", "spec"}
+)
+
+func workload(meta *metav1.ObjectMeta, pod *corev1.PodSpec, fields []any, recovers bool) (Workload, bool) {
+	path := ""
+	for _, field := range fields {
+		path += "/" + field.(string)
+	}
+	return Workload{Meta: meta, Pod: pod, PodPath: path, PodFields: fields, Recovers: recovers}, true
+}
 
 // Of is the workload in an object. It is false for kinds that Tagger leaves alone.
 func Of(object any) (Workload, bool) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
-		return Workload{&o.ObjectMeta, &o.Spec.Template.Spec, templatePath, true}, true
+		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields, true)
 	case *appsv1.DaemonSet:
-		return Workload{&o.ObjectMeta, &o.Spec.Template.Spec, templatePath, o.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType}, true
+		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields, o.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType)
 	case *appsv1.StatefulSet:
-		return Workload{&o.ObjectMeta, &o.Spec.Template.Spec, templatePath, false}, true
+		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields, false)
 	case *batchv1.Job:
-		return Workload{&o.ObjectMeta, &o.Spec.Template.Spec, templatePath, false}, true
+		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields, false)
 	case *batchv1.CronJob:
-		return Workload{&o.ObjectMeta, &o.Spec.JobTemplate.Spec.Template.Spec, "/spec/jobTemplate" + templatePath, false}, true
+		return workload(&o.ObjectMeta, &o.Spec.JobTemplate.Spec.Template.Spec, cronPodFields, false)
 	default:
 		return Workload{}, false
 	}
@@ -74,6 +87,33 @@ func (w Workload) container(name string) *corev1.Container {
 
 func (w Workload) keepsPullPolicy() bool {
 	return w.Meta.Annotations[v1.AnnotationKeepPullPolicy] == "true"
+}
+
+// PinnedContainer is a container whose image admission wrote.
+type PinnedContainer struct {
+	// List is the field that the container is in: initContainers or containers.
+	List      string
+	Container string
+	// PullPolicy says that its imagePullPolicy was written, too.
+	PullPolicy bool
+}
+
+// Pinned are the containers of the workload's record.
+func (w Workload) Pinned() []PinnedContainer {
+	var pinned []PinnedContainer
+	record := w.record()
+	for i, c := range w.Containers() {
+		entry, recorded := record[c.Name]
+		if !recorded {
+			continue
+		}
+		list := "containers"
+		if i < len(w.Pod.InitContainers) {
+			list = "initContainers"
+		}
+		pinned = append(pinned, PinnedContainer{List: list, Container: c.Name, PullPolicy: entry.PullPolicy != ""})
+	}
+	return pinned
 }
 
 // TagNames are the Tags that the workload uses, or would use: those of its record and the images that may name one.

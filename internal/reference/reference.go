@@ -37,6 +37,9 @@ func Parse(from, unqualifiedRegistry string) (Source, error) {
 		return Source{}, fmt.Errorf("the image reference has %d bytes, more than the %d allowed", len(from), MaxLength)
 	}
 	qualified := isQualified(from)
+	if first, _, found := strings.Cut(from, "/"); found && !qualified && first != strings.ToLower(first) {
+		return Source{}, fmt.Errorf("%q is no image reference such as quay.io/company/myapp:latest: %w", from, reference.ErrNameContainsUppercase)
+	}
 	name := from
 	if !qualified && unqualifiedRegistry != "" && unqualifiedRegistry != DefaultRegistry {
 		name = unqualifiedRegistry + "/" + from

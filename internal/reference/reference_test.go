@@ -44,6 +44,7 @@ func TestParseRefuses(t *testing.T) {
 		"nothing":                    {"", "empty"},
 		"what has spaces":            {"quay.io/a b", "no image reference"},
 		"an uppercase repository":    {"quay.io/Company/myapp", "lowercase"},
+		"an uppercase organisation":  {"Company/myapp", "lowercase"},
 		"10 KB":                      {"quay.io/" + strings.Repeat("a", 10<<10), "more than the 512 allowed"},
 		"a scheme":                   {"https://quay.io/a/b", "no image reference"},
 		"credentials in the name":    {"user:secret@quay.io/a/b", "no image reference"},

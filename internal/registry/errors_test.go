@@ -51,7 +51,7 @@ func TestWhatARegistryAnswersHasAReason(t *testing.T) {
 		text     string
 	}{
 		{name: "401", answer: status(401), want: v1.ReasonUnauthorized, text: "pull secrets"},
-		{name: "403", answer: status(403), want: v1.ReasonUnauthorized, text: "tried with 0 credentials and anonymously"},
+		{name: "403", answer: status(403), want: v1.ReasonUnauthorized, text: "tried anonymously"},
 		{name: "404", answer: status(404), want: v1.ReasonNotFound, text: "check spec.from"},
 		{name: "429", answer: status(429), want: v1.ReasonRateLimited, text: "asks to wait"},
 		{name: "500", answer: status(500), want: v1.ReasonUnavailable, text: "answered 500"},

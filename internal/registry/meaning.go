@@ -135,7 +135,7 @@ func needsPlainHTTP(err error, at location, host string) *Error {
 
 // refusedAll is for a registry that lets none of us in.
 func refusedAll(refusal error, tried int) error {
-	return adding(refusal, fmt.Sprintf("; tried with %s and anonymously", credentialCount(tried)))
+	return adding(refusal, "; tried "+triedWith(tried)+"anonymously")
 }
 
 // afterRefusals adds to an error how many credentials had been refused before.
@@ -152,6 +152,13 @@ func adding(err error, text string) error {
 		return err
 	}
 	return failure.adding(text)
+}
+
+func triedWith(count int) string {
+	if count == 0 {
+		return ""
+	}
+	return "with " + credentialCount(count) + " and "
 }
 
 func credentialCount(count int) string {

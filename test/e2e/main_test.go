@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,12 +55,20 @@ func run(m *testing.M) (code int, err error) {
 		code = m.Run()
 	}
 	err = errors.Join(err, stop())
+	if err == nil && code == 0 && wholeRun() {
+		err = theLogIsSound()
+	}
 	if err == nil && code == 0 {
 		return code, os.RemoveAll(dir)
 	}
 	_ = os.WriteFile(filepath.Join(dir, "manager.log"), world.logs.bytes(), 0o600)
 	fmt.Fprintln(os.Stderr, "e2e: the logs are in", dir)
 	return code, err
+}
+
+// wholeRun says whether all tests ran: a few do not make the log that is looked at.
+func wholeRun() bool {
+	return flag.Lookup("test.run").Value.String() == ""
 }
 
 // start starts the world and returns what stops it, in both cases.

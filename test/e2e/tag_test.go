@@ -67,7 +67,7 @@ func TestRequestsOfTools(t *testing.T) {
 		"Argo CD repeats a manifest, server-side":     {"apply --server-side --field-manager=argocd-controller --force-conflicts -f -", "apply --server-side --field-manager=argocd-controller --force-conflicts -f -", false},
 		"Argo CD repeats a manifest, client-side":     {patch + "argocd-controller -p " + fmt.Sprintf(lastApplied, 0, 0), patch + "argocd-controller -p " + fmt.Sprintf(lastApplied, 0, 0), false},
 		"Helm 4 repeats a manifest":                   {"apply --server-side --field-manager=helm -f -", "apply --server-side --field-manager=helm -f -", false},
-		"Helm 3 replaces by the manifest it declared": {patch + `helm -p {"spec":{"generation":0}}`, patch + `helm -p {"spec":{"generation":0}}`, false},
+		"Helm 3 replaces by the manifest it declared": {"create --field-manager=helm -f -", "replace --field-manager=helm -f -", false},
 		"a pipeline applies under a name of its own":  {"apply --field-manager=ci -f -", "apply --field-manager=ci -f -", false},
 		"kubectl patch counts":                        {"apply -f -", `patch tag/myapp --type=merge -p {"spec":{"generation":0}}`, true},
 		"kubectl edit counts":                         {"apply -f -", patch + `kubectl-edit -p {"spec":{"generation":0}}`, true},

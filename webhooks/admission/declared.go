@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -15,76 +16,63 @@ var imperative = []string{
 	"kubectl-edit", "kubectl-patch", "kubectl-replace", "kubectl-annotate", "kubectl-label", "kubectl-tag", v1.FieldManager,
 }
 
-// helm is the field manager of Helm 3, which keeps no last-applied configuration in the object.
+// helm is the field manager of Helm 3, which patches what differs between two releases, or replaces the object by the
+// manifest (--force), and keeps no last-applied configuration in it.
 const helm = "helm"
 
-// author is who sends a request, and how.
-type author struct {
-	// manager is the field manager, empty where the client names none.
-	manager string
-	// replaces says that the request is a whole object (PUT), and not a patch of any kind.
-	replaces bool
-}
-
-// manifest is what a manifest declares in a request.
-type manifest struct {
-	generation int64
-	// isNews: the tool sends what differs from the manifest before, so it cannot just be repeating itself.
-	isNews bool
-}
-
-// declaration is what a manifest declares in this request. It is nil for an edit, and for a manifest that leaves the
-// generation out. A declarative apply is told from an edit (docs/adr) by the entry that server-side apply leaves in
-// managedFields, and else by the last-applied configuration.
-func declaration(old, updated *v1.Tag, from author) *manifest {
+// declaration is the generation that a manifest declares in this request. It is false for an edit, and for a manifest
+// that leaves the generation out. A declarative apply is told from an edit (docs/adr) by what it does to managedFields,
+// and else by the last-applied configuration: the options that admission sees of a patch are those of an update.
+func declaration(old, updated *v1.Tag, manager string) (int64, bool) {
 	generation := updated.Spec.Generation
 	switch {
-	case slices.Contains(imperative, from.manager) || generation == nil:
-		return nil
-	case isServerSideApply(old, updated, from):
-		if !ownsGeneration(applyEntry(updated, from.manager)) {
-			return nil
-		}
-		return &manifest{generation: *generation}
-	case from.manager == helm:
-		return helms(old, *generation, from.replaces)
+	case slices.Contains(imperative, manager) || generation == nil:
+		return 0, false
+	case isServerSideApply(old, updated, manager):
+		return *generation, ownsGeneration(applyEntry(updated, manager))
+	case manager == helm:
+		return *generation, changesGeneration(old, updated)
+	default:
+		declared, ok := lastApplied(updated)
+		return declared, ok && declared == *generation
 	}
-	if declared, ok := lastApplied(updated); ok && declared == *generation {
-		return &manifest{generation: declared}
-	}
-	return nil
 }
 
-// helms is what Helm 3 declares: by a patch what differs between two releases, by --force the whole manifest.
-func helms(old *v1.Tag, generation int64, replaces bool) *manifest {
-	if !replaces && old.Spec.Generation != nil && *old.Spec.Generation == generation {
-		return nil
-	}
-	return &manifest{generation: generation, isNews: !replaces}
-}
-
-// isServerSideApply says whether the request is a server-side apply: a patch, whose manager has an entry for applies, and
-// not one for updates that this request made.
-func isServerSideApply(old, updated *v1.Tag, from author) bool {
-	if from.replaces || applyEntry(updated, from.manager) == nil {
+// isServerSideApply says whether the request is a server-side apply. One that changes the generation owns it afterwards.
+// One that does not leaves the entries of all others alone, unlike the patches by which kubectl and Flux take fields over.
+func isServerSideApply(old, updated *v1.Tag, manager string) bool {
+	entry := applyEntry(updated, manager)
+	if entry == nil {
 		return false
 	}
-	before, after := entryOf(old, from.manager, metav1.ManagedFieldsOperationUpdate), entryOf(updated, from.manager, metav1.ManagedFieldsOperationUpdate)
-	return after == nil || before != nil && before.Time.Equal(after.Time) && before.FieldsV1.String() == after.FieldsV1.String()
-}
-
-func applyEntry(tag *v1.Tag, manager string) *metav1.ManagedFieldsEntry {
-	return entryOf(tag, manager, metav1.ManagedFieldsOperationApply)
-}
-
-func entryOf(tag *v1.Tag, manager string, operation metav1.ManagedFieldsOperationType) *metav1.ManagedFieldsEntry {
-	for i := range tag.ManagedFields {
-		entry := &tag.ManagedFields[i]
-		if entry.Manager == manager && entry.Operation == operation && entry.Subresource == "" && entry.FieldsV1 != nil {
-			return entry
-		}
+	if changesGeneration(old, updated) {
+		return ownsGeneration(entry)
 	}
-	return nil
+	return equality.Semantic.DeepEqual(entriesBut(old, manager), entriesBut(updated, manager))
+}
+
+func changesGeneration(old, updated *v1.Tag) bool {
+	return old.Spec.Generation == nil || *old.Spec.Generation != *updated.Spec.Generation
+}
+
+// entriesBut are the entries of managedFields but the one of the manager's applies.
+func entriesBut(tag *v1.Tag, manager string) []metav1.ManagedFieldsEntry {
+	return slices.DeleteFunc(slices.Clone(tag.ManagedFields), func(entry metav1.ManagedFieldsEntry) bool {
+		return isApplyOf(entry, manager)
+	})
+}
+
+func isApplyOf(entry metav1.ManagedFieldsEntry, manager string) bool {
+	return entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == ""
+}
+
+// applyEntry is what the manager owns by server-side apply, or nil.
+func applyEntry(tag *v1.Tag, manager string) *metav1.ManagedFieldsEntry {
+	i := slices.IndexFunc(tag.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool { return isApplyOf(entry, manager) })
+	if i < 0 {
+		return nil
+	}
+	return &tag.ManagedFields[i]
 }
 
 // lastApplied is the generation in the manifest that kubectl apply, and what works like it, keeps in an annotation.

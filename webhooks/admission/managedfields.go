@@ -3,57 +3,71 @@ package admission
 import (
 	"slices"
 
+	"gomodules.xyz/jsonpatch/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/pin"
 )
 
 var generationPath = fieldpath.MakePathOrDie("spec", "generation")
 
 // ownsGeneration says whether the entry owns spec.generation.
 func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
-	fields, err := fieldsOf(entry)
+	fields, err := fieldsOf(*entry)
 	return err == nil && fields.Has(generationPath)
 }
 
-// releaseGeneration takes spec.generation from every manager that wrote it by an update. An edit moves the Tag once;
-// had it to own the field, the next server-side apply of the manifest would fail with a conflict.
-// It says whether anything changed.
-func releaseGeneration(tag *v1.Tag) bool {
-	before := len(tag.ManagedFields)
-	changed := false
-	tag.ManagedFields = slices.DeleteFunc(tag.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Operation == metav1.ManagedFieldsOperationUpdate && ownsNothingElse(&entry)
-	})
-	for i := range tag.ManagedFields {
-		if entry := &tag.ManagedFields[i]; entry.Operation == metav1.ManagedFieldsOperationUpdate {
-			changed = releaseFrom(entry) || changed
+// imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed.
+func imageFields(w pin.Workload) *fieldpath.Set {
+	owned := fieldpath.NewSet()
+	for _, pinned := range w.Pinned() {
+		path := append(slices.Clone(w.PodFields), pinned.List, fieldpath.KeyByFields("name", pinned.Container))
+		owned.Insert(fieldpath.MakePathOrDie(append(path, "image")...))
+		if pinned.PullPolicy {
+			owned.Insert(fieldpath.MakePathOrDie(append(path, "imagePullPolicy")...))
 		}
 	}
-	return changed || len(tag.ManagedFields) != before
+	return owned
 }
 
-// ownsNothingElse says whether spec.generation is all that the entry owns.
-func ownsNothingElse(entry *metav1.ManagedFieldsEntry) bool {
-	fields, err := fieldsOf(entry)
-	return err == nil && fields.Equals(fieldpath.NewSet(generationPath))
+// releaseOperations take fields from every manager that wrote them by an update. Admission writes these fields, so what an
+// update left there is not what is stored: had it to own them, the next server-side apply of the unchanged manifest would
+// fail with a conflict. Appliers keep what they own.
+func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldpath.Set) []jsonpatch.Operation {
+	var released []metav1.ManagedFieldsEntry
+	changed := false
+	for _, entry := range entries {
+		rest, err := release(&entry, fields)
+		if err != nil {
+			return nil
+		}
+		changed = changed || rest
+		if owned, err := fieldsOf(entry); err == nil && !(rest && owned.Empty()) {
+			released = append(released, entry)
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return []jsonpatch.Operation{jsonpatch.NewOperation("replace", "/metadata/managedFields", released)}
 }
 
-func releaseFrom(entry *metav1.ManagedFieldsEntry) bool {
-	fields, err := fieldsOf(entry)
-	if err != nil || !fields.Has(generationPath) {
-		return false
+// release takes the fields from an entry, and says whether it had any of them.
+func release(entry *metav1.ManagedFieldsEntry, fields *fieldpath.Set) (bool, error) {
+	if entry.Operation != metav1.ManagedFieldsOperationUpdate || entry.Subresource != "" {
+		return false, nil
 	}
-	rest, err := fields.Difference(fieldpath.NewSet(generationPath)).ToJSON()
-	if err != nil {
-		return false
+	owned, err := fieldsOf(*entry)
+	if err != nil || owned.Intersection(fields).Empty() {
+		return false, err
 	}
+	rest, err := owned.Difference(fields).ToJSON()
 	entry.FieldsV1 = metav1.NewFieldsV1(string(rest))
-	return true
+	return true, err
 }
 
-func fieldsOf(entry *metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
+func fieldsOf(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
 	fields := &fieldpath.Set{}
 	if entry.FieldsV1 == nil {
 		return fields, nil

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"strconv"
 
 	"gomodules.xyz/jsonpatch/v2"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
@@ -24,32 +26,31 @@ type TagDefaulter struct{}
 
 // Handle answers one AdmissionReview.
 func (d *TagDefaulter) Handle(_ context.Context, request admission.Request) admission.Response {
-	tag, old, from, err := decodeTag(request)
-	if err != nil {
+	tag, old, manager, err := decodeTag(request)
+	if err != nil || tag.Spec.From == "" {
 		return admission.Allowed("") // the schema refuses it next, and names the field
 	}
 	before := tag.DeepCopy()
-	s := settling{old: old, tag: tag, from: from}
+	s := settling{old: old, tag: tag, manager: manager}
 	if err := s.settle(request.Operation); err != nil {
-		return admission.Denied(err.Error())
+		return admission.Errored(http.StatusUnprocessableEntity, err)
 	}
 	patch := annotationOperations(before.Annotations, tag.Annotations)
 	if before.Spec.Generation == nil || *before.Spec.Generation != *tag.Spec.Generation {
 		patch = append(patch, jsonpatch.NewOperation("add", "/spec/generation", *tag.Spec.Generation))
 	}
-	if releaseGeneration(tag) {
-		patch = append(patch, jsonpatch.NewOperation("replace", "/metadata/managedFields", tag.ManagedFields))
-	}
+	patch = append(patch, releaseOperations(tag.ManagedFields, fieldpath.NewSet(generationPath))...)
 	return admission.Patched("", patch...).WithWarnings(s.warnings...)
 }
 
 type settling struct {
 	old, tag *v1.Tag
-	from     author
+	manager  string
 	warnings []string
 }
 
 func (s *settling) settle(operation admissionv1.Operation) error {
+	defer s.tag.MarkAdmitted()
 	if operation == admissionv1.Create {
 		s.create()
 		return nil
@@ -120,19 +121,19 @@ func (s *settling) request() (bool, error) {
 
 // repeat keeps the current generation when a manifest is applied that declares what it declared before.
 func (s *settling) repeat(current int64) {
-	declares := declaration(s.old, s.tag, s.from)
-	if declares == nil {
+	manifest, isDeclared := declaration(s.old, s.tag, s.manager)
+	if !isDeclared {
 		return
 	}
 	before, known := declared(s.old)
-	if known && before == declares.generation && before != current && !declares.isNews {
+	if known && before == manifest && before != current {
 		s.tag.Spec.Generation = &current
 		s.warn("spec.generation %d is what this manifest declared before, so Tag %q stays at generation %d; "+
 			"\"kubectl tag upgrade\" and \"kubectl tag downgrade\" move it, and a manifest that leaves the generation out never does",
 			before, s.tag.Name, current)
 		return
 	}
-	s.declare(declares.generation)
+	s.declare(manifest)
 }
 
 // source moves the Tag on when what is imported changes and nobody moved the generation: never a silent no-op.
@@ -166,25 +167,25 @@ func declared(tag *v1.Tag) (int64, bool) {
 	return manifest, err == nil
 }
 
-// decodeTag reads the Tag, the one stored now (nil on create), and who sends the request.
-func decodeTag(request admission.Request) (tag, old *v1.Tag, from author, err error) {
+// decodeTag reads the Tag, the one stored now (nil on create), and the request's field manager.
+func decodeTag(request admission.Request) (tag, old *v1.Tag, manager string, err error) {
 	tag = &v1.Tag{}
 	if err := json.Unmarshal(request.Object.Raw, tag); err != nil {
-		return nil, nil, author{}, fmt.Errorf("the Tag in the request cannot be read: %w", err)
+		return nil, nil, "", fmt.Errorf("the Tag in the request cannot be read: %w", err)
 	}
 	tag.Annotations = maps.Clone(tag.Annotations)
 	if request.Operation == admissionv1.Update {
 		old = &v1.Tag{}
 		if err := json.Unmarshal(request.OldObject.Raw, old); err != nil {
-			return nil, nil, author{}, fmt.Errorf("the stored Tag cannot be read: %w", err)
+			return nil, nil, "", fmt.Errorf("the stored Tag cannot be read: %w", err)
 		}
 	}
-	// PatchOptions, UpdateOptions and CreateOptions carry the manager under the same name.
-	var options metav1.PatchOptions
+	// CreateOptions carry the manager under the same name.
+	var options metav1.UpdateOptions
 	if len(request.Options.Raw) > 0 {
 		if err := json.Unmarshal(request.Options.Raw, &options); err != nil {
-			return nil, nil, author{}, fmt.Errorf("the options of the request cannot be read: %w", err)
+			return nil, nil, "", fmt.Errorf("the options of the request cannot be read: %w", err)
 		}
 	}
-	return tag, old, author{manager: options.FieldManager, replaces: options.Kind == "UpdateOptions"}, nil
+	return tag, old, options.FieldManager, nil
 }

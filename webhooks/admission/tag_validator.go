@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
@@ -26,7 +27,7 @@ func (v *TagValidator) Handle(_ context.Context, request admission.Request) admi
 	}
 	source, err := reference.Parse(tag.Spec.From, v.Registries.UnqualifiedRegistry())
 	if err != nil {
-		return admission.Denied("spec.from: " + err.Error())
+		return admission.Errored(http.StatusUnprocessableEntity, fmt.Errorf("spec.from: %w", err))
 	}
 	response := admission.Allowed("")
 	if !source.Qualified() {

@@ -66,7 +66,8 @@ func (p *Pinner) Handle(ctx context.Context, request admission.Request) admissio
 	if err != nil {
 		return refused(err).WithWarnings(warnings...)
 	}
-	return admission.Patched("", before.operations(workload)...).WithWarnings(warnings...)
+	patch := append(before.operations(workload), releaseOperations(workload.Meta.ManagedFields, imageFields(workload))...)
+	return admission.Patched("", patch...).WithWarnings(warnings...)
 }
 
 // refused tells a workload that must not be stored from a fault of ours.
