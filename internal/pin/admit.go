@@ -1,6 +1,7 @@
 package pin
 
 import (
+	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -120,8 +121,7 @@ func (a *admission) switched(c *corev1.Container, stored, brought Entry) (Entry,
 	if err != nil || !exists {
 		return stored, true, err
 	}
-	answer := tag.answer(a.Namespace, brought.Tag)
-	if answer == c.Image {
+	if tag.answer(a.Namespace, brought.Tag) == c.Image {
 		return brought, true, nil
 	}
 	stays, err := follows(c.Image, a.Namespace, stored, a.Lookup)
@@ -131,7 +131,7 @@ func (a *admission) switched(c *corev1.Container, stored, brought Entry) (Entry,
 	if returns, err := isDigestOf(c.Image, brought, a.Lookup); err != nil || !returns {
 		return stored, true, err
 	}
-	return Entry{Tag: brought.Tag, Image: answer, PullPolicy: brought.PullPolicy}, true, nil
+	return Entry{Tag: brought.Tag, Image: cmp.Or(tag.Image, c.Image), PullPolicy: brought.PullPolicy}, true, nil
 }
 
 // restore gives a container that follows its Tag the recorded image back.
@@ -146,7 +146,7 @@ func (a *admission) restore(c, old *corev1.Container, entry Entry) {
 	case reference.IsPlaceholder(entry.Image):
 		entry.Image = c.Image
 	default:
-		a.warn("container %q runs %s, which is what it follows Tag %q to; use \"kubectl tag downgrade %s\" to go back", c.Name, entry.Image, entry.Tag, entry.Tag)
+		a.warn("container %q stays with what Tag %q is, %s; use \"kubectl tag downgrade %s\" to go back", c.Name, entry.Tag, entry.Image, entry.Tag)
 		c.Image = entry.Image
 	}
 	a.record[c.Name] = entry
