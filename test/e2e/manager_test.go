@@ -13,7 +13,7 @@ import (
 
 func (u *user) fetch(url string) string {
 	u.t.Helper()
-	response, err := http.Get(url) //nolint:noctx // a test's own
+	response, err := http.Get(url)
 	if err != nil {
 		u.t.Fatal(err)
 	}
