@@ -149,13 +149,39 @@ func TestAChangeOfLabelsDuringAnImportLosesNothing(t *testing.T) {
 func TestAnImportOfASourceThatChangedMeanwhileIsNotRecorded(t *testing.T) {
 	w := newWorld(t, newTag())
 	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Spec.From = "quay.io/company/other:latest" }) }
-	w.reconcile()
+	if result := w.reconcile(); result.RequeueAfter <= 0 {
+		t.Error("nothing is scheduled after an outcome that was dropped")
+	}
 	if got := w.generations(); len(got) != 0 {
 		t.Errorf("generations %v, want none of the old source", got)
 	}
 	w.reconcile()
 	if got := w.tag().Status.References; len(got) != 1 || got[0].From != "quay.io/company/other:latest" {
 		t.Errorf("references %v, want one of the new source", got)
+	}
+}
+
+func TestAnImportIsTriedAgainWhenTheTagCannotBeReadAfterAConflict(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Labels = map[string]string{"a": "b"} }) }
+	w.reconciler.Live = interceptor.NewClient(w.live, interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return errors.New("no answer")
+		},
+	})
+	if _, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: name}); err == nil {
+		t.Error("no error, so the import would be lost")
+	}
+}
+
+// TestARefusalIsTriedAgainByANewProcess: the policy may have been lifted together with the restart.
+func TestARefusalIsTriedAgainByANewProcess(t *testing.T) {
+	tag := newTag()
+	tag.RecordFailure(v1.ReasonRefusedByPolicy, "blocked", true, metav1.NewTime(time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)))
+	w := newWorld(t, tag)
+	w.reconcile()
+	if w.registry.imports != 1 || !w.tag().IsReady() {
+		t.Errorf("%d imports, ready: %v", w.registry.imports, w.tag().IsReady())
 	}
 }
 
