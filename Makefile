@@ -31,7 +31,7 @@ KUSTOMIZATIONS := config/default config/prometheus config/samples
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "; print "Usage: make TARGET"} \
 		/^##@/ {print "\n" substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/manager and the kubectl plugin bin/kubectl-tag
@@ -64,6 +64,15 @@ test: tools build ## Run all tests, with the race detector where there is a C co
 	@if [ "$$(go env CGO_ENABLED)" = 1 ]; then race=-race; else race=; \
 		echo 'test: there is no C compiler, so the race detector is off'; fi; \
 	set -x; go test $$race -timeout 20m $(TESTFLAGS)
+
+.PHONY: test-faults
+test-faults: tools build ## Kill, freeze and cut off the manager and the API server while Tags move (minutes)
+	go test -tags faults -count 1 -timeout 20m $(or $(FAULTFLAGS),./test/faults/...)
+
+.PHONY: bench
+bench: tools build ## Measure what docs/benchmarks.md promises; BENCH=name runs one (minutes)
+	$(PURE) go build -o bin/bench ./test/bench
+	bin/bench $(BENCH)
 
 .PHONY: verify
 verify: verify-generated verify-format vet lint verify-modules build verify-config verify-scripts verify-docs ## Prove that the tree is sound: generated files, format, lint, modules, build, manifests
