@@ -84,7 +84,7 @@ lint: bin/golangci-lint ## Run the linters, the architecture's rules among them 
 
 .PHONY: vet
 vet:
-	$(PURE) go vet ./...
+	$(PURE) go vet -tags faults ./...
 
 .PHONY: verify-generated
 verify-generated: bin/controller-gen

@@ -31,7 +31,9 @@ func (r *report) size(work string, got, most uint64) {
 }
 
 // note adds what has no bar, such as a peer's number.
-func (r *report) note(work, got string) { r.rows = append(r.rows, row{work: work, got: got, passed: true}) }
+func (r *report) note(work, got string) {
+	r.rows = append(r.rows, row{work: work, got: got, passed: true})
+}
 
 func (r *report) print(to io.Writer) {
 	table := tabwriter.NewWriter(to, 0, 0, 3, ' ', 0)
