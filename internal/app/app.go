@@ -38,7 +38,7 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 		return err
 	}
 	steps := []func(context.Context, ctrl.Manager) error{
-		func(_ context.Context, mgr ctrl.Manager) error { return mgr.Add(registries.configuration) },
+		registries.watch,
 		addControllers(registries),
 		addWebhooks(registries, username),
 		addMetrics,

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
@@ -17,25 +18,36 @@ import (
 type registries struct {
 	client        *registry.Client
 	configuration *registry.RegistriesConf
+	authorities   *registry.Authorities
 }
 
 var _ importer.Registry = &registries{}
 
 func newRegistries(cfg config.Config) (*registries, error) {
-	report := func(err error) {
-		ctrl.Log.WithName("registries").Error(err, "registries.conf cannot be used; what it said before still counts", "path", cfg.RegistriesConf)
-	}
-	configuration, err := registry.LoadRegistriesConf(cfg.RegistriesConf, report, clock.RealClock{})
+	configuration, err := registry.LoadRegistriesConf(cfg.RegistriesConf, reporting("registries.conf", cfg.RegistriesConf), clock.RealClock{})
 	if err != nil {
 		return nil, err
 	}
-	client, err := registry.New(registry.Options{
-		Version: Version(), CAFile: cfg.RegistryCAFile, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration,
+	authorities, err := registry.LoadAuthorities(cfg.RegistryCAFile, reporting("the bundle of CAs", cfg.RegistryCAFile), clock.RealClock{})
+	if err != nil {
+		return nil, err
+	}
+	client := registry.New(registry.Options{
+		Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration,
 	})
-	if err != nil {
-		return nil, err
+	return &registries{client: client, configuration: configuration, authorities: authorities}, nil
+}
+
+// reporting logs what is wrong with a file that was edited.
+func reporting(file, path string) func(error) {
+	return func(err error) {
+		ctrl.Log.WithName("registries").Error(err, "a file cannot be used; what it said before still counts", "file", file, "path", path)
 	}
-	return &registries{client: client, configuration: configuration}, nil
+}
+
+// watch has the files looked at that the administrator may edit.
+func (r *registries) watch(_ context.Context, mgr ctrl.Manager) error {
+	return errors.Join(mgr.Add(r.configuration), mgr.Add(r.authorities))
 }
 
 // Resolve hands the pull secrets of a namespace to the registry client.

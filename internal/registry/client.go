@@ -1,11 +1,14 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
+	"syscall"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -32,14 +35,19 @@ const (
 type Options struct {
 	// Version goes into the User-Agent, tagger/<version>. Empty means dev.
 	Version string
-	// CAFile is a bundle of PEM certificates that count beside the system's. Empty means none.
-	CAFile string
+	// Authorities are the CAs that count; nil means the system's.
+	Authorities *Authorities
 	// Proxy chooses the proxy of a URL, as the ProxyFunc of golang.org/x/net/http/httpproxy does; nil means no proxy.
 	Proxy func(*url.URL) (*url.URL, error)
 	// Configuration is what the administrator says in registries.conf; nil means nothing.
 	Configuration *RegistriesConf
 	// Clock tells when a token is over; nil means the system's.
 	Clock clock.PassiveClock
+
+	// What tests set: how long we wait, who looks names up, and what is asked before a connection is made.
+	limits   limits
+	resolver *net.Resolver
+	control  func(network, address string, connection syscall.RawConn) error
 }
 
 // Client resolves images. It is safe for concurrent use.
@@ -51,24 +59,35 @@ type Client struct {
 	remembered *lru.Cache
 }
 
-// New makes a Client. It fails when the bundle of CAs cannot be read or holds no certificate.
-func New(options Options) (*Client, error) {
+// New makes a Client.
+func New(options Options) *Client {
+	options = options.complete()
+	return &Client{
+		configuration: options.Configuration,
+		sessions:      newSessions(newTransports(options), options.Clock, options.limits.requests),
+		resolves:      coalesced[string]{limit: options.limits.requests},
+		remembered:    lru.New(maxRemembered),
+	}
+}
+
+// complete puts the defaults where nothing is said.
+func (options Options) complete() Options {
+	if options.Authorities == nil {
+		options.Authorities = &Authorities{}
+	}
+	if options.Proxy == nil {
+		options.Proxy = func(*url.URL) (*url.URL, error) { return nil, nil }
+	}
 	if options.Configuration == nil {
 		options.Configuration = &RegistriesConf{}
 	}
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
 	}
-	transports, err := newTransports(options)
-	if err != nil {
-		return nil, err
-	}
-	return &Client{
-		configuration: options.Configuration,
-		sessions:      newSessions(transports, options.Clock),
-		resolves:      coalesced[string]{limit: requestsLimit},
-		remembered:    lru.New(maxRemembered),
-	}, nil
+	options.limits.requests = cmp.Or(options.limits.requests, requestsLimit)
+	options.limits.header = cmp.Or(options.limits.header, headerTimeout)
+	options.limits.stall = cmp.Or(options.limits.stall, stallTimeout)
+	return options
 }
 
 // Resolve asks for the digest of the source: of its index, if it has one, so that all platforms stay. registries.conf
@@ -135,7 +154,7 @@ func (c *Client) digest(ctx context.Context, at location, who credential) (strin
 		if err == nil {
 			return digest, nil
 		}
-		refusal = meaning(err, at)
+		refusal = meaning(current.explained(err), at)
 		if !isRefusal(refusal) {
 			return "", refusal
 		}

@@ -37,12 +37,9 @@ func (s *slow) RoundTrip(request *http.Request) (*http.Response, error) {
 // newSlowClient and its registry, and a source there.
 func newSlowClient(t *testing.T) (*Client, *slow, reference.Source) {
 	t.Helper()
-	client, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := New(Options{})
 	registry := &slow{}
-	client.sessions.transports.verified = registry
+	client.sessions.transports.wires.current.Store(&wires{verified: registry, unverified: registry})
 	source, err := reference.Parse("registry.example.com/team/app", "")
 	if err != nil {
 		t.Fatal(err)

@@ -178,14 +178,14 @@ func TestARegistryThatCannotBeReachedIsUnavailable(t *testing.T) {
 		{name: "the body breaks off", host: cut.host(), trust: cut, text: "the connection failed"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got := failure(t, newClient(t, row.trust), row.host+"/team/app", nobody)
+			got := failure(t, newClient(t, row.trust, listing(t, row.host)), row.host+"/team/app", nobody)
 			if got.Reason() != v1.ReasonUnavailable || got.Terminal() || !strings.Contains(got.Error(), row.text) {
 				t.Errorf("got %s, terminal %v: %v; want %q", got.Reason(), got.Terminal(), got, row.text)
 			}
 		})
 	}
 	// A port that hangs up may be a server by plain HTTP: what helps is to list it, not to wait.
-	if got := failure(t, newClient(t, nil), silent.Addr().String()+"/team/app", nobody); got.Reason() != v1.ReasonRefusedByPolicy {
+	if got := failure(t, newClient(t, nil, listing(t, silent.Addr().String())), silent.Addr().String()+"/team/app", nobody); got.Reason() != v1.ReasonRefusedByPolicy {
 		t.Errorf("a local port that hangs up is %s: %v", got.Reason(), got)
 	}
 	resolved(t, newClient(t, stranger), stranger.host()+"/team/app", nobody, stranger.push(t, "team/app", "latest", "one"))
@@ -258,7 +258,7 @@ func TestTheErrorUnderneathIsThereForErrorsIs(t *testing.T) {
 	u := newUpstream(t, nil)
 	u.Close()
 	var network *net.OpError
-	if got := failure(t, newClient(t, nil), u.host()+"/team/app", nobody); !errors.As(got, &network) || errors.Is(got, context.Canceled) {
+	if got := failure(t, newClient(t, u), u.host()+"/team/app", nobody); !errors.As(got, &network) || errors.Is(got, context.Canceled) {
 		t.Errorf("%v wraps %T", got, errors.Unwrap(got))
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ import (
 )
 
 // request is what arrived at a registry.
-type request struct{ method, host, path, authorization, agent string }
+type request struct{ method, host, path, authorization, agent, referer string }
 
 // upstream is a registry with its log of requests.
 type upstream struct {
@@ -51,7 +52,7 @@ type upstream struct {
 }
 
 // names are what every upstream's certificate is good for, beside 127.0.0.1.
-var names = []string{"index.docker.io", "registry.example.com", "mirror.example.com", "other.example.com"}
+var names = []string{"index.docker.io", "registry.example.com", "mirror.example.com", "other.example.com", "sub.registry.example.com", "auth.example.org"}
 
 // newUpstream serves a real registry by TLS. The guard stands in front of it; nil means that everybody may in.
 func newUpstream(t *testing.T, guard func(http.Handler) http.Handler) *upstream {
@@ -85,7 +86,7 @@ func newUnstarted(guard func(http.Handler) http.Handler) *upstream {
 	}
 	u.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.mutex.Lock()
-		u.log = append(u.log, request{r.Method, r.Host, r.URL.Path, r.Header.Get("Authorization"), r.UserAgent()})
+		u.log = append(u.log, request{r.Method, r.Host, r.URL.Path, r.Header.Get("Authorization"), r.UserAgent(), r.Referer()})
 		u.mutex.Unlock()
 		handler.ServeHTTP(w, r)
 	}))
@@ -147,21 +148,63 @@ func (u *upstream) clearLog() {
 	u.log = nil
 }
 
-// newClient makes a client that trusts the upstream, which may be nil.
+// newClient makes a client that trusts the upstream, which may be nil. The administrator lists the upstream, unless the
+// test has a registries.conf of its own.
 func newClient(t *testing.T, u *upstream, change ...func(*registry.Options)) *registry.Client {
 	t.Helper()
 	options := registry.Options{Version: "1.2.3"}
-	if u != nil {
-		options.CAFile = u.bundle
-	}
 	for _, apply := range change {
 		apply(&options)
 	}
-	client, err := registry.New(options)
+	if u != nil {
+		options.Authorities = authorities(t, u.bundle)
+	}
+	if u != nil && options.Configuration == nil {
+		listing(t, u.host())(&options)
+	}
+	return registry.New(options)
+}
+
+// trusting is the option of a bundle with the CAs of all the upstreams.
+func trusting(t *testing.T, upstreams ...*upstream) func(*registry.Options) {
+	t.Helper()
+	var all []byte
+	for _, u := range upstreams {
+		content, err := os.ReadFile(u.bundle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, content...)
+	}
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, all, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return func(options *registry.Options) { options.Authorities = authorities(t, path) }
+}
+
+func authorities(t *testing.T, bundle string) *registry.Authorities {
+	t.Helper()
+	loaded, err := registry.LoadAuthorities(bundle, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client
+	return loaded
+}
+
+// listing is the option of a registries.conf that lists the hosts, and allows no more than to connect to them.
+func listing(t *testing.T, hosts ...string) func(*registry.Options) {
+	t.Helper()
+	return configuredBy(t, "%s", listed(hosts...))
+}
+
+// listed are entries of a registries.conf.
+func listed(hosts ...string) string {
+	var conf strings.Builder
+	for _, host := range hosts {
+		fmt.Fprintf(&conf, "[[registry]]\nlocation = %q\n", host)
+	}
+	return conf.String()
 }
 
 // configuredBy is the option of a registries.conf.
@@ -181,8 +224,24 @@ func configuredBy(t *testing.T, format string, args ...any) func(*registry.Optio
 // throughProxy is the option of a proxy that leads every name to the upstream.
 func throughProxy(t *testing.T, u *upstream) func(*registry.Options) {
 	t.Helper()
+	return func(options *registry.Options) {
+		proxy := newProxy(t, u)
+		options.Proxy = func(*url.URL) (*url.URL, error) { return proxy.address, nil }
+	}
+}
+
+// proxy leads every name to an upstream, and counts how often it was asked to.
+type proxy struct {
+	address *url.URL
+	asked   atomic.Int32
+}
+
+func newProxy(t *testing.T, u *upstream) *proxy {
+	t.Helper()
+	p := &proxy{}
 	plain := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Host = u.host() }}
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.asked.Add(1)
 		if r.Method != http.MethodConnect {
 			plain.ServeHTTP(w, r)
 			return
@@ -200,14 +259,12 @@ func throughProxy(t *testing.T, u *upstream) func(*registry.Options) {
 		go func() { _, _ = io.Copy(inward, outward); inward.Close() }()
 		go func() { _, _ = io.Copy(outward, inward); outward.Close() }()
 	}))
-	t.Cleanup(proxy.Close)
-	address, err := url.Parse(proxy.URL)
-	if err != nil {
+	t.Cleanup(server.Close)
+	var err error
+	if p.address, err = url.Parse(server.URL); err != nil {
 		t.Fatal(err)
 	}
-	return func(options *registry.Options) {
-		options.Proxy = func(*url.URL) (*url.URL, error) { return address, nil }
-	}
+	return p
 }
 
 // resolve asks as the credentials' holder.

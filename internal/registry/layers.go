@@ -1,10 +1,6 @@
 package registry
 
-import (
-	"errors"
-	"io"
-	"net/http"
-)
+import "net/http"
 
 // layer is one concern round a transport.
 type layer func(next http.RoundTripper) http.RoundTripper
@@ -21,20 +17,6 @@ func layered(transport http.RoundTripper, layers ...layer) http.RoundTripper {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (r roundTrip) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
-
-// tlsByHost verifies certificates, but of hosts that the administrator lists as insecure. It judges each request by its own
-// host, so an insecure registry does not make its token service insecure.
-type tlsByHost struct {
-	insecure             func(host string) bool
-	verified, unverified http.RoundTripper
-}
-
-func (t tlsByHost) RoundTrip(request *http.Request) (*http.Response, error) {
-	if t.insecure(request.URL.Host) {
-		return t.unverified.RoundTrip(request)
-	}
-	return t.verified.RoundTrip(request)
-}
 
 // userAgent names us, whatever the request says.
 func userAgent(agent string) layer {
@@ -63,37 +45,6 @@ func httpsUnless(insecure func(host string) bool) layer {
 			return next.RoundTrip(request)
 		})
 	}
-}
-
-// errTooLarge is the end of an answer that is larger than anything resolving needs.
-var errTooLarge = errors.New("the answer is too large")
-
-// bodiesUpTo cuts every answer at the limit: manifests, tokens and errors alike.
-func bodiesUpTo(limit int64) layer {
-	return func(next http.RoundTripper) http.RoundTripper {
-		return roundTrip(func(request *http.Request) (*http.Response, error) {
-			response, err := next.RoundTrip(request)
-			if err == nil {
-				response.Body = &boundedBody{ReadCloser: response.Body, left: limit}
-			}
-			return response, err
-		})
-	}
-}
-
-// boundedBody fails once more than what is left was read.
-type boundedBody struct {
-	io.ReadCloser
-	left int64
-}
-
-func (b *boundedBody) Read(buffer []byte) (int, error) {
-	count, err := b.ReadCloser.Read(buffer)
-	b.left -= int64(count)
-	if b.left < 0 {
-		return 0, errTooLarge
-	}
-	return count, err
 }
 
 // hidingChallenges hides from go-containerregistry the challenges to requests that it had authenticated: it would renew the

@@ -62,6 +62,12 @@ func (l location) manifestURL(scheme string) string {
 	return address.String()
 }
 
+// child is where a manifest is that an index names.
+func (l location) child(of digest.Digest) location {
+	l.identifier, l.digest = of.String(), of
+	return l
+}
+
 // pullScope is what a token must allow (distribution's token authentication, "Resource scope").
 func (l location) pullScope() string { return "repository:" + l.repository + ":pull" }
 

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -11,8 +10,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
-
-	v1 "github.com/images-io/tagger/api/v1"
 )
 
 // maxManifest is how large a manifest may be, in bytes: what the distribution-spec asks registries to take (section
@@ -24,6 +21,9 @@ var acceptable = strings.Join([]string{
 	string(types.OCIImageIndex), string(types.DockerManifestList),
 	string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
 }, ", ")
+
+// errWrongDigest is content that is not what was asked for.
+var errWrongDigest = errors.New("the content does not have the digest")
 
 // digest asks with a HEAD (distribution-spec, section "Checking if content exists in the registry"), which counts as no
 // pull. Only where that gives no digest, as with older registries, the manifest is read and hashed.
@@ -37,7 +37,7 @@ func (s *session) digest(ctx context.Context, at location) (string, error) {
 	}
 	defer response.Body.Close()
 	if types.MediaType(response.Header.Get("Content-Type")).IsSchema1() {
-		return "", noManifest(at)
+		return "", errNoManifest
 	}
 	if found, err := digest.Parse(response.Header.Get("Docker-Content-Digest")); err == nil && at.takes(found) {
 		return found.String(), nil
@@ -48,25 +48,41 @@ func (s *session) digest(ctx context.Context, at location) (string, error) {
 // takes says whether the digest can be the answer: any for a tag, the very same for a digest.
 func (l location) takes(found digest.Digest) bool { return l.digest == "" || l.digest == found }
 
-// hashed reads the manifest and makes the digest itself.
+// hashed reads the manifest, makes the digest itself, and looks at the indexes below.
 func (s *session) hashed(ctx context.Context, at location) (string, error) {
+	content, found, err := s.read(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	indexes := newWalk(func(ctx context.Context, child descriptor) ([]byte, error) {
+		if !child.MediaType.IsIndex() {
+			return nil, nil
+		}
+		content, _, err := s.read(ctx, at.child(child.Digest))
+		return content, err
+	})
+	return found.String(), indexes.from(ctx, content)
+}
+
+// read is a manifest as it was sent, and its digest.
+func (s *session) read(ctx context.Context, at location) ([]byte, digest.Digest, error) {
 	response, err := s.ask(ctx, http.MethodGet, at)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	defer response.Body.Close()
-	manifest, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
-	if !isManifest(manifest) {
-		return "", noManifest(at)
+	if _, err := parseManifest(content); err != nil {
+		return nil, "", err
 	}
-	found := at.algorithm().FromBytes(manifest)
+	found := at.algorithm().FromBytes(content)
 	if !at.takes(found) {
-		return "", newError(v1.ReasonInvalidContent, nil, "%s: what the registry sends does not have this digest; push the image again", at.text)
+		return nil, "", errWrongDigest
 	}
-	return found.String(), nil
+	return content, found, nil
 }
 
 // algorithm is that of the digest asked for.
@@ -75,19 +91,6 @@ func (l location) algorithm() digest.Algorithm {
 		return digest.Canonical
 	}
 	return l.digest.Algorithm()
-}
-
-// noManifest is for web pages, and for Docker's schema 1, which no runtime pulls any more.
-func noManifest(at location) error {
-	return newError(v1.ReasonInvalidContent, nil, "%s: what the registry sends is no image manifest of schema 2; check spec.from, or push the image again", at.text)
-}
-
-// isManifest looks at the schemaVersion, which the image-spec wants to be 2 in indexes and manifests alike.
-func isManifest(content []byte) bool {
-	var manifest struct {
-		SchemaVersion int `json:"schemaVersion"`
-	}
-	return json.Unmarshal(content, &manifest) == nil && manifest.SchemaVersion == 2
 }
 
 // ask sends one request. An answer but 200 is a *transport.Error.

@@ -21,16 +21,32 @@ import (
 func meaning(err error, at location) *Error {
 	var known *Error
 	var answer *transport.Error
-	switch {
-	case errors.As(err, &known):
+	if errors.As(err, &known) {
 		return known
-	case errors.Is(err, errTooLarge):
-		return newError(v1.ReasonInvalidContent, err, "%s: what the registry sends is larger than the %d MiB that a manifest may have", at.text, maxManifest>>20)
-	case errors.As(err, &answer):
-		return answered(answer, at)
-	default:
-		return unanswered(err, at)
 	}
+	for _, content := range contents {
+		if errors.Is(err, content.is) {
+			return newError(v1.ReasonInvalidContent, err, "%s: what the registry sends %s", at.text, content.text)
+		}
+	}
+	if errors.As(err, &answer) {
+		return answered(answer, at).adding(unshown(err))
+	}
+	return unanswered(err, at)
+}
+
+// contents are the ways to be no image.
+var contents = []struct {
+	is   error
+	text string
+}{
+	{errTooLarge, fmt.Sprintf("is larger than the %d MiB that a manifest may have", maxManifest>>20)},
+	{errEncoded, "is compressed, which manifests never are"},
+	{errTooManyChildren, fmt.Sprintf("is an index of more than %d manifests", maxChildren)},
+	{errTooDeep, fmt.Sprintf("is more than %d indexes in one another", maxNesting)},
+	{errWrongDigest, "does not have the digest that it should have; push the image again"},
+	// Web pages, and Docker's schema 1, which no runtime pulls any more.
+	{errNoManifest, "is no image manifest of schema 2; check spec.from, or push the image again"},
 }
 
 // codes are the errors of the distribution-spec (section "Error codes") that say more than the status they come with.
@@ -94,17 +110,24 @@ var silences = []struct {
 	text string
 }{
 	{isA[*net.DNSError], "its name cannot be resolved; check spec.from, and the cluster's DNS"},
+	{is(errStalled), "it stopped in the middle of an answer"},
+	{is(errTooManyRedirects), fmt.Sprintf("it redirects more than %d times", maxRedirects)},
+	{is(errBodyElsewhere), "it redirects to another host what only it may see"},
 	{isTimeout, "it does not answer in time"},
 	{isA[x509.UnknownAuthorityError], "its certificate is signed by an authority that is not trusted; the administrator can add it to the CA bundle"},
 	{isA[x509.HostnameError], "its certificate is for another name"},
 	{isA[*tls.CertificateVerificationError], "its certificate is not valid"},
-	{func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }, "it refuses connections"},
+	{is(syscall.ECONNREFUSED), "it refuses connections"},
 }
 
 // unanswered is for what never became an answer of a registry. go-containerregistry asks some hosts by plain HTTP after
 // HTTPS has failed, and joins both errors: a telling failure by HTTPS comes before our refusal of plain HTTP.
 func unanswered(err error, at location) *Error {
 	host := failingHost(err, at)
+	var forbidden *refusedHostError
+	if errors.As(err, &forbidden) {
+		return refusedHost(err, at, forbidden.host)
+	}
 	if errors.Is(err, http.ErrSchemeMismatch) && !at.insecure {
 		return needsPlainHTTP(err, at, host)
 	}
@@ -126,6 +149,13 @@ func unanswered(err error, at location) *Error {
 
 func unreachable(err error, at location, host, why string) *Error {
 	return newError(v1.ReasonUnavailable, err, "%s: %s cannot be reached: %s; Tagger tries again", at.text, host, why)
+}
+
+// refusedHost says the same whatever the host is, and whether somebody listens there or not: who may write Tags must not
+// learn from them what runs on the node.
+func refusedHost(err error, at location, host string) *Error {
+	return newError(v1.ReasonRefusedByPolicy, err,
+		"%s: this needs a connection to %s, which is no address for a registry (loopback, link-local, or a cloud's metadata); the administrator can list %[2]s in registries.conf", at.text, host)
 }
 
 func needsPlainHTTP(err error, at location, host string) *Error {
@@ -184,6 +214,10 @@ func failingHost(err error, at location) string {
 func isA[T error](err error) bool {
 	var wanted T
 	return errors.As(err, &wanted)
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
 }
 
 func isTimeout(err error) bool {

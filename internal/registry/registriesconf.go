@@ -9,7 +9,6 @@ import (
 	podman "go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
-	"k8s.io/utils/clock"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
@@ -21,19 +20,14 @@ import (
 // sysregistriesv2 keeps the last configuration that it could read, by path and for the whole process. We make use of that:
 // it is read when the file has changed, and stays as it is when the new one is malformed.
 type RegistriesConf struct {
-	path   string
-	report func(error)
-	clock  clock.WithTicker
-	// complaint is what was reported last. Only Start's goroutine has it.
-	complaint string
+	watchedFile
 
 	mutex sync.RWMutex
-	// seen is the content that was looked at last, in force or malformed; nil without a file.
-	seen []byte
 	// inForce is false while nothing is configured.
 	inForce     bool
 	unqualified string
-	callbacks   []func()
+	// listed are the hosts that entries name, with their ports.
+	listed map[string]bool
 }
 
 // UnqualifiedRegistry is where an image without a registry comes from, when the administrator names exactly one such
@@ -90,16 +84,6 @@ func rewritten(source reference.Source, registry *sysregistriesv2.Registry) ([]l
 
 func unusable(source reference.Source, err error) error {
 	return newError(v1.ReasonInvalidReference, err, "%s: registries.conf makes no usable name of it; the administrator can correct that", source)
-}
-
-// insecureHost says whether the administrator lists the host, with its port, as insecure.
-func (c *RegistriesConf) insecureHost(host string) bool {
-	canonical := canonicalHost(host)
-	registry, err := c.find(canonical, canonical)
-	if err != nil || registry == nil || !registry.Insecure {
-		return false
-	}
-	return registry.Location == "" || registry.Location == canonical
 }
 
 // find is the entry with the longest prefix of the name, or nil. sysregistriesv2 also takes an entry without a port for any

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -21,8 +22,17 @@ type session struct {
 	scheme string
 	// challenge is how the registry wants to be asked.
 	challenge *transport.Challenge
+	// keptFrom is the token service that was not shown the credential, as it is not the registry's own; mostly empty.
+	keptFrom string
 	// expires is when the token is over; zero when nobody said so. Then a 401 tells.
 	expires time.Time
+}
+
+// policy is what logging in depends on, beside the registry.
+type policy struct {
+	clock clock.PassiveClock
+	// lists says what the administrator names in registries.conf.
+	lists func(address string) bool
 }
 
 func (s *session) usableAt(now time.Time) bool {
@@ -31,29 +41,30 @@ func (s *session) usableAt(now time.Time) bool {
 
 // open greets the registry, to learn how it wants to be asked (distribution-spec, section "Determining Support"), and logs
 // in that way.
-func open(ctx context.Context, wire http.RoundTripper, at location, who credential, clock clock.PassiveClock) (*session, error) {
+func open(ctx context.Context, wire http.RoundTripper, at location, who credential, policy policy) (*session, error) {
 	challenge, err := transport.Ping(ctx, at.registry, wire)
 	if err != nil {
 		return nil, err
 	}
-	return login(ctx, wire, at, who, challenge, clock)
+	return login(ctx, wire, at, who, challenge, policy)
 }
 
 // login gets a token where the registry wants one.
-func login(ctx context.Context, wire http.RoundTripper, at location, who credential, challenge *transport.Challenge, clock clock.PassiveClock) (*session, error) {
-	asked := clock.Now()
-	token, err := tokenFor(ctx, wire, at, who, challenge)
-	if err != nil {
-		return nil, err
-	}
-	authenticated, err := transport.FromToken(at.registry, who.authenticator(), hidingChallenges(wire), challenge, token)
-	if err != nil {
-		return nil, err
-	}
-	opened := &session{client: &http.Client{Transport: authenticated}, scheme: "https", challenge: challenge}
+func login(ctx context.Context, wire http.RoundTripper, at location, who credential, challenge *transport.Challenge, policy policy) (*session, error) {
+	asked := policy.clock.Now()
+	opened := &session{scheme: "https", challenge: challenge}
 	if challenge.Insecure {
 		opened.scheme = "http"
 	}
+	token, err := opened.tokenFor(ctx, wire, at, who, policy)
+	if err != nil {
+		return nil, err
+	}
+	authenticated, err := transport.FromToken(at.registry, who.authenticator(), hidingChallenges(wire), opened.challengeHere(at), token)
+	if err != nil {
+		return nil, err
+	}
+	opened.client = &http.Client{Transport: authenticated}
 	if token.ExpiresIn > 0 {
 		opened.expires = asked.Add(time.Duration(token.ExpiresIn) * time.Second)
 	}
@@ -62,21 +73,65 @@ func login(ctx context.Context, wire http.RoundTripper, at location, who credent
 
 // tokenFor exchanges the credential for a token (distribution's token authentication). There is nothing to exchange when
 // the registry takes the credential itself, or when the credential is a token.
-func tokenFor(ctx context.Context, wire http.RoundTripper, at location, who credential, challenge *transport.Challenge) (*transport.Token, error) {
-	if !wantsToken(challenge) {
+func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at location, who credential, policy policy) (*transport.Token, error) {
+	if !wantsToken(s.challenge) {
 		return &transport.Token{}, nil
 	}
 	if who.auth.RegistryToken != "" {
 		return &transport.Token{Token: who.auth.RegistryToken}, nil
 	}
-	token, err := transport.Exchange(ctx, at.registry, who.authenticator(), wire, []string{at.pullScope()}, challenge)
+	realm, err := realmOf(s.challenge)
 	if err != nil {
 		return nil, err
+	}
+	if who != anonymous && !realm.serves(at.registry.RegistryStr(), policy.lists) {
+		who, s.keptFrom = anonymous, realm.address.Host
+	}
+	service, err := realm.registry()
+	if err != nil {
+		return nil, err
+	}
+	token, err := transport.Exchange(ctx, service, who.authenticator(), wire, []string{at.pullScope()}, realm.challengeThere())
+	if err != nil {
+		return nil, s.explained(err)
 	}
 	if token.AccessToken != "" {
 		token.Token = token.AccessToken
 	}
 	return token, nil
+}
+
+// challengeHere is the challenge with the registry as its own token service. go-containerregistry checks the realm once
+// more, and asks it for nothing: we have the token, and hidingChallenges sees to the rest.
+func (s *session) challengeHere(at location) *transport.Challenge {
+	here := *s.challenge
+	here.Parameters = map[string]string{"realm": s.scheme + "://" + at.registry.RegistryStr() + "/"}
+	return &here
+}
+
+// unshownError is a failure where the credential was not shown, and that may be why.
+type unshownError struct {
+	error
+	service string
+}
+
+func (e *unshownError) Unwrap() error { return e.error }
+
+// explained says with the error that the credential was not shown, where that is so.
+func (s *session) explained(err error) error {
+	if err == nil || s.keptFrom == "" {
+		return err
+	}
+	return &unshownError{error: err, service: s.keptFrom}
+}
+
+// unshown is that in words.
+func unshown(err error) string {
+	var kept *unshownError
+	if !errors.As(err, &kept) {
+		return ""
+	}
+	return "; the credential was not shown to " + kept.service + ", which is not this registry's own token service; the administrator can list it in registries.conf"
 }
 
 // wantsToken says that the registry takes tokens, and not the credential itself.

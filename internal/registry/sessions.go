@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"time"
 
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
@@ -20,12 +21,12 @@ type sessions struct {
 	opening    coalesced[*session]
 }
 
-func newSessions(transports *transports, clock clock.PassiveClock) *sessions {
+func newSessions(transports *transports, clock clock.PassiveClock, limit time.Duration) *sessions {
 	return &sessions{
 		transports: transports,
 		clock:      clock,
 		kept:       lru.New(maxSessions),
-		opening:    coalesced[*session]{limit: requestsLimit},
+		opening:    coalesced[*session]{limit: limit},
 	}
 }
 
@@ -59,11 +60,11 @@ func (s *sessions) open(ctx context.Context, at location, who credential) (*sess
 
 // opened asks for a new token only, where an old session's is over and all else may well be as it was.
 func (s *sessions) opened(ctx context.Context, at location, who credential, old *session) (*session, error) {
-	wire := s.transports.to(at)
+	wire, policy := s.transports.to(at), policy{clock: s.clock, lists: s.transports.configuration.lists}
 	if old != nil && wantsToken(old.challenge) {
-		return login(ctx, wire, at, who, old.challenge, s.clock)
+		return login(ctx, wire, at, who, old.challenge, policy)
 	}
-	return open(ctx, wire, at, who, s.clock)
+	return open(ctx, wire, at, who, policy)
 }
 
 // end ends a session that the registry refuses: its token may be over. How the registry wants to be asked stays known.

@@ -3,13 +3,9 @@ package registry
 import (
 	"cmp"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -18,63 +14,83 @@ import (
 const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
-	// headerTimeout is how long a registry may think before the first byte of its answer.
+	// headerTimeout is how long a registry may take for the header of its answer.
 	headerTimeout = 15 * time.Second
-	idleTimeout   = 90 * time.Second
+	// stallTimeout is how long a registry may let us wait for the next byte of a body.
+	stallTimeout = 30 * time.Second
+	idleTimeout  = 90 * time.Second
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 256 << 10
 )
 
-// transports makes the way to a place: one pair of connection pools for all, and the layers round it.
+// limits are how long we wait. Tests wait shorter.
+type limits struct{ requests, header, stall time.Duration }
+
+// transports makes the way to a place: connections for all, and the layers round them.
 type transports struct {
 	configuration *RegistriesConf
 	clock         clock.PassiveClock
 	agent         string
-	verified      http.RoundTripper
-	// unverified is for the hosts that the administrator lists as insecure.
-	unverified http.RoundTripper
+	limits        limits
+	gate          gate
+	wires         *newest
 }
 
-func newTransports(options Options) (*transports, error) {
-	authorities, err := authorities(options.CAFile)
-	if err != nil {
-		return nil, err
-	}
-	return &transports{
+func newTransports(options Options) *transports {
+	dialer := net.Dialer{Timeout: dialTimeout, Resolver: options.resolver, Control: options.control}
+	made := &transports{
 		configuration: options.Configuration,
 		clock:         options.Clock,
 		agent:         "tagger/" + cmp.Or(options.Version, "dev"),
-		verified:      newTransport(options.Proxy, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}),
-		unverified:    newTransport(options.Proxy, &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}),
-	}, nil
+		limits:        options.limits,
+		gate:          newGate(options.Configuration.lists, dialer),
+	}
+	made.wires = newNewest(func() *wires { return made.newWires(options.Proxy, options.Authorities) })
+	options.Authorities.OnChange(made.wires.renew)
+	options.Configuration.OnChange(made.wires.renew)
+	return made
+}
+
+func (t *transports) newWires(proxy func(*url.URL) (*url.URL, error), authorities *Authorities) *wires {
+	return &wires{
+		verified:   newRoad(proxy, t.gate, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities.roots()}, t.limits),
+		unverified: newRoad(proxy, t.gate, &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, t.limits),
+	}
 }
 
 // to is the transport for the requests that resolving at this place makes. A request passes the layers from the bottom of
 // the list to its top.
 func (t *transports) to(at location) http.RoundTripper {
-	insecure := func(host string) bool {
-		if host == at.registry.RegistryStr() {
-			return at.insecure
-		}
-		return t.configuration.insecureHost(host)
-	}
+	insecure := t.insecureAt(at)
 	return layered(
-		tlsByHost{insecure: insecure, verified: t.verified, unverified: t.unverified},
+		tlsByHost{insecure: insecure, wires: t.wires},
 		userAgent(t.agent),
+		t.gate.judging,
 		httpsUnless(insecure),
+		redirectsUpTo(maxRedirects),
+		unencoded,
+		stallsUpTo(t.limits.stall),
 		bodiesUpTo(maxManifest),
 		notingRetryAfter(t.clock),
 	)
 }
 
+// insecureAt says which hosts the administrator lists as insecure; the one of the place may be so for its path only.
+func (t *transports) insecureAt(at location) func(host string) bool {
+	return func(host string) bool {
+		if host == at.registry.RegistryStr() {
+			return at.insecure
+		}
+		return t.configuration.insecureHost(host)
+	}
+}
+
 // newTransport leaves compression out: a transparent gunzip makes 100 MB of 100 KB, and changes what is hashed.
-func newTransport(proxy func(*url.URL) (*url.URL, error), config *tls.Config) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	transport := &http.Transport{
-		DialContext:            dialer.DialContext,
+func newTransport(config *tls.Config, limits limits) *http.Transport {
+	return &http.Transport{
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
-		ResponseHeaderTimeout:  headerTimeout,
+		ResponseHeaderTimeout:  limits.header,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConns:           100,
 		MaxIdleConnsPerHost:    16,
@@ -82,27 +98,4 @@ func newTransport(proxy func(*url.URL) (*url.URL, error), config *tls.Config) *h
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true,
 	}
-	if proxy != nil {
-		transport.Proxy = func(request *http.Request) (*url.URL, error) { return proxy(request.URL) }
-	}
-	return transport
-}
-
-// authorities are the system's CAs and those of the bundle.
-func authorities(bundle string) (*x509.CertPool, error) {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("reading the system's CAs: %w", err)
-	}
-	if bundle == "" {
-		return pool, nil
-	}
-	content, err := os.ReadFile(bundle)
-	if err != nil {
-		return nil, fmt.Errorf("reading the bundle of CAs: %w", err)
-	}
-	if !pool.AppendCertsFromPEM(content) {
-		return nil, errors.New("the bundle of CAs " + bundle + " holds no PEM certificate")
-	}
-	return pool, nil
 }

@@ -1,0 +1,183 @@
+package registry_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/images-io/tagger/internal/registry"
+)
+
+var (
+	_ manager.Runnable               = &registry.Authorities{}
+	_ manager.LeaderElectionRunnable = &registry.Authorities{}
+)
+
+// bundle is a bundle of CAs that changes.
+type bundle struct {
+	*registry.Authorities
+	path     string
+	clock    *clocktesting.FakeClock
+	problems chan error
+	changes  chan struct{}
+}
+
+func newBundle(t *testing.T, content string) *bundle {
+	t.Helper()
+	b := &bundle{
+		path:     filepath.Join(t.TempDir(), "ca.pem"),
+		clock:    clocktesting.NewFakeClock(time.Now()),
+		problems: make(chan error, 100), changes: make(chan struct{}, 100),
+	}
+	b.write(t, content)
+	loaded, err := registry.LoadAuthorities(b.path, func(err error) { b.problems <- err }, b.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Authorities = loaded
+	return b
+}
+
+// start looks at the file, and tells of changes after everybody else was told.
+func (b *bundle) start(t *testing.T) {
+	t.Helper()
+	b.OnChange(func() { b.changes <- struct{}{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- b.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, b.clock.HasWaiters)
+}
+
+func (b *bundle) write(t *testing.T, content string) {
+	t.Helper()
+	if err := os.WriteFile(b.path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(b.path+".new", b.path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bundle) tick() {
+	b.clock.Step(2 * time.Second)
+	b.clock.Step(2 * time.Second)
+}
+
+func (u *upstream) authority(t *testing.T) string {
+	t.Helper()
+	content, err := os.ReadFile(u.bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestAnEditOfTheBundleCountsWithinTheInterval(t *testing.T) {
+	first, second := newUpstream(t, nil), newUpstream(t, nil)
+	want := first.push(t, "team/app", "latest", "one")
+	second.push(t, "team/app", "latest", "one")
+	authorities := newBundle(t, first.authority(t))
+	client := newClient(t, nil, listing(t, first.host(), second.host()), func(options *registry.Options) { options.Authorities = authorities.Authorities })
+	authorities.start(t)
+	distrusted := func(u *upstream) {
+		t.Helper()
+		if got := failure(t, client, u.host()+"/team/app", nobody); !strings.Contains(got.Error(), "authority that is not trusted") {
+			t.Errorf("%v", got)
+		}
+	}
+	resolved(t, client, first.host()+"/team/app", nobody, want)
+	distrusted(second)
+
+	authorities.write(t, first.authority(t)+second.authority(t))
+	authorities.tick()
+	<-authorities.changes
+	resolved(t, client, first.host()+"/team/app", nobody, want)
+	resolved(t, client, second.host()+"/team/app", nobody, want)
+
+	// The connection to the first one is still open, and does not count any more.
+	authorities.write(t, second.authority(t))
+	authorities.tick()
+	<-authorities.changes
+	distrusted(first)
+	resolved(t, client, second.host()+"/team/app", nobody, want)
+}
+
+func TestWhatIsWrongWithABundleIsReportedOnceAndTheLastGoodOneStays(t *testing.T) {
+	u := newUpstream(t, nil)
+	want := u.push(t, "team/app", "latest", "one")
+	good := u.authority(t)
+	for name, row := range map[string]struct{ content, want string }{
+		"nothing":                 {content: "", want: "holds 0 PEM certificates"},
+		"no certificate":          {content: "hello", want: "holds 0 PEM certificates"},
+		"half of it":              {content: good + good[:len(good)/2], want: "holds 1 PEM certificates that can be read, and announces 2"},
+		"something else in PEM":   {content: "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", want: "is malformed"},
+		"missing":                 {want: "file does not exist"},
+		"larger than a ConfigMap": {content: strings.Repeat("#", 1<<20+1), want: "is larger than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			authorities := newBundle(t, good)
+			client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.Authorities = authorities.Authorities })
+			authorities.start(t)
+			if name == "missing" {
+				if err := os.Remove(authorities.path); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				authorities.write(t, row.content)
+			}
+			authorities.tick()
+			if problem := <-authorities.problems; !strings.Contains(problem.Error(), row.want) || !strings.Contains(problem.Error(), authorities.path) {
+				t.Errorf("reported %v, want %q and the file", problem, row.want)
+			}
+			authorities.tick()
+			authorities.write(t, good+good)
+			authorities.tick()
+			<-authorities.changes
+			if more := len(authorities.problems) + len(authorities.changes); more > 0 {
+				t.Errorf("%d reports or changes too many", more)
+			}
+			resolved(t, client, u.host()+"/team/app", nobody, want)
+		})
+	}
+}
+
+func TestABadBundleServesNobodyAtTheStart(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	if err := os.WriteFile(empty, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{empty: "holds 0 PEM certificates", empty + ".missing": "file does not exist"} {
+		if _, err := registry.LoadAuthorities(path, nil, nil); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("got %v, want %q and the file", err, want)
+		}
+	}
+}
+
+func TestWithoutABundleTheSystemsAuthoritiesCount(t *testing.T) {
+	u := newUpstream(t, nil)
+	none, err := registry.LoadAuthorities("", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.Authorities = none })
+	if got := failure(t, client, u.host()+"/team/app", nobody); !strings.Contains(got.Error(), "authority that is not trusted") {
+		t.Errorf("%v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := none.Start(ctx); err != nil || none.NeedLeaderElection() {
+		t.Error(err)
+	}
+}

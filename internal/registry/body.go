@@ -1,0 +1,110 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+var (
+	// errTooLarge is the end of an answer that is larger than anything resolving needs.
+	errTooLarge = errors.New("the answer is too large")
+	// errEncoded is an answer that is not as the registry has it.
+	errEncoded = errors.New("the answer is compressed")
+	// errStalled is the end of an answer that does not go on.
+	errStalled = errors.New("the answer does not go on")
+)
+
+// bodiesUpTo cuts every answer at the limit: manifests, tokens and errors alike. One that announces more is not read at
+// all, and the answer to a HEAD that announces more is the end, too.
+func bodiesUpTo(limit int64) layer {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(request *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(request)
+			if err != nil {
+				return nil, err
+			}
+			if response.StatusCode == http.StatusOK && response.ContentLength > limit {
+				response.Body.Close()
+				return nil, errTooLarge
+			}
+			response.Body = &boundedBody{ReadCloser: response.Body, left: limit}
+			return response, nil
+		})
+	}
+}
+
+// boundedBody fails once more than what is left was read.
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(buffer []byte) (int, error) {
+	count, err := b.ReadCloser.Read(buffer)
+	b.left -= int64(count)
+	if b.left < 0 {
+		return 0, errTooLarge
+	}
+	return count, err
+}
+
+// unencoded asks for answers as they are, and refuses those that are compressed nevertheless: what is hashed must be what
+// was sent, and nobody may make 100 MB of 100 KB here.
+func unencoded(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(request *http.Request) (*http.Response, error) {
+		request = request.Clone(request.Context())
+		request.Header.Set("Accept-Encoding", "identity")
+		response, err := next.RoundTrip(request)
+		if err != nil || request.Method == http.MethodHead || response.StatusCode != http.StatusOK {
+			return response, err
+		}
+		if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+			response.Body.Close()
+			return nil, errEncoded
+		}
+		return response, nil
+	})
+}
+
+// stallsUpTo ends an answer of which no byte came for that long.
+func stallsUpTo(limit time.Duration) layer {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(request *http.Request) (*http.Response, error) {
+			ctx, cancel := context.WithCancelCause(request.Context())
+			response, err := next.RoundTrip(request.WithContext(ctx))
+			if err != nil {
+				cancel(nil)
+				return nil, err
+			}
+			response.Body = &flowingBody{ReadCloser: response.Body, ctx: ctx, cancel: cancel, limit: limit}
+			return response, nil
+		})
+	}
+}
+
+// flowingBody waits for each piece only so long. It does not count how long its reader takes between two pieces.
+type flowingBody struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	limit  time.Duration
+}
+
+func (b *flowingBody) Read(buffer []byte) (int, error) {
+	stall := time.AfterFunc(b.limit, func() { b.cancel(errStalled) })
+	count, err := b.ReadCloser.Read(buffer)
+	stall.Stop()
+	if err != nil && errors.Is(context.Cause(b.ctx), errStalled) {
+		err = errStalled
+	}
+	return count, err
+}
+
+func (b *flowingBody) Close() error {
+	defer b.cancel(nil)
+	return b.ReadCloser.Close()
+}

@@ -1,0 +1,23 @@
+package registry
+
+import (
+	"net"
+	"syscall"
+	"time"
+)
+
+// Waiting is an option of limits that a test can wait for.
+func Waiting(requests, header, stall time.Duration) func(*Options) {
+	return func(options *Options) { options.limits = limits{requests: requests, header: header, stall: stall} }
+}
+
+// Dialing is an option of who looks names up, and of what is asked last before a connection is made.
+func Dialing(resolver *net.Resolver, control func(network, address string, connection syscall.RawConn) error) func(*Options) {
+	return func(options *Options) { options.resolver, options.control = resolver, control }
+}
+
+// Defaults are the limits where a test sets none.
+func Defaults() (requests, header, stall time.Duration) {
+	limits := Options{}.complete().limits
+	return limits.requests, limits.header, limits.stall
+}

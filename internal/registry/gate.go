@@ -1,0 +1,76 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"syscall"
+)
+
+// errForbidden is why a connection to an address was not tried.
+var errForbidden = errors.New("no registry has this address")
+
+// refusedHostError refuses a host. It names what was asked for, and nothing of what was found there.
+type refusedHostError struct{ host string }
+
+func (e *refusedHostError) Error() string { return "connections to " + e.host + " are not allowed" }
+
+// gate lets connections through to where registries may be, and to what the administrator lists. The exception is for the
+// host and port that was asked for, not for the address that these have.
+type gate struct {
+	lists func(address string) bool
+	// open dials without a question.
+	open *net.Dialer
+	// guarded judges every address that it found just before it connects to that very address, so a name that changes what
+	// it means between the two changes nothing.
+	guarded *net.Dialer
+}
+
+// newGate guards the dialer, whose own Control still has its say.
+func newGate(lists func(address string) bool, dialer net.Dialer) gate {
+	guarded, next := dialer, dialer.Control
+	guarded.ControlContext = func(_ context.Context, network, address string, connection syscall.RawConn) error {
+		found, err := netip.ParseAddrPort(address)
+		if err != nil || isForbidden(found.Addr()) {
+			return errForbidden
+		}
+		if next == nil {
+			return nil
+		}
+		return next(network, address, connection)
+	}
+	return gate{lists: lists, open: &dialer, guarded: &guarded}
+}
+
+func (g gate) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if g.lists(address) {
+		return g.open.DialContext(ctx, network, address)
+	}
+	return g.guarded.DialContext(ctx, network, address)
+}
+
+// judging refuses hosts by their name, and says which host it was that the gate refused.
+func (g gate) judging(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(request *http.Request) (*http.Response, error) {
+		if isForbiddenName(request.URL.Hostname()) && !g.lists(origin(request.URL)) {
+			return nil, &refusedHostError{host: request.URL.Host}
+		}
+		response, err := next.RoundTrip(request)
+		if errors.Is(err, errForbidden) {
+			return nil, &refusedHostError{host: request.URL.Host}
+		}
+		return response, err
+	})
+}
+
+// origin is the host and the port that a URL leads to.
+func origin(address *url.URL) string {
+	port := address.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[address.Scheme]
+	}
+	return net.JoinHostPort(address.Hostname(), port)
+}

@@ -1,0 +1,55 @@
+package registry
+
+import (
+	"errors"
+	"net/http"
+)
+
+// maxRedirects bounds the redirects of one request. go-containerregistry sets checks of its own, and these replace Go's
+// limit of ten; so we count.
+const maxRedirects = 5
+
+var (
+	errTooManyRedirects = errors.New("too many redirects")
+	// errBodyElsewhere is a redirect that wants what was posted, an identity token, at another host.
+	errBodyElsewhere = errors.New("a redirect wants the request's body at another host")
+)
+
+// redirectsUpTo counts redirects, and sees that what was shown to one host is not shown to the next: no credential, no body,
+// and no address with what may be a signature in it. A token that the other host's own token service gave stays.
+func redirectsUpTo(limit int) layer {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(request *http.Request) (*http.Response, error) {
+			if request.Response == nil {
+				return next.RoundTrip(request)
+			}
+			earlier := hops(request)
+			if len(earlier) > limit {
+				return nil, errTooManyRedirects
+			}
+			request = request.Clone(request.Context())
+			request.Header.Del("Referer")
+			for _, hop := range earlier {
+				if origin(hop.URL) == origin(request.URL) {
+					continue
+				}
+				if request.Body != nil && request.Body != http.NoBody {
+					return nil, errBodyElsewhere
+				}
+				if hop.Header.Get("Authorization") == request.Header.Get("Authorization") {
+					request.Header.Del("Authorization")
+				}
+			}
+			return next.RoundTrip(request)
+		})
+	}
+}
+
+// hops are the requests whose answers led to this one, the last first. http.Client notes them.
+func hops(request *http.Request) []*http.Request {
+	var earlier []*http.Request
+	for answer := request.Response; answer != nil && answer.Request != nil; answer = answer.Request.Response {
+		earlier = append(earlier, answer.Request)
+	}
+	return earlier
+}

@@ -1,0 +1,194 @@
+package registry_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+func TestFiveRedirectsAreFollowedAndNoMore(t *testing.T) {
+	// A question is redirected as often as its tag says, and "loop" for ever.
+	u := newUpstream(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			path, tag, _ := strings.Cut(r.URL.Path, "/manifests/")
+			left, err := strconv.Atoi(tag)
+			switch {
+			case tag == "loop":
+				http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+			case err == nil && left > 0:
+				http.Redirect(w, r, path+"/manifests/"+strconv.Itoa(left-1), http.StatusTemporaryRedirect)
+			default:
+				next.ServeHTTP(w, r)
+			}
+		})
+	})
+	want := u.push(t, "team/app", "0", "one")
+	client := newClient(t, u)
+	resolved(t, client, u.host()+"/team/app:5", nobody, want)
+	for _, tag := range []string{"6", "loop"} {
+		u.clearLog()
+		got := failure(t, client, u.host()+"/team/app:"+tag, nobody)
+		if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "redirects more than 5 times") {
+			t.Errorf("%s: %s %v", tag, got.Reason(), got)
+		}
+		if count := u.count("", "/manifests/"); count != 6 {
+			t.Errorf("%s: %d requests, want the question and 5 redirects", tag, count)
+		}
+	}
+}
+
+func TestGreetingsAndTokenServicesThatRedirectForEverAreLeft(t *testing.T) {
+	for _, loop := range []string{"/v2/", "/token"} {
+		u := newUpstream(t, func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == loop {
+					http.Redirect(w, r, loop, http.StatusFound)
+					return
+				}
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/token",service="test"`, r.Host))
+				w.WriteHeader(http.StatusUnauthorized)
+			})
+		})
+		got := failure(t, newClient(t, u), u.host()+"/team/app", nobody)
+		if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "redirects more than 5 times") {
+			t.Errorf("%s: %s %v", loop, got.Reason(), got)
+		}
+		if count := u.count("", loop); count != 6 {
+			t.Errorf("%s: %d requests, want 6", loop, count)
+		}
+	}
+}
+
+func TestACredentialStaysAtItsHost(t *testing.T) {
+	const password = "s3cret"
+	for _, row := range []struct {
+		name, scheme string
+		entry        map[string]string
+		// shown is what the registry itself must see, so that the test sees something.
+		shown string
+	}{
+		{name: "a password", scheme: "Basic", entry: login("robot", password), shown: basic("robot", password)},
+		{name: "a registry token", scheme: "Bearer", entry: map[string]string{"registrytoken": password}, shown: "Bearer " + password},
+		{name: "a token from the token service", scheme: "Bearer", entry: login("robot", password), shown: "Bearer given"},
+	} {
+		for _, to := range []string{"other.example.com", "sub.registry.example.com", "auth.example.org", "registry.example.com:8443"} {
+			t.Run(row.name+" to "+to, func(t *testing.T) {
+				u := newUpstream(t, func(next http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						switch {
+						case r.Host != "registry.example.com":
+							next.ServeHTTP(w, r)
+						case r.URL.Path == "/token":
+							_, _ = io.WriteString(w, `{"token":"given"}`)
+						case r.Header.Get("Authorization") == row.shown:
+							http.Redirect(w, r, "https://"+to+r.URL.Path, http.StatusTemporaryRedirect)
+						default:
+							w.Header().Set("WWW-Authenticate", row.scheme+` realm="https://registry.example.com/token",service="test"`)
+							w.WriteHeader(http.StatusUnauthorized)
+						}
+					})
+				})
+				want := u.push(t, "team/app", "latest", "one")
+				credentials := keyring(t, auths(t, map[string]map[string]string{"registry.example.com": row.entry}))
+				resolved(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", credentials, want)
+				u.neverShown(t, "registry.example.com")
+			})
+		}
+	}
+}
+
+// neverShown fails the test when any host but these was shown an Authorization, or a Referer.
+func (u *upstream) neverShown(t *testing.T, but ...string) {
+	t.Helper()
+	elsewhere := 0
+	for _, r := range u.requests("", "") {
+		if strings.Contains(" "+strings.Join(but, " ")+" ", " "+r.host+" ") {
+			continue
+		}
+		elsewhere++
+		if r.authorization != "" || r.referer != "" {
+			t.Errorf("%s was shown %q, from %q", r.host, r.authorization, r.referer)
+		}
+	}
+	if elsewhere == 0 {
+		t.Error("nobody else was asked, so the test shows nothing")
+	}
+}
+
+func TestAnIdentityTokenIsNotPostedToWhereTheTokenServiceRedirects(t *testing.T) {
+	u := newUpstream(t, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				http.Redirect(w, r, "https://auth.example.org/token", http.StatusTemporaryRedirect)
+				return
+			}
+			w.Header().Set("WWW-Authenticate", `Bearer realm="https://registry.example.com/token",service="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		})
+	})
+	credentials := keyring(t, auths(t, map[string]map[string]string{"registry.example.com": {"identitytoken": "s3cret"}}))
+	got := failure(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", credentials)
+	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "what only it may see") {
+		t.Errorf("%s %v", got.Reason(), got)
+	}
+	for _, r := range u.requests(http.MethodPost, "") {
+		if r.host != "registry.example.com" {
+			t.Errorf("the identity token was posted to %s", r.host)
+		}
+	}
+}
+
+func TestATokenServiceIsShownTheCredentialWhenItIsTheRegistrysOwn(t *testing.T) {
+	for _, row := range []struct {
+		name, realm, conf string
+		shown             bool
+		reason            v1.Reason
+	}{
+		{name: "on the same host", realm: "https://registry.example.com/token", shown: true},
+		{name: "in the same domain", realm: "https://other.example.com/token", shown: true},
+		{name: "in another that the administrator lists", realm: "https://auth.example.org/token", conf: listed("auth.example.org"), shown: true},
+		{name: "in another domain", realm: "https://auth.example.org/token", reason: v1.ReasonUnauthorized},
+		{name: "in another that the administrator lists with another port", realm: "https://auth.example.org/token", conf: listed("auth.example.org:8443"), reason: v1.ReasonUnauthorized},
+		{name: "by plain HTTP", realm: "http://registry.example.com/token", reason: v1.ReasonRefusedByPolicy},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			service := newTokens(func(user, _ string) bool { return user == "robot" })
+			service.users = map[string]string{"robot": "s3cret"}
+			u := newUpstream(t, func(next http.Handler) http.Handler {
+				guarded := service.guard(next)
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/v2/" {
+						w.Header().Set("WWW-Authenticate", `Bearer realm="`+row.realm+`",service="test"`)
+						w.WriteHeader(http.StatusUnauthorized)
+						return
+					}
+					guarded.ServeHTTP(w, r)
+				})
+			})
+			want := u.push(t, "team/app", "latest", "one")
+			credentials := keyring(t, auths(t, map[string]map[string]string{"registry.example.com": login("robot", "s3cret")}))
+			client := newClient(t, u, throughProxy(t, u), configuredBy(t, "%s", row.conf))
+			if row.shown {
+				resolved(t, client, "registry.example.com/team/app", credentials, want)
+				return
+			}
+			got := failure(t, client, "registry.example.com/team/app", credentials)
+			if got.Reason() != row.reason || !strings.Contains(got.Error(), "registries.conf") {
+				t.Errorf("%s %v", got.Reason(), got)
+			}
+			for _, r := range u.requests("", "/token") {
+				if r.authorization != "" {
+					t.Errorf("%s was shown %q", r.host, r.authorization)
+				}
+			}
+			if row.reason == v1.ReasonUnauthorized && (u.count("", "/token") == 0 || !strings.Contains(got.Error(), "not shown to auth.example.org")) {
+				t.Errorf("asked for a token %d times: %v", u.count("", "/token"), got)
+			}
+		})
+	}
+}

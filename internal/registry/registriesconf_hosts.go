@@ -1,0 +1,65 @@
+package registry
+
+import (
+	"net"
+	"net/url"
+	"strings"
+
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+)
+
+// lists says whether the administrator names this host and port: as a location, as a mirror, or as the host of a prefix.
+// What is blocked is not named, and a prefix with a wildcard names no host.
+func (c *RegistriesConf) lists(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	c.mutex.RLock()
+	defer c.mutex.RUnlock()
+	return c.listed[net.JoinHostPort(canonicalHost(strings.ToLower(host)), port)]
+}
+
+// insecureHost says whether the administrator lists the host, with its port, as insecure.
+func (c *RegistriesConf) insecureHost(host string) bool {
+	canonical := canonicalHost(host)
+	registry, err := c.find(canonical, canonical)
+	if err != nil || registry == nil || !registry.Insecure {
+		return false
+	}
+	return registry.Location == "" || registry.Location == canonical
+}
+
+// listedHosts are the hosts of all entries, each with its port.
+func listedHosts(registries []sysregistriesv2.Registry) map[string]bool {
+	listed := map[string]bool{}
+	for i := range registries {
+		if registries[i].Blocked {
+			continue
+		}
+		list(listed, registries[i].Prefix, registries[i].Insecure)
+		list(listed, registries[i].Location, registries[i].Insecure)
+		for _, mirror := range registries[i].Mirrors {
+			list(listed, mirror.Location, mirror.Insecure)
+		}
+	}
+	return listed
+}
+
+// list adds the host of a name. One without a port stands for the ports of the schemes that it may be asked by.
+func list(listed map[string]bool, name string, insecure bool) {
+	host, _, _ := strings.Cut(name, "/")
+	if host == "" || strings.Contains(host, "*") {
+		return
+	}
+	schemes := []string{"https"}
+	if insecure {
+		schemes = append(schemes, "http")
+	}
+	for _, scheme := range schemes {
+		host, port, err := net.SplitHostPort(origin(&url.URL{Scheme: scheme, Host: strings.ToLower(host)}))
+		if err == nil {
+			listed[net.JoinHostPort(canonicalHost(host), port)] = true
+		}
+	}
+}
