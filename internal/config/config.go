@@ -37,7 +37,8 @@ type Config struct {
 	LeaderElectionNamespace string
 	// RegistriesConf is the path of a containers-registries.conf(5), reloaded when it changes. It need not exist.
 	RegistriesConf string
-	// RegistryCAFile is the path of more certificate authorities for registries, in PEM. Empty means none.
+	// RegistryCAFile is the path of more certificate authorities for registries, in PEM, reloaded when it changes. Empty
+	// means none.
 	RegistryCAFile string
 	// LogLevel is debug, info or error.
 	LogLevel string
@@ -75,7 +76,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.LeaderElect, "leader-elect", true, "let one of several replicas reconcile")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty means the pod's own")
 	flags.StringVar(&c.RegistriesConf, "registries-conf", "/etc/containers/registries.conf", "path of a containers-registries.conf(5), reloaded when it changes")
-	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM")
+	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM, reloaded when it changes")
 	flags.StringVar(&c.LogLevel, "log-level", "info", "least level that is logged: "+strings.Join(LogLevels, ", "))
 }
 

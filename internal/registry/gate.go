@@ -52,18 +52,39 @@ func (g gate) dial(ctx context.Context, network, address string) (net.Conn, erro
 	return g.guarded.DialContext(ctx, network, address)
 }
 
-// judging refuses hosts by their name, and says which host it was that the gate refused.
+// judging refuses hosts by their name, where a request goes and where its answer redirects to, and says which host it was
+// that the gate refused.
 func (g gate) judging(next http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(request *http.Request) (*http.Response, error) {
-		if isForbiddenName(request.URL.Hostname()) && !g.lists(origin(request.URL)) {
+		if g.refuses(request.URL) {
 			return nil, &refusedHostError{host: request.URL.Host}
 		}
 		response, err := next.RoundTrip(request)
 		if errors.Is(err, errForbidden) {
 			return nil, &refusedHostError{host: request.URL.Host}
 		}
+		if target := redirectOf(response); target != nil && g.refuses(target) {
+			response.Body.Close()
+			return nil, &refusedHostError{host: target.Host}
+		}
 		return response, err
 	})
+}
+
+func (g gate) refuses(address *url.URL) bool {
+	return isForbiddenName(address.Hostname()) && !g.lists(origin(address))
+}
+
+// redirectOf is where an answer redirects to, or nil.
+func redirectOf(response *http.Response) *url.URL {
+	if response == nil || response.StatusCode/100 != 3 {
+		return nil
+	}
+	target, err := response.Location()
+	if err != nil {
+		return nil
+	}
+	return target
 }
 
 // origin is the host and the port that a URL leads to.

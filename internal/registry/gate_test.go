@@ -113,6 +113,18 @@ func TestWhatNoRegistryIsAtIsNeverConnectedTo(t *testing.T) {
 				})
 			}
 		},
+		"a redirect of the token service": func(target string) func(http.Handler) http.Handler {
+			return func(http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/token" {
+						http.Redirect(w, r, "https://"+target+"/token", http.StatusTemporaryRedirect)
+						return
+					}
+					w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+r.Host+`/token",service="test"`)
+					w.WriteHeader(http.StatusUnauthorized)
+				})
+			}
+		},
 	} {
 		t.Run(way, func(t *testing.T) {
 			for _, host := range forbidden {

@@ -165,24 +165,6 @@ func newClient(t *testing.T, u *upstream, change ...func(*registry.Options)) *re
 	return registry.New(options)
 }
 
-// trusting is the option of a bundle with the CAs of all the upstreams.
-func trusting(t *testing.T, upstreams ...*upstream) func(*registry.Options) {
-	t.Helper()
-	var all []byte
-	for _, u := range upstreams {
-		content, err := os.ReadFile(u.bundle)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, content...)
-	}
-	path := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(path, all, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return func(options *registry.Options) { options.Authorities = authorities(t, path) }
-}
-
 func authorities(t *testing.T, bundle string) *registry.Authorities {
 	t.Helper()
 	loaded, err := registry.LoadAuthorities(bundle, func(err error) { t.Error(err) }, nil)

@@ -112,6 +112,31 @@ func TestFailingRegistriesAreTypedReasonsAndChangeNothing(t *testing.T) {
 	}
 }
 
+func TestHostileRegistriesAreTypedReasonsAndLeakNothing(t *testing.T) {
+	from := func(fault string) string { return world.faulty.address + "/" + fault + "/app:latest" }
+	for name, row := range map[string]struct{ from, reason, says string }{
+		"a manifest of 100 MB":         {from("huge"), "InvalidContent", "larger than the 4 MiB"},
+		"an index of 10,000":           {from("crowded"), "InvalidContent", "more than 64 manifests"},
+		"an index in itself":           {from("itself"), "InvalidContent", "does not have the digest"},
+		"a compressed manifest":        {from("compressed"), "InvalidContent", "is compressed"},
+		"a redirect loop":              {from("loop"), "Unavailable", "redirects more than 5 times"},
+		"a redirect to metadata":       {from("metadata"), "RefusedByPolicy", "169.254.169.254"},
+		"a redirect to loopback":       {from("loopback"), "RefusedByPolicy", "2130706433:6443, which is no address for a registry"},
+		"a connection cut":             {from("cut"), "Unavailable", "the connection failed"},
+		"loopback, which nobody lists": {world.faulty.unlisted + "/any/app:latest", "RefusedByPolicy", "the administrator can list " + world.faulty.unlisted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			u.with(tagYAML("myapp", row.from), "apply -f -")
+			u.becomes("tag/myapp", `.status.conditions[?(@.type=="Ready")].reason`, row.reason)
+			u.has(u.get("tag/myapp", ".status.lastImportAttempt.reason"), row.says)
+			if status := u.kubectl("get tag/myapp -o yaml"); strings.Contains(status, planted) || len(world.logs.lines(planted)) > 0 {
+				t.Error("what the registry planted is in the status or in the log")
+			}
+		})
+	}
+}
+
 func TestAFailureIsOverWhenTheRegistryIsBack(t *testing.T) {
 	u := newUser(t)
 	u.with(tagYAML("myapp", u.source()), "apply -f -")

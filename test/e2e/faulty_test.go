@@ -1,13 +1,14 @@
 package e2e
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 )
 
-// faultyRegistry answers by the first segment of the repository: with that status code.
+// faultyRegistry answers by the first segment of the repository: with that status code, or as a hostile registry does.
 type faultyRegistry struct {
 	server, unlistedServer *httptest.Server
 	address                string
@@ -23,6 +24,44 @@ var faults = map[string]int{
 	"missing":      http.StatusNotFound,
 	"broken":       http.StatusInternalServerError,
 	"limited":      http.StatusTooManyRequests,
+}
+
+// hostile are answers that are none, each in its way.
+var hostile = map[string]http.HandlerFunc{
+	"huge": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "104857600") },
+	"crowded": read(`{"schemaVersion":2,"manifests":[` +
+		strings.TrimSuffix(strings.Repeat(`{"digest":"sha256:`+strings.Repeat("0", 64)+`"},`, 10_000), ",") + `]}`),
+	"itself": read(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`),
+	"compressed": func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = io.WriteString(w, planted)
+		}
+	},
+	"loop": func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+	},
+	"metadata": redirect("http://169.254.169.254/latest/meta-data/?token=" + planted),
+	"loopback": redirect("https://2130706433:6443/version?token=" + planted),
+	"cut": func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "{")
+		}
+	},
+}
+
+// read is content without a digest in the answer, so that it has to be read.
+func read(content string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_, _ = io.WriteString(w, content)
+		}
+	}
+}
+
+func redirect(to string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusTemporaryRedirect) }
 }
 
 // planted is a secret that the registry sends in its errors, and that must not get anywhere.
@@ -45,6 +84,10 @@ func newFaultyRegistry() *faultyRegistry {
 
 func (f *faultyRegistry) serve(w http.ResponseWriter, r *http.Request) {
 	fault, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
+	if answer, ok := hostile[fault]; ok {
+		answer(w, r)
+		return
+	}
 	code, ok := faults[fault]
 	if !ok {
 		w.WriteHeader(http.StatusOK)
