@@ -86,6 +86,9 @@ func (r *BackstopReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctr
 	if r.Off || !served || len(owners) == 0 {
 		return ctrl.Result{}, r.remove(ctx, made)
 	}
+	if len(made) == 0 {
+		log.FromContext(ctx).Info("the backstop is made", "name", BackstopName)
+	}
 	return ctrl.Result{}, r.apply(ctx, owners)
 }
 
@@ -150,7 +153,7 @@ func hasPinner(configuration *admissionregistrationv1.MutatingWebhookConfigurati
 // remove takes away what a manager made, the binding first.
 func (r *BackstopReconciler) remove(ctx context.Context, made []client.Object) error {
 	for _, object := range made {
-		if err := r.Client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+		if err := client.IgnoreNotFound(r.Client.Delete(ctx, object)); err != nil {
 			return fmt.Errorf("taking the backstop away: %w", err)
 		}
 		log.FromContext(ctx).Info("the backstop is taken away", "object", fmt.Sprintf("%T", object))
@@ -170,6 +173,5 @@ func (r *BackstopReconciler) apply(ctx context.Context, owners []metav1.OwnerRef
 			return fmt.Errorf("making the %s of the backstop: %w", object.GetKind(), err)
 		}
 	}
-	log.FromContext(ctx).Info("the backstop is applied", "name", BackstopName)
 	return nil
 }

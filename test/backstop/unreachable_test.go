@@ -37,6 +37,21 @@ func (w *world) tries(object client.Object) error {
 	return w.api.Create(w.t.Context(), object, client.DryRunAll)
 }
 
+// TestUnderFailWhoDoesNotUseTaggerDoesNotDependOnIt: config/default as it is, and no manager.
+func TestUnderFailWhoDoesNotUseTaggerDoesNotDependOnIt(t *testing.T) {
+	w := newWorld(t, "default")
+	w.eventually("the webhook is asked", patience, func() error {
+		return unless(w.tries(workload("Deployment", "probe")) != nil, "an annotated Deployment is admitted")
+	})
+	for kind := range kinds {
+		object := workload(kind, "app", runs("myapp"), annotated(""))
+		w.must(w.api.Create(t.Context(), object))
+		w.must(w.changes(object, []func(pin.Workload){labelled}))
+		w.must(w.api.Delete(t.Context(), object, client.PropagationPolicy(metav1.DeletePropagationForeground)))
+		w.eventually(kind+" is gone", patience, func() error { return w.gone(object) })
+	}
+}
+
 func (w *world) creates(t *testing.T) {
 	w = w.in(t)
 	for name, row := range map[string]struct {
