@@ -15,6 +15,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/config/backstop"
 	"github.com/images-io/tagger/controllers"
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
@@ -40,6 +41,7 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	steps := []func(context.Context, ctrl.Manager) error{
 		registries.watch,
 		addControllers(registries),
+		addBackstop(cfg),
 		addWebhooks(registries, username),
 		addMetrics,
 		addProbes,
@@ -80,6 +82,19 @@ func addControllers(registries *registries) func(context.Context, ctrl.Manager) 
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))
 		}
 		return errors.Join(problems...)
+	}
+}
+
+// addBackstop looks after the backstop, unless that is left to the installation.
+func addBackstop(cfg config.Config) func(context.Context, ctrl.Manager) error {
+	return func(ctx context.Context, mgr ctrl.Manager) error {
+		if cfg.Backstop == config.BackstopInstalled {
+			return nil
+		}
+		reconciler := controllers.BackstopReconciler{
+			Client: mgr.GetClient(), Manifest: backstop.Manifest, Namespace: cfg.LeaderElectionNamespace, Off: cfg.Backstop == config.BackstopOff,
+		}
+		return reconciler.SetupWithManager(ctx, mgr)
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,6 +27,7 @@ import (
 	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers"
 	"github.com/images-io/tagger/internal/config"
 )
 
@@ -64,7 +67,7 @@ func newManager(cluster *rest.Config, cfg config.Config) (ctrl.Manager, error) {
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("registering the API types: %w", err)
 		}
@@ -72,7 +75,8 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// cacheOptions keep out of memory what nobody reads: managedFields, and every secret but the metadata of pull secrets.
+// cacheOptions keep out of memory what nobody reads: managedFields, every secret but the metadata of pull secrets, and
+// other policies and definitions than ours, which the manager may not list either.
 func cacheOptions() cache.Options {
 	pullSecret := &metav1.PartialObjectMetadata{}
 	pullSecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
@@ -80,8 +84,15 @@ func cacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			pullSecret: {Field: fields.OneTermEqualSelector("type", string(corev1.SecretTypeDockerConfigJson))},
+			&admissionregistrationv1.ValidatingAdmissionPolicy{}:        named(controllers.BackstopName),
+			&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(controllers.BackstopName),
+			&apiextensionsv1.CustomResourceDefinition{}:                 named(controllers.TagDefinition),
 		},
 	}
+}
+
+func named(name string) cache.ByObject {
+	return cache.ByObject{Field: fields.OneTermEqualSelector(metav1.ObjectNameField, name)}
 }
 
 // webhookFor serves an admission handler; a handler that panics answers with an error.

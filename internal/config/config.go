@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -35,6 +36,8 @@ type Config struct {
 	LeaderElect bool
 	// LeaderElectionNamespace is where the lease is; empty means the pod's own namespace.
 	LeaderElectionNamespace string
+	// Backstop says who provides the admission policy that refuses what Tagger was not asked about.
+	Backstop string
 	// RegistriesConf is the path of a containers-registries.conf(5), reloaded when it changes. It need not exist.
 	RegistriesConf string
 	// RegistryCAFile is the path of more certificate authorities for registries, in PEM, reloaded when it changes. Empty
@@ -61,6 +64,19 @@ type CacheRegistry struct {
 // LogLevels are the values of --log-level.
 var LogLevels = []string{"debug", "info", "error"}
 
+// Values of --backstop.
+const (
+	// BackstopInstalled leaves the backstop to the installation, as config/default has it.
+	BackstopInstalled = "installed"
+	// BackstopManaged has the manager make the backstop, for installations that cannot carry it, such as OLM's bundles.
+	BackstopManaged = "managed"
+	// BackstopOff has the manager take away what it made.
+	BackstopOff = "off"
+)
+
+// Backstops are the values of --backstop.
+var Backstops = []string{BackstopInstalled, BackstopManaged, BackstopOff}
+
 // Lookup is os.LookupEnv, or a test's.
 type Lookup func(key string) (string, bool)
 
@@ -75,6 +91,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.WebhookCertDir, "webhook-cert-dir", "/tmp/k8s-webhook-server/serving-certs", "directory of tls.crt and tls.key, reloaded when they change")
 	flags.BoolVar(&c.LeaderElect, "leader-elect", true, "let one of several replicas reconcile")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty means the pod's own")
+	flags.StringVar(&c.Backstop, "backstop", "", "who provides the admission policy that refuses what Tagger was not asked about, "+strings.Join(Backstops, ", ")+"; without it BACKSTOP is read, and without that it is "+BackstopInstalled)
 	flags.StringVar(&c.RegistriesConf, "registries-conf", "/etc/containers/registries.conf", "path of a containers-registries.conf(5), reloaded when it changes")
 	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM, reloaded when it changes")
 	flags.StringVar(&c.LogLevel, "log-level", "info", "least level that is logged: "+strings.Join(LogLevels, ", "))
@@ -85,6 +102,10 @@ func (c *Config) Complete(lookup Lookup) error {
 	if c.Kubeconfig == "" {
 		c.Kubeconfig, _ = lookup("KUBECONFIG")
 	}
+	if c.Backstop == "" { // a Subscription of OLM sets variables, and no flags
+		backstop, _ := lookup("BACKSTOP")
+		c.Backstop = cmp.Or(backstop, BackstopInstalled)
+	}
 	c.Proxy = proxyOf(lookup)
 	return errors.Join(
 		c.completeCache(lookup),
@@ -92,6 +113,8 @@ func (c *Config) Complete(lookup Lookup) error {
 		validateAddress("--health-probe-bind-address", c.HealthAddress),
 		validatePort("--webhook-port", c.WebhookPort, 1),
 		validateOneOf("--log-level", c.LogLevel, LogLevels),
+		validateOneOf("--backstop", c.Backstop, Backstops),
+		c.validateNamespace(),
 		validateFile("--registry-ca-file", c.RegistryCAFile),
 		validateSet("--webhook-cert-dir", c.WebhookCertDir),
 	)
@@ -178,6 +201,14 @@ func validateFile(name, path string) error {
 	}
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// validateNamespace wants to know Tagger's own namespace, which a backstop that the manager makes leaves out.
+func (c *Config) validateNamespace() error {
+	if c.Backstop == BackstopManaged && c.LeaderElectionNamespace == "" {
+		return errors.New("--backstop=managed needs --leader-election-namespace, Tagger's own, which the policy leaves out")
 	}
 	return nil
 }

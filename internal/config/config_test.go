@@ -29,7 +29,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !cfg.LeaderElect || !cfg.MetricsSecure || cfg.WebhookPort != 9443 || cfg.Cache.Address != "" {
+	if cfg.Backstop != config.BackstopInstalled || !cfg.LeaderElect || !cfg.MetricsSecure || cfg.WebhookPort != 9443 || cfg.Cache.Address != "" {
 		t.Errorf("got %+v", cfg)
 	}
 }
@@ -57,7 +57,7 @@ func TestTheSeedsVariables(t *testing.T) {
 
 func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 	_, err := complete(
-		[]string{"--webhook-port=70000", "--log-level=loud", "--metrics-bind-address=8443", "--health-probe-bind-address=:x", "--registry-ca-file=/does/not/exist", "--webhook-cert-dir="},
+		[]string{"--webhook-port=70000", "--log-level=loud", "--metrics-bind-address=8443", "--health-probe-bind-address=:x", "--registry-ca-file=/does/not/exist", "--webhook-cert-dir=", "--backstop=managed"},
 		map[string]string{"CACHE_REGISTRY_INSECURE": "maybe", "CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_ADDRESS": "u:hunter2@registry"},
 	)
 	if err == nil {
@@ -65,7 +65,7 @@ func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 	}
 	for _, want := range []string{
 		`--webhook-port is 70000`, `--log-level is "loud"; write one of debug, info, error`, `--metrics-bind-address is "8443"; write host:port`,
-		`--health-probe-bind-address is ":x"`, `/does/not/exist`, `--webhook-cert-dir is empty`, `CACHE_REGISTRY_INSECURE is "maybe"; write true or false`,
+		`--health-probe-bind-address is ":x"`, `/does/not/exist`, `--webhook-cert-dir is empty`, `--backstop=managed needs --leader-election-namespace`, `CACHE_REGISTRY_INSECURE is "maybe"; write true or false`,
 		`CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD go together`, `CACHE_REGISTRY_ADDRESS is not host[:port][/prefix]`,
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -98,5 +98,18 @@ func TestAKubeconfigOfTheEnvironmentCountsWithoutTheFlag(t *testing.T) {
 	}
 	if cfg, err := complete([]string{"--kubeconfig=/from/flag"}, environment); err != nil || cfg.Kubeconfig != "/from/flag" {
 		t.Errorf("got %q, %v", cfg.Kubeconfig, err)
+	}
+}
+
+func TestTheBackstopOfTheEnvironmentCountsWithoutTheFlag(t *testing.T) {
+	environment := map[string]string{"BACKSTOP": "off"}
+	if cfg, err := complete(nil, environment); err != nil || cfg.Backstop != config.BackstopOff {
+		t.Errorf("got %q, %v", cfg.Backstop, err)
+	}
+	if cfg, err := complete([]string{"--backstop=installed"}, environment); err != nil || cfg.Backstop != config.BackstopInstalled {
+		t.Errorf("got %q, %v", cfg.Backstop, err)
+	}
+	if _, err := complete(nil, map[string]string{"BACKSTOP": "false"}); err == nil || !strings.Contains(err.Error(), `--backstop is "false"; write one of installed, managed, off`) {
+		t.Errorf("got %v", err)
 	}
 }

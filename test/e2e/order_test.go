@@ -86,11 +86,15 @@ func TestWhereTheWebhookIsNotCalledTheControllerRepairs(t *testing.T) {
 	}
 }
 
-// excludeNamespace has the API server not call the pinner for the user's namespace.
+// excludeNamespace has the API server not call the pinner for the user's namespace, and the backstop let that pass.
 func excludeNamespace(u *user) {
 	u.t.Helper()
-	config := "mutatingwebhookconfiguration/tagger-mutating-webhook-configuration"
-	u.kubectl(`patch ` + config + ` --type=json -p [{"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/0/values/-","value":"` + u.namespace + `"}]`)
+	for object, selector := range map[string]string{
+		"mutatingwebhookconfiguration/tagger-mutating-webhook-configuration": "/webhooks/0/namespaceSelector",
+		"validatingadmissionpolicy/tagger-backstop":                          "/spec/matchConstraints/namespaceSelector",
+	} {
+		u.kubectl(`patch ` + object + ` --type=json -p [{"op":"add","path":"` + selector + `/matchExpressions/0/values/-","value":"` + u.namespace + `"}]`)
+	}
 	u.eventually("the API server to leave the webhook out", func() error {
 		image, err := u.run(deploymentYAML("probe", "myapp"), "create", "--dry-run=server", "-o", "jsonpath={"+containerImage+"}", "-f", "-")
 		if err == nil && !strings.HasPrefix(image, "myapp") {

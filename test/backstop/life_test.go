@@ -1,0 +1,257 @@
+package backstop
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers"
+)
+
+func policy() *admissionregistrationv1.ValidatingAdmissionPolicy {
+	return &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: controllers.BackstopName}}
+}
+
+func binding() *admissionregistrationv1.ValidatingAdmissionPolicyBinding {
+	return &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: controllers.BackstopName}}
+}
+
+func definition() *apiextensionsv1.CustomResourceDefinition {
+	return &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: controllers.TagDefinition}}
+}
+
+func configuration() *admissionregistrationv1.MutatingWebhookConfiguration {
+	return &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "tagger-mutating-webhook-configuration"}}
+}
+
+// made waits until the manager made the policy and its binding, owned by the webhook configurations of these names.
+func (w *world) made(owners ...string) {
+	w.t.Helper()
+	for _, object := range []client.Object{policy(), binding()} {
+		w.eventually(fmt.Sprintf("a %T of %v", object, owners), patience, func() error {
+			if err := w.get(object); err != nil {
+				return err
+			}
+			var names []string
+			for _, owner := range object.GetOwnerReferences() {
+				names = append(names, owner.Name)
+			}
+			return unless(equality.Semantic.DeepEqual(names, owners), "it is owned by %v", names)
+		})
+	}
+}
+
+// takenAway waits until there is neither the policy nor its binding.
+func (w *world) takenAway() {
+	w.t.Helper()
+	w.eventually("no backstop", patience, func() error {
+		if err := w.gone(binding()); err != nil {
+			return err
+		}
+		return w.gone(policy())
+	})
+}
+
+// nobodyIsRefused creates workloads in dry runs, annotated and not. It is an error where one is refused.
+func (w *world) nobodyIsRefused() error {
+	var problems []error
+	for _, annotation := range []string{"true", ""} {
+		for kind := range kinds {
+			problems = append(problems, w.tries(workload(kind, "app", runs("myapp"), annotated(annotation))))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// soonNobodyIsRefused waits for the API server to notice: it looks for changes of policies every second.
+func (w *world) soonNobodyIsRefused() {
+	w.t.Helper()
+	w.eventually("nobody is refused", patience, w.nobodyIsRefused)
+}
+
+// TestTheManagedBackstop lives through an installation whose bundle cannot carry the policy: install, update, uninstall, and
+// a restart of the API server in each of these states.
+func TestTheManagedBackstop(t *testing.T) {
+	w := newWorld(t, "olm")
+	w.must(w.nobodyIsRefused())
+	w.imported("myapp") // with a manager that leaves the backstop to the installation
+	w.must(w.gone(policy()))
+
+	stop := w.manager("--backstop=managed")
+	w.made(configuration().Name)
+	stop()
+	w.backstopRefuses()
+	w.restart()
+	w.backstopRefuses()
+
+	t.Run("an update brings the new version's policy and owner, and does not end it", w.isUpdated)
+	w.restart()
+	w.backstopRefuses()
+	t.Run("an uninstallation takes it away, though no manager runs", w.isUninstalled)
+	w.restart()
+	w.must(w.nobodyIsRefused())
+}
+
+// isUpdated is what OLM does: the new version's webhook comes, its manager starts, and the old version's webhook goes.
+func (w *world) isUpdated(t *testing.T) {
+	w = w.in(t)
+	old := policy()
+	w.must(w.get(old))
+	older := old.DeepCopy()
+	older.Spec.Validations[0].Message = "an older version's"
+	older.Spec.Validations = append(older.Spec.Validations, admissionregistrationv1.Validation{Expression: "true"})
+	w.must(w.api.Patch(t.Context(), older, client.MergeFrom(old), client.FieldOwner(v1.FieldManager)))
+	first := configuration()
+	w.must(w.get(first))
+	next := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "zz-next-version"}, Webhooks: first.Webhooks}
+	w.must(w.api.Create(t.Context(), next))
+	defer w.manager("--backstop=managed")()
+	w.made(first.Name, next.Name)
+	now := policy()
+	w.must(w.get(now))
+	if !equality.Semantic.DeepEqual(now.Spec, old.Spec) || now.UID != old.UID {
+		t.Errorf("the policy is %+v, want %+v", now.Spec, old.Spec)
+	}
+	w.must(w.api.Delete(t.Context(), first))
+	w.made(next.Name)
+	w.must(w.get(now))
+	if now.UID != old.UID {
+		t.Error("the policy was deleted and made again")
+	}
+}
+
+// isUninstalled deletes what OLM deletes of an operator, and then, as an administrator does, the definition.
+func (w *world) isUninstalled(t *testing.T) {
+	w = w.in(t)
+	w.must(w.api.Delete(t.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "zz-next-version"}}))
+	w.takenAway()
+	w.soonNobodyIsRefused()
+	w.must(w.api.Delete(t.Context(), definition()))
+	w.eventually("no definition", patience, func() error { return w.gone(definition()) })
+	w.must(w.nobodyIsRefused())
+}
+
+// in is the world for a subtest.
+func (w *world) in(t *testing.T) *world {
+	inside := *w
+	inside.t = t
+	return &inside
+}
+
+func (w *world) restart() {
+	w.t.Helper()
+	w.must(w.cluster.RestartAPIServer(w.t.Context()))
+}
+
+// TestTheManagedBackstopGoesBeforeTheDefinition, and comes back with it, while a manager runs.
+func TestTheManagedBackstopGoesBeforeTheDefinition(t *testing.T) {
+	w := newWorld(t, "olm")
+	w.imported("myapp")
+	w.manager("--backstop=managed")
+	w.made(configuration().Name)
+	hold := definition()
+	w.must(w.get(hold))
+	hold.Finalizers = append(hold.Finalizers, "example.com/hold")
+	w.must(w.api.Update(t.Context(), hold))
+
+	w.must(w.api.Delete(t.Context(), definition()))
+	w.takenAway()
+	w.must(w.get(hold)) // so the policy went first
+	hold.Finalizers = nil
+	w.must(w.api.Update(t.Context(), hold))
+	w.eventually("no definition", patience, func() error { return w.gone(definition()) })
+	w.must(w.nobodyIsRefused())
+
+	w.install("olm")
+	w.made(configuration().Name)
+}
+
+// TestAnAdministratorTurnsTheManagedBackstopOff, and somebody deletes it while it is on.
+func TestAnAdministratorTurnsTheManagedBackstopOff(t *testing.T) {
+	w := newWorld(t, "olm")
+	stop := w.manager("--backstop=managed")
+	w.made(configuration().Name)
+	w.must(w.api.Delete(t.Context(), binding()))
+	w.must(w.api.Delete(t.Context(), policy()))
+	w.made(configuration().Name)
+	stop()
+	w.manager("--backstop=off")
+	w.takenAway()
+}
+
+// TestTheInstalledBackstop is left alone by a manager that makes and takes away its own, which is the same.
+func TestTheInstalledBackstop(t *testing.T) {
+	w := newWorld(t, "ignore")
+	installed, bound := policy(), binding()
+	w.must(w.get(installed))
+	w.must(w.get(bound))
+
+	t.Run("a manager without the permissions says so once, and goes on", func(t *testing.T) {
+		w := w.in(t)
+		const sentence = "the manager may not look after the backstop"
+		before := logs.count(sentence)
+		w.imported("myapp", "--backstop=managed")
+		if n := logs.count(sentence) - before; n != 1 {
+			t.Errorf("it says so %d times", n)
+		}
+	})
+	w.install("olm") // which gives the manager the permissions, and takes nothing away
+	for _, value := range []string{"managed", "off"} {
+		t.Run("a manager leaves it alone, "+value, func(t *testing.T) {
+			const sentence = "the manager leaves it alone"
+			w, before := w.in(t), logs.count(sentence)
+			defer w.manager("--backstop=" + value)()
+			w.eventually("the manager looks", patience, func() error { return unless(logs.count(sentence) > before, "it has not") })
+			w.isTheSame(installed)
+			w.isTheSame(bound)
+		})
+	}
+	t.Run("what the manager makes is the same", func(t *testing.T) {
+		w := w.in(t)
+		w.must(w.api.Delete(t.Context(), binding()))
+		w.must(w.api.Delete(t.Context(), policy()))
+		defer w.manager("--backstop=managed")()
+		w.made(configuration().Name)
+		made, madeBinding := policy(), binding()
+		w.must(w.get(made))
+		w.must(w.get(madeBinding))
+		if !equality.Semantic.DeepEqual(made.Spec, installed.Spec) || !equality.Semantic.DeepEqual(madeBinding.Spec, bound.Spec) {
+			t.Errorf("it is\n%+v\n%+v, want\n%+v\n%+v", made.Spec, madeBinding.Spec, installed.Spec, bound.Spec)
+		}
+	})
+}
+
+// isTheSame fails the test where an object was changed or made again. Its status is not looked at.
+func (w *world) isTheSame(object client.Object) {
+	w.t.Helper()
+	uid, generation := object.GetUID(), object.GetGeneration()
+	w.must(w.get(object))
+	if object.GetUID() != uid || object.GetGeneration() != generation || len(object.GetOwnerReferences()) > 0 {
+		w.t.Errorf("%T changed: %+v", object, object)
+	}
+}
+
+// TestTheInstalledBackstopWithoutItsDefinition refuses nobody: not before the definition comes, not after it went, and not
+// when the API server starts without it.
+func TestTheInstalledBackstopWithoutItsDefinition(t *testing.T) {
+	w := newWorld(t, "ignore")
+	w.imported("myapp")
+	w.backstopRefuses()
+	w.must(w.api.Delete(t.Context(), definition()))
+	w.eventually("no definition", patience, func() error { return w.gone(definition()) })
+	w.must(w.nobodyIsRefused())
+	w.restart()
+	w.must(w.nobodyIsRefused())
+
+	w.install("ignore") // the policy before the definition, as far as the API server is concerned
+	w.must(w.nobodyIsRefused())
+	w.imported("myapp")
+	w.backstopRefuses()
+}
