@@ -11,8 +11,6 @@ import (
 	"net/url"
 	"os"
 	"time"
-
-	"k8s.io/utils/clock"
 )
 
 const (
@@ -28,21 +26,23 @@ const (
 // transports makes the way to a place: one pair of connection pools for all, and the layers round it.
 type transports struct {
 	configuration *RegistriesConf
-	clock         clock.PassiveClock
 	agent         string
 	verified      http.RoundTripper
 	// unverified is for the hosts that the administrator lists as insecure.
 	unverified http.RoundTripper
+	quotas     *quotas
+	around     layer
 }
 
-func newTransports(options Options) (*transports, error) {
+func newTransports(options Options, quotas *quotas) (*transports, error) {
 	authorities, err := authorities(options.CAFile)
 	if err != nil {
 		return nil, err
 	}
 	return &transports{
 		configuration: options.Configuration,
-		clock:         options.Clock,
+		quotas:        quotas,
+		around:        options.Around,
 		agent:         "tagger/" + cmp.Or(options.Version, "dev"),
 		verified:      newTransport(options.Proxy, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}),
 		unverified:    newTransport(options.Proxy, &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}),
@@ -60,10 +60,11 @@ func (t *transports) to(at location) http.RoundTripper {
 	}
 	return layered(
 		tlsByHost{insecure: insecure, verified: t.verified, unverified: t.unverified},
+		t.around,
+		t.quotas.meter,
 		userAgent(t.agent),
 		httpsUnless(insecure),
 		bodiesUpTo(maxManifest),
-		notingRetryAfter(t.clock),
 	)
 }
 
