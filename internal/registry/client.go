@@ -53,8 +53,8 @@ type Terms struct {
 	Hint bool
 	// Asker is who asks, such as a namespace. Those of one share what there is for hosts that do not answer.
 	Asker string
-	// Patience is how long to wait for the answer: when it comes later, it is there for whoever asks again. Who has patience
-	// shares the places that there are at each host. 0 waits until the answer comes, beside all others.
+	// Patience is how long to wait for the answer: when it comes later, it is there for whoever asks again. Those who have
+	// patience share the places that there are at each host; 0 waits until the answer comes, beside all others.
 	Patience time.Duration
 }
 
@@ -176,20 +176,28 @@ func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring
 	return "", refusedAll(refusal, tried)
 }
 
-// resolveAs takes an answer that is there, or else waits for one, if there is a place to wait.
+// resolveAs takes an answer that is there, or else waits for one. Who has patience waits only where there is a place, and
+// where the host is known to answer: for another the question is asked, and the answer is there when they come back.
 func (c *Client) resolveAs(ctx context.Context, at location, who credential, terms Terms) (string, error) {
 	asked := c.question(at, who, terms)
 	if known, ok := c.answers.known(asked); ok {
 		return known.digest, known.err
 	}
-	if terms.Patience > 0 {
-		leave, err := c.quotas.enter(at, terms.Asker)
-		if err != nil {
-			return "", err
-		}
-		defer leave()
+	if terms.Patience == 0 {
+		return c.answers.get(ctx, asked)
 	}
-	return c.answers.get(ctx, asked)
+	leave, err := c.quotas.enter(at, terms.Asker)
+	if err != nil {
+		return "", err
+	}
+	if leave != nil {
+		defer leave()
+		return c.answers.get(ctx, asked)
+	}
+	if _, _, err := c.answers.join(ctx, asked); err != nil {
+		return "", err
+	}
+	return "", c.quotas.underWay(at)
 }
 
 func (c *Client) question(at location, who credential, terms Terms) question {
@@ -200,7 +208,10 @@ func (c *Client) question(at location, who credential, terms Terms) question {
 			if err := c.quotas.spare(at, who, terms.Hint); err != nil {
 				return nil, err
 			}
-			return c.quotas.begin(at, terms.Patience > 0)
+			if terms.Patience == 0 {
+				return func(error) {}, nil
+			}
+			return c.quotas.begin(at, terms.Asker)
 		},
 		ask: func(ctx context.Context) (string, error) { return c.digest(identifiedBy(ctx, who), at, who) },
 	}

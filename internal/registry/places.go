@@ -7,16 +7,18 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// How many may wait for one host, and how many questions to it may be under way: several while it answers, and one until it
-// does. Who waits is a worker of the controller, which has 32.
 const (
-	placesAnswering = 8
-	placesOtherwise = 1
+	// places is how many may wait for one host that answers, and how many questions to it may be under way. Who waits is a
+	// worker of the controller, which has 32. Nobody waits for a host that does not answer, and it is asked one question.
+	places = 8
 
-	// placesUnproven bounds who waits for all hosts together that have not answered, and placesAsker those of one namespace:
-	// a tenant may invent any number of hosts.
-	placesUnproven = 8
-	placesAsker    = 4
+	// placesOfAsker is how many of one namespace may wait, whatever for.
+	placesOfAsker = 16
+
+	// unprovenCalls bounds the questions under way to hosts that have not answered, all together, and unprovenOfAsker those of
+	// one namespace: a tenant may invent any number of hosts.
+	unprovenCalls   = 256
+	unprovenOfAsker = 64
 
 	// slowAnswer is how long an answer may take before a host counts as silent.
 	slowAnswer = 3 * time.Second
@@ -31,11 +33,15 @@ const (
 	silent
 )
 
-func (h *host) places() int {
-	if h.manner == answering {
-		return placesAnswering
+// shares counts what each asker has.
+type shares map[string]int
+
+func (s shares) take(asker string) { s[asker]++ }
+
+func (s shares) give(asker string) {
+	if s[asker]--; s[asker] == 0 {
+		delete(s, asker)
 	}
-	return placesOtherwise
 }
 
 // turn says whether a question could be asked, without asking it.
@@ -46,10 +52,17 @@ func (q *quotas) turn(at location) error {
 	if err := h.closed(now); err != nil {
 		return q.refusal(err, at)
 	}
-	if h.waiters >= h.places() || h.requests.TokensAt(now) < 1 {
+	if h.isFull(max(h.waiters, h.calls)) || h.requests.TokensAt(now) < 1 {
 		return q.later(h, "others are there")
 	}
 	return nil
+}
+
+func (h *host) isFull(taken int) bool {
+	if h.manner == answering {
+		return taken >= places
+	}
+	return taken >= 1
 }
 
 func (q *quotas) refusal(err error, at location) error {
@@ -60,57 +73,57 @@ func (q *quotas) refusal(err error, at location) error {
 	return at.refusedUntil(closed, closed.until.Sub(q.clock.Now()))
 }
 
-// enter gives somebody a place to wait for a host, or none at once.
+// enter gives somebody a place to wait for a host that answers, or none at once. For other hosts nobody waits, so that
+// leave is nil.
 func (q *quotas) enter(at location, asker string) (leave func(), err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h := q.host(at.address())
-	if h.waiters >= h.places() {
+	if h.manner != answering {
+		return nil, nil
+	}
+	if h.isFull(h.waiters) || q.waiting[asker] >= placesOfAsker {
 		return nil, q.later(h, "others are there")
 	}
-	if h.manner == answering {
-		h.waiters++
-		return func() { q.leave(h) }, nil
-	}
-	if q.unproven >= placesUnproven || q.byAsker[asker] >= placesAsker {
-		return nil, q.later(h, "others wait for hosts that do not answer")
-	}
 	h.waiters++
-	q.unproven++
-	q.byAsker[asker]++
-	return func() { q.leaveUnproven(h, asker) }, nil
+	q.waiting.take(asker)
+	return func() { q.leave(h, asker) }, nil
 }
 
-func (q *quotas) leave(h *host) {
+func (q *quotas) leave(h *host, asker string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h.waiters--
+	q.waiting.give(asker)
 }
 
-func (q *quotas) leaveUnproven(h *host, asker string) {
-	q.leave(h)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.unproven--
-	if q.byAsker[asker]--; q.byAsker[asker] == 0 {
-		delete(q.byAsker, asker)
-	}
-}
-
-// begin counts a question under way, or refuses it, for want of a place if it needs one. Whoever asked may leave before it
-// ends.
-func (q *quotas) begin(at location, needsPlace bool) (end func(error), err error) {
+// begin counts a question under way, or refuses it. Whoever asked may leave before it ends.
+func (q *quotas) begin(at location, asker string) (end func(error), err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(at.address())
 	if err := h.closed(now); err != nil {
 		return nil, q.refusal(err, at)
 	}
-	if needsPlace && h.calls >= h.places() {
+	isProven := h.manner == answering
+	if h.isFull(h.calls) || !isProven && (q.unproven >= unprovenCalls || q.unprovenOf[asker] >= unprovenOfAsker) {
 		return nil, q.later(h, "others ask it")
 	}
 	h.calls++
-	return func(err error) { q.end(h, now, err) }, nil
+	if isProven {
+		return func(err error) { q.end(h, now, err) }, nil
+	}
+	q.unproven++
+	q.unprovenOf.take(asker)
+	return func(err error) { q.endUnproven(h, asker, now, err) }, nil
+}
+
+func (q *quotas) endUnproven(h *host, asker string, began time.Time, err error) {
+	q.end(h, began, err)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unproven--
+	q.unprovenOf.give(asker)
 }
 
 func (q *quotas) end(h *host, began time.Time, err error) {
@@ -128,13 +141,19 @@ func (q *quotas) end(h *host, began time.Time, err error) {
 	}
 }
 
-// keptWaiting notes that somebody gave up waiting for the host.
-func (q *quotas) keptWaiting(at location) *Postponed {
+// underWay is for somebody who does not wait for the answer.
+func (q *quotas) underWay(at location) *Postponed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	h := q.host(at.address())
-	h.manner = silent
-	return q.later(h, "the answer is still under way")
+	return q.later(q.host(at.address()), "the answer is under way")
+}
+
+// keptWaiting is for somebody who waited in vain.
+func (q *quotas) keptWaiting(at location) *Postponed {
+	q.mu.Lock()
+	q.host(at.address()).manner = silent
+	q.mu.Unlock()
+	return q.underWay(at)
 }
 
 // isClosed says whether a host was not even asked.

@@ -36,9 +36,9 @@ type quotas struct {
 	hosts *lru.Cache
 	// budgets are what registries said, by host and identity.
 	budgets *lru.Cache
-	// unproven counts who waits at hosts that do not answer, all hosts together, and byAsker for whom.
-	unproven int
-	byAsker  map[string]int
+	// waiting counts who waits for hosts that answer, and unprovenOf whose questions to other hosts are under way.
+	waiting, unprovenOf shares
+	unproven            int
 }
 
 // host is what is known of one host, port included, as it is contacted. Token services are hosts of their own.
@@ -57,7 +57,8 @@ type host struct {
 func newQuotas(clock clock.PassiveClock) *quotas {
 	return &quotas{
 		clock: clock, jitter: rand.Float64,
-		hosts: lru.New(maxHosts), budgets: lru.New(maxBudgets), byAsker: map[string]int{},
+		hosts: lru.New(maxHosts), budgets: lru.New(maxBudgets),
+		waiting: shares{}, unprovenOf: shares{},
 	}
 }
 
