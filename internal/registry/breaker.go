@@ -7,8 +7,10 @@ import (
 )
 
 const (
-	// failuresToOpen is how many requests in a row must fail before a host is left alone.
+	// failuresToOpen is how many requests in a row must fail before a host is left alone. One that gets no answer in time counts
+	// as several: it took as long.
 	failuresToOpen = 5
+	timeoutCounts  = 3
 
 	// The first pause, and the longest: over half an hour a host that is down gets about as many requests as a single Tag's
 	// backoff would send, however many Tags it has.
@@ -61,6 +63,12 @@ func (b *breaker) failed(now time.Time, asked time.Duration, jitter float64) {
 	if b.reason != "" || asked > 0 || b.failures >= failuresToOpen {
 		b.open(v1.ReasonUnavailable, now, asked, jitter)
 	}
+}
+
+// timedOut counts a failure that took its time.
+func (b *breaker) timedOut(now time.Time, jitter float64) {
+	b.failures += timeoutCounts - 1
+	b.failed(now, 0, jitter)
 }
 
 // limited opens it: the host asks to be left alone for that long, or, when that is 0, for as long as we think fit.

@@ -65,11 +65,14 @@ func (q *quotas) learn(request *http.Request, response *http.Response, err error
 // learnFailure counts what makes a host unavailable. It counts neither what we refuse, nor what somebody gave up: the
 // greeting is tried by HTTPS and, where that is allowed, by HTTP, and the slower one is given up.
 func (h *host) learnFailure(err error, now time.Time, jitter float64) {
-	if errors.Is(err, context.Canceled) || meaning(err, location{}).reason != v1.ReasonUnavailable {
+	switch {
+	case errors.Is(err, context.Canceled) || meaning(err, location{}).reason != v1.ReasonUnavailable:
 		h.breaker.toldNothing()
-		return
+	case isTimeout(err):
+		h.breaker.timedOut(now, jitter)
+	default:
+		h.breaker.failed(now, 0, jitter)
 	}
-	h.breaker.failed(now, 0, jitter)
 }
 
 func (h *host) learnAnswer(request *http.Request, response *http.Response, now time.Time, jitter float64) {

@@ -22,7 +22,7 @@ const (
 	requestBurst = 500
 
 	// returnRate is how many of those whose turn it was not come back a second, to one host.
-	returnRate    = 2 * requestRate
+	returnRate    = 4 * requestRate
 	longestReturn = time.Minute
 )
 
