@@ -50,7 +50,7 @@ func (q *quotas) turn(at location) error {
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(at.address())
 	if err := h.closed(now); err != nil {
-		return q.refusal(err, at)
+		return q.explain(err, at)
 	}
 	if h.isFull(max(h.waiters, h.calls)) || h.requests.TokensAt(now) < 1 {
 		return q.later(h, "others are there")
@@ -63,14 +63,6 @@ func (h *host) isFull(taken int) bool {
 		return taken >= places
 	}
 	return taken >= 1
-}
-
-func (q *quotas) refusal(err error, at location) error {
-	var closed *closedError
-	if !errors.As(err, &closed) {
-		return err
-	}
-	return at.refusedUntil(closed, closed.until.Sub(q.clock.Now()))
 }
 
 // enter gives somebody a place to wait for a host that answers, or none at once. For other hosts nobody waits, so that
@@ -103,7 +95,7 @@ func (q *quotas) begin(at location, asker string) (end func(error), err error) {
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(at.address())
 	if err := h.closed(now); err != nil {
-		return nil, q.refusal(err, at)
+		return nil, q.explain(err, at)
 	}
 	isProven := h.manner == answering
 	if h.isFull(h.calls) || !isProven && (q.unproven >= unprovenCalls || q.unprovenOf[asker] >= unprovenOfAsker) {
