@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
 )
 
 // Memory is what a process knows about Tags that is in no object: when registries were asked, and when something
@@ -32,6 +33,22 @@ type Memory struct {
 type check struct {
 	at      time.Time
 	request string
+	open    openQuestion
+}
+
+// openQuestion is what the registry has not answered yet, since when somebody wants to know, and when it may be asked.
+type openQuestion struct {
+	question string
+	since    time.Time
+	bar      generation.Bar
+}
+
+// barFor is the bar before a question; another one has none.
+func (c check) barFor(question string) generation.Bar {
+	if c.open.question != question {
+		return generation.Bar{}
+	}
+	return c.open.bar
 }
 
 // NewMemory knows nothing yet. The configuration counts as changed: it may have, while no process looked.
@@ -70,6 +87,30 @@ func (m *Memory) remember(name types.NamespacedName, now time.Time, request stri
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.checks[name] = check{at: now, request: request}
+}
+
+// wanted is since when somebody wants an answer to the question: now, if it is a new one.
+func (m *Memory) wanted(name types.NamespacedName, question string, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.checks[name]
+	if known.open.question != question || known.open.since.IsZero() {
+		known.open = openQuestion{question: question, since: now}
+		m.checks[name] = known
+	}
+	return known.open.since
+}
+
+// bar has the question wait.
+func (m *Memory) bar(name types.NamespacedName, question string, bar generation.Bar) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.checks[name]
+	if known.open.question != question {
+		known.open = openQuestion{question: question}
+	}
+	known.open.bar = bar
+	m.checks[name] = known
 }
 
 func (m *Memory) forget(name types.NamespacedName) {

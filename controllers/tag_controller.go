@@ -32,12 +32,13 @@ const soon = time.Second
 // longestReconcile bounds the work on one Tag, its waiting for a registry included.
 const longestReconcile = 2 * time.Minute
 
-// Importer finds the image of a Tag's source. Its errors are importer.Failures, but for those of the API server.
+// Importer finds the image of a Tag's source. Its errors are importer.Failures, or importer.Postponed, but for those of the
+// API server.
 type Importer interface {
 	// Import finds the image for a new generation.
-	Import(ctx context.Context, tag *v1.Tag) (importer.Image, error)
+	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
 	// Check only asks which image it is now.
-	Check(ctx context.Context, tag *v1.Tag) (importer.Image, error)
+	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
 }
 
 // TagReconciler imports Tags and moves them between generations.
@@ -102,6 +103,7 @@ func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
 	last := r.Memory.checked(client.ObjectKeyFromObject(tag), now)
 	return generation.Plan(generation.Input{
 		Tag: tag, Now: now, Checked: last.at, Changed: r.Memory.changed(tag.Namespace), Tried: last.request,
+		Bar: last.barFor(generation.Question(tag)),
 	})
 }
 

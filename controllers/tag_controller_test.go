@@ -39,13 +39,14 @@ type registry struct {
 	digest  string
 	err     error
 	imports int
+	asked   []importer.Terms
 	// then happens on the API server after the next import and before the status is written.
 	then func()
 }
 
-func (r *registry) Import(ctx context.Context, tag *v1.Tag) (importer.Image, error) {
+func (r *registry) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
 	r.imports++
-	image, err := r.Check(ctx, tag)
+	image, err := r.Check(ctx, tag, terms)
 	if r.then != nil {
 		r.then()
 		r.then = nil
@@ -53,7 +54,8 @@ func (r *registry) Import(ctx context.Context, tag *v1.Tag) (importer.Image, err
 	return image, err
 }
 
-func (r *registry) Check(context.Context, *v1.Tag) (importer.Image, error) {
+func (r *registry) Check(_ context.Context, _ *v1.Tag, terms importer.Terms) (importer.Image, error) {
+	r.asked = append(r.asked, terms)
 	return importer.Image{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest}, r.err
 }
 
@@ -297,5 +299,100 @@ func TestAPollThatFailsIsTriedAgainBeforeTheNextInterval(t *testing.T) {
 	}
 	if tag := w.tag(); tag.Current() == nil || tag.NotReadyReason() != v1.ReasonNotFound {
 		t.Errorf("the status is %+v", tag.Status)
+	}
+}
+
+// later is what an Importer says when it is not the Tag's turn.
+type later struct{ error }
+
+func (later) Postponed() time.Duration { return 3 * time.Second }
+
+func TestATagWhoseTurnItIsNotComesBackWithoutAWrite(t *testing.T) {
+	w := newWorld(t, newTag())
+	before := w.tag().ResourceVersion
+	w.registry.err = later{errors.New("others are there")}
+	if wait := w.reconcile().RequeueAfter; wait != 3*time.Second {
+		t.Errorf("it comes back in %s, want 3s", wait)
+	}
+	w.clock.SetTime(w.clock.Now().Add(time.Second))
+	if wait := w.reconcile().RequeueAfter; wait != 2*time.Second || w.registry.imports != 1 {
+		t.Errorf("it comes back in %s after %d imports, want 2s after one", wait, w.registry.imports)
+	}
+	if after := w.tag().ResourceVersion; after != before {
+		t.Errorf("the Tag was written: resourceVersion %s, was %s", after, before)
+	}
+	first := w.clock.Now().Add(-time.Second)
+	w.registry.err = nil
+	w.clock.SetTime(w.clock.Now().Add(2 * time.Second))
+	w.reconcile()
+	if got := w.registry.asked[1].NotBefore; !w.tag().IsReady() || !got.Equal(first) {
+		t.Errorf("ready: %v, with answers since %s, want since the first try at %s", w.tag().IsReady(), got, first)
+	}
+}
+
+// TestAPushWhileItIsNotTheTagsTurnWantsAFreshAnswer: the answer to the push before may be older than this one.
+func TestAPushWhileItIsNotTheTagsTurnWantsAFreshAnswer(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.reconcile()
+	push := func(request string) {
+		w.clock.SetTime(w.clock.Now().Add(time.Second))
+		w.change(func(tag *v1.Tag) { metav1.SetMetaDataAnnotation(&tag.ObjectMeta, v1.AnnotationRequestedCheck, request) })
+		w.reconcile()
+	}
+	w.registry.err = later{errors.New("others are there")}
+	push("r1")
+	w.registry.err = nil
+	push("r2")
+	asked := w.registry.asked
+	if got := asked[len(asked)-1]; len(asked) != 3 || !got.NotBefore.Equal(w.clock.Now()) || got.Poll {
+		t.Errorf("asked with %+v, want the last one for news", asked)
+	}
+	if got := w.tag().Status.LastHandledRequest; got != "r2" {
+		t.Errorf("handled %q, want r2", got)
+	}
+}
+
+func TestAPollSaysThatItIsOne(t *testing.T) {
+	w := newWorld(t, polled(time.Minute))
+	w.clock.SetTime(w.clock.Now().Add(w.reconcile().RequeueAfter))
+	w.reconcile()
+	if asked := w.registry.asked; len(asked) != 2 || asked[0].Poll || !asked[1].Poll || asked[1].NotBefore.After(w.clock.Now()) {
+		t.Errorf("asked with %+v", asked)
+	}
+}
+
+// limited is what an Importer says while a registry is left alone.
+type limited struct{ error }
+
+func (limited) Reason() v1.Reason         { return v1.ReasonRateLimited }
+func (limited) RetryAfter() time.Duration { return 2 * time.Minute }
+
+func TestARegistryThatAsksToWaitIsLeftAloneAndItsTagsAreWrittenOnce(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.registry.err = limited{errors.New("not before 12:02")}
+	first := w.reconcile().RequeueAfter
+	if first < 2*time.Minute || first > 132*time.Second {
+		t.Fatalf("it comes back in %s, want after 2m", first)
+	}
+	before := w.tag()
+	if before.NotReadyReason() != v1.ReasonRateLimited || before.Status.LastImportAttempt == nil {
+		t.Errorf("the status is %+v", before.Status)
+	}
+	w.clock.SetTime(w.clock.Now().Add(time.Minute))
+	w.reconcile()
+	if w.registry.imports != 1 {
+		t.Errorf("%d imports before the time", w.registry.imports)
+	}
+	w.change(func(tag *v1.Tag) { metav1.SetMetaDataAnnotation(&tag.ObjectMeta, v1.AnnotationRequestedCheck, "r1") })
+	before = w.tag()
+	w.reconcile() // a push, which is refused for the same reason
+	if after := w.tag(); after.ResourceVersion != before.ResourceVersion || w.registry.imports != 2 {
+		t.Errorf("the Tag was written again: resourceVersion %s, was %s, after %d imports", after.ResourceVersion, before.ResourceVersion, w.registry.imports)
+	}
+	w.registry.err = nil
+	w.clock.SetTime(w.clock.Now().Add(132 * time.Second))
+	w.reconcile()
+	if !w.tag().IsReady() {
+		t.Errorf("the status is %+v", w.tag().Status)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,11 +39,11 @@ type notice struct {
 
 // importGeneration imports the generation wanted and moves the Tag to it.
 func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
-	image, err := r.Importer.Import(ctx, tag)
-	r.Memory.remember(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
+	image, err := r.Importer.Import(ctx, tag, r.terms(tag, decision))
 	if err != nil {
 		return r.failed(ctx, tag, image, err, decision)
 	}
+	r.answered(tag, decision)
 	ref := r.reference(tag, image, decision)
 	return outcome{
 		change: func(t *v1.Tag) {
@@ -58,20 +59,36 @@ func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decis
 // check asks the registry for news and, where there are any, has them imported: by moving the Tag on, or, while it
 // stands at an older generation, beside it, since a rollback sticks until a person upgrades.
 func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
-	image, err := r.Importer.Check(ctx, tag)
-	r.Memory.remember(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
+	terms := r.terms(tag, decision)
+	image, err := r.Importer.Check(ctx, tag, terms)
 	newest := tag.Newest()
 	next := generation.Decision{Generation: newest.Generation + 1, Trigger: decision.Trigger, Request: decision.Request}
 	switch {
 	case err != nil:
 		return r.failed(ctx, tag, image, err, decision)
 	case generation.SameDigest(newest, image.Digest):
+		r.answered(tag, decision)
 		return r.unchanged(tag, image, decision), nil
 	case tag.WantedGeneration() < newest.Generation:
-		return r.importBeside(ctx, tag, next)
+		return r.importBeside(ctx, tag, next, terms)
 	default:
+		r.answered(tag, decision)
 		return outcome{events: malformed(image)}, r.bump(ctx, tag, next)
 	}
+}
+
+// terms are those of somebody who waits for news, since the question came up, or of a poll.
+func (r *TagReconciler) terms(tag *v1.Tag, decision generation.Decision) importer.Terms {
+	terms := importer.Terms{NotBefore: decision.NotBefore, Poll: decision.IsPoll()}
+	if terms.NotBefore.IsZero() {
+		terms.NotBefore = r.Memory.wanted(client.ObjectKeyFromObject(tag), generation.Question(tag), r.Clock.Now())
+	}
+	return terms
+}
+
+// answered notes that the registry answered, be it with a failure.
+func (r *TagReconciler) answered(tag *v1.Tag, decision generation.Decision) {
+	r.Memory.remember(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
 }
 
 // unchanged records that a request was handled, and that a failure is over; else there is nothing to write.
@@ -90,11 +107,12 @@ func (r *TagReconciler) unchanged(tag *v1.Tag, image importer.Image, decision ge
 }
 
 // importBeside records a new generation and leaves the Tag where it stands.
-func (r *TagReconciler) importBeside(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
-	image, err := r.Importer.Import(ctx, tag)
+func (r *TagReconciler) importBeside(ctx context.Context, tag *v1.Tag, decision generation.Decision, terms importer.Terms) (outcome, error) {
+	image, err := r.Importer.Import(ctx, tag, terms)
 	if err != nil {
 		return r.failed(ctx, tag, image, err, decision)
 	}
+	r.answered(tag, decision)
 	ref := r.reference(tag, image, decision)
 	return outcome{
 		change: func(t *v1.Tag) {
@@ -108,20 +126,39 @@ func (r *TagReconciler) importBeside(ctx context.Context, tag *v1.Tag, decision 
 	}, nil
 }
 
-// failed records why an import failed. The generation in use stays. Faults of the API server are no failures of the import.
+// failed records why an import failed. The generation in use stays. Faults of the API server are no failures of the import,
+// and when it was not the Tag's turn there is nothing to say.
 func (r *TagReconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Image, err error, decision generation.Decision) (outcome, error) {
+	var postponed importer.Postponed
+	if errors.As(err, &postponed) {
+		r.bar(tag, postponed.Postponed())
+		return outcome{}, nil
+	}
 	var failure importer.Failure
 	if !errors.As(err, &failure) {
 		return outcome{}, err
+	}
+	r.answered(tag, decision)
+	if wait := importer.RetryAfter(err); wait > 0 {
+		r.bar(tag, generation.Spread(string(tag.UID), wait))
 	}
 	reason, message, now := failure.Reason(), v1.Truncate(failure.Error(), v1.MaxReasonLength), r.now()
 	log.FromContext(ctx).Info("import failed", "generation", decision.Generation, "from", tag.Spec.From, "reason", reason, "error", message)
 	return outcome{
 		change: func(t *v1.Tag) {
+			if importer.RetryAfter(err) > 0 && t.IsNotReadyWith(reason, message) {
+				return // a registry that is left alone was not even asked
+			}
 			t.RecordFailure(reason, message, !reason.Retried(), now)
 		},
 		events: append(malformed(image), notice{corev1.EventTypeWarning, "ImportFailed", "Import", fmt.Sprintf("%s: %s", reason, message)}),
 	}, nil
+}
+
+// bar has the Tag's question wait.
+func (r *TagReconciler) bar(tag *v1.Tag, wait time.Duration) {
+	now := r.Clock.Now()
+	r.Memory.bar(client.ObjectKeyFromObject(tag), generation.Question(tag), generation.Bar{Since: now, Until: now.Add(wait)})
 }
 
 func selected(decision generation.Decision, now metav1.Time) outcome {

@@ -69,6 +69,13 @@ func (t *Tag) NotReadyReason() Reason {
 	return Reason(ready.Reason)
 }
 
+// IsNotReadyWith says whether the Tag says just this already, for the spec that it has now.
+func (t *Tag) IsNotReadyWith(reason Reason, message string) bool {
+	ready := meta.FindStatusCondition(t.Status.Conditions, ConditionReady)
+	return ready != nil && ready.Status == metav1.ConditionFalse && ready.ObservedGeneration == t.Generation &&
+		ready.Reason == string(reason) && ready.Message == Truncate(message, MaxReasonLength)
+}
+
 // FailingSince is since when the Tag is not Ready for the spec that it has now; zero when it is not failing.
 func (t *Tag) FailingSince() time.Time {
 	ready := meta.FindStatusCondition(t.Status.Conditions, ConditionReady)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
@@ -10,15 +11,20 @@ import (
 
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/metrics"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
 )
+
+// registryPatience is how long a worker waits for a registry; the answer is there when it comes back.
+const registryPatience = 3 * time.Second
 
 // registries is the registry client as the rest of the manager needs it.
 type registries struct {
 	client        *registry.Client
 	configuration *registry.RegistriesConf
 	authorities   *registry.Authorities
+	requests      *metrics.Registries
 }
 
 var _ importer.Registry = &registries{}
@@ -32,10 +38,11 @@ func newRegistries(cfg config.Config) (*registries, error) {
 	if err != nil {
 		return nil, err
 	}
+	requests := metrics.NewRegistries()
 	client := registry.New(registry.Options{
-		Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration,
+		Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration, Around: requests.Around,
 	})
-	return &registries{client: client, configuration: configuration, authorities: authorities}, nil
+	return &registries{client: client, configuration: configuration, authorities: authorities, requests: requests}, nil
 }
 
 // reporting logs what is wrong with a file that was edited.
@@ -51,10 +58,17 @@ func (r *registries) watch(_ context.Context, mgr ctrl.Manager) error {
 }
 
 // Resolve hands the pull secrets of a namespace to the registry client.
-func (r *registries) Resolve(ctx context.Context, source reference.Source, secrets []corev1.Secret) (string, []error, error) {
+func (r *registries) Resolve(ctx context.Context, source reference.Source, secrets []corev1.Secret, terms importer.Terms) (string, []error, error) {
 	keyring, malformed := registry.NewKeyring(secrets)
-	digest, err := r.client.Resolve(ctx, source, keyring)
+	digest, err := r.client.ResolveOn(ctx, source, keyring, registry.Terms{
+		NotBefore: terms.NotBefore, Hint: terms.Poll, Asker: terms.Namespace, Patience: registryPatience,
+	})
 	return digest, malformed, err
+}
+
+// Turn says whether asking for the source is in vain now.
+func (r *registries) Turn(ctx context.Context, source reference.Source) error {
+	return r.client.Turn(ctx, source)
 }
 
 // UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.

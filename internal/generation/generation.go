@@ -47,6 +47,8 @@ type Input struct {
 	Changed time.Time
 	// Tried is the requested check that was tried last, with or without success.
 	Tried string
+	// Bar holds back what asks the registry.
+	Bar Bar
 }
 
 // Decision is what to do next, and why.
@@ -58,11 +60,15 @@ type Decision struct {
 	Request string
 	// After is how long to wait before the next decision; 0 waits for a change.
 	After time.Duration
-	Why   string
+	// NotBefore is how fresh an answer must be for a poll: it was due then. Zero means that somebody waits for news.
+	NotBefore time.Time
+	Why       string
 }
 
 // Plan decides what to do next for a Tag.
-func Plan(in Input) Decision {
+func Plan(in Input) Decision { return in.barred(plan(in)) }
+
+func plan(in Input) Decision {
 	if requested, ok := in.Tag.Annotations[v1.AnnotationRequestedGeneration]; ok {
 		return adopt(in.Tag, requested)
 	}
@@ -81,6 +87,9 @@ func Plan(in Input) Decision {
 	}
 	return hints(in)
 }
+
+// IsPoll says whether nobody asked for the action.
+func (d Decision) IsPoll() bool { return d.Action == Check && d.Trigger == v1.TriggerPoll }
 
 // Allowed says whether a Tag may be moved to that generation: a known one, the newest plus 1, or any before the first import.
 func Allowed(tag *v1.Tag, generation int64) bool {
@@ -156,6 +165,9 @@ func pending(tag *v1.Tag) bool {
 func requested(in Input) bool {
 	return pending(in.Tag) && request(in.Tag) != in.Tried
 }
+
+// Question is what the registry is asked for the Tag: another value is another question, which never takes an old answer.
+func Question(tag *v1.Tag) string { return fmt.Sprintf("%d %s", tag.Generation, request(tag)) }
 
 // request is the check that is asked for, or its hash where the status cannot hold it.
 func request(tag *v1.Tag) string {

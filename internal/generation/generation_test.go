@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
@@ -67,6 +68,7 @@ func TestPlan(t *testing.T) {
 		tag     *v1.Tag
 		changed time.Time
 		tried   string
+		bar     generation.Bar
 		want    generation.Decision
 	}{
 		"a new Tag is imported as generation 0": {
@@ -202,16 +204,45 @@ func TestPlan(t *testing.T) {
 			tag:  tag(wants(0), imported(0), failed(v1.ReasonUnavailable, 2*time.Second)),
 			want: generation.Decision{Action: generation.Check, Trigger: v1.TriggerPoll},
 		},
+		"a registry that asks to wait is not asked before": {
+			tag:  tag(wants(0), failed(v1.ReasonRateLimited, 10*time.Second)),
+			bar:  generation.Bar{Since: now.Add(-10 * time.Second), Until: now.Add(110 * time.Second)},
+			want: generation.Decision{Action: generation.Keep, After: 110 * time.Second},
+		},
+		"a Tag whose turn it was not waits without a word in its status": {
+			tag:  tag(wants(0)),
+			bar:  generation.Bar{Since: now, Until: now.Add(time.Second)},
+			want: generation.Decision{Action: generation.Keep, After: time.Second},
+		},
+		"a registry is asked when its time has come": {
+			tag:  tag(wants(0), failed(v1.ReasonRateLimited, time.Minute)),
+			bar:  generation.Bar{Since: now.Add(-time.Minute), Until: now},
+			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
+		},
+		"a change of the configuration may lead to another registry": {
+			tag:     tag(wants(0), failed(v1.ReasonRateLimited, 10*time.Second)),
+			bar:     generation.Bar{Since: now.Add(-10 * time.Second), Until: now.Add(time.Hour)},
+			changed: now.Add(-5 * time.Second),
+			want:    generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
+		},
+		"a known generation is selected while the registry is left alone": {
+			tag:  tag(imported(0, 1), wants(0), editedSince()),
+			bar:  generation.Bar{Since: now, Until: now.Add(time.Hour)},
+			want: generation.Decision{Action: generation.Select},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := generation.Plan(generation.Input{Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried})
+			got := generation.Plan(generation.Input{Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried, Bar: row.bar})
 			if got.Why == "" {
 				t.Error("the decision has no reason")
 			}
 			if (got.After > 0) != (row.want.After > 0) || got.After > row.want.After {
 				t.Errorf("waits %s, want at most %s", got.After, row.want.After)
 			}
-			got.After, got.Why = row.want.After, ""
+			if since := now.Sub(got.NotBefore); !got.NotBefore.IsZero() && (!got.IsPoll() || since < 0 || since > time.Hour) {
+				t.Errorf("an answer of %s ago is good enough for %s", since, got.Action)
+			}
+			got.After, got.Why, got.NotBefore = row.want.After, "", time.Time{}
 			if got != row.want {
 				t.Errorf("got %+v, want %+v", got, row.want)
 			}
@@ -256,7 +287,48 @@ func TestBackoffDoublesWithinItsBounds(t *testing.T) {
 	}
 }
 
-func TestPollsOfManyTagsAreSpreadOverTheInterval(t *testing.T) {
+func TestAPollTakesAnAnswerFromWhenItWasDue(t *testing.T) {
+	polled := tag(wants(0), imported(0), every(time.Minute))
+	checked := now.Add(-time.Hour)
+	got := generation.Plan(generation.Input{Tag: polled, Now: now, Checked: checked})
+	if due := generation.NextPoll(polled.Spec.From, time.Minute, checked); got.Action != generation.Check || !got.NotBefore.Equal(due) {
+		t.Errorf("%s with answers since %s, want since %s", got.Action, got.NotBefore, due)
+	}
+}
+
+func TestTagsThatShareASourceArePolledTogether(t *testing.T) {
+	due := map[time.Time]bool{}
+	for i := range 100 {
+		polled := tag(wants(0), imported(0), every(time.Hour))
+		polled.UID = types.UID(rune(i))
+		got := generation.Plan(generation.Input{Tag: polled, Now: now, Checked: now.Add(-time.Duration(i) * time.Second)})
+		due[now.Add(got.After)] = true
+	}
+	if len(due) != 1 {
+		t.Errorf("they are due at %d times, want one", len(due))
+	}
+}
+
+func TestWaitsAreSpreadAndNeverShorter(t *testing.T) {
+	for i := range 100 {
+		if got := generation.Spread(string(rune(i)), time.Minute); got < time.Minute || got > 66*time.Second {
+			t.Errorf("Tag %d waits %s, want 60 s to 66 s", i, got)
+		}
+	}
+}
+
+func TestAnotherSpecOrRequestIsAnotherQuestion(t *testing.T) {
+	for name, other := range map[string]*v1.Tag{
+		"another spec":    tag(editedSince()),
+		"another request": tag(annotated(v1.AnnotationRequestedCheck, "r1")),
+	} {
+		if generation.Question(other) == generation.Question(tag()) {
+			t.Errorf("%s is the same question", name)
+		}
+	}
+}
+
+func TestPollsOfManySourcesAreSpreadOverTheInterval(t *testing.T) {
 	const interval, tags, slices = 5 * time.Minute, 1000, 10
 	var counts [slices]int
 	for i := range tags {
@@ -274,8 +346,8 @@ func TestPollsOfManyTagsAreSpreadOverTheInterval(t *testing.T) {
 }
 
 func TestPollsKeepTheirDistance(t *testing.T) {
-	first := generation.NextPoll("uid", time.Minute, now)
-	if second := generation.NextPoll("uid", time.Minute, first); second.Sub(first) != time.Minute {
+	first := generation.NextPoll("quay.io/company/myapp", time.Minute, now)
+	if second := generation.NextPoll("quay.io/company/myapp", time.Minute, first); second.Sub(first) != time.Minute {
 		t.Errorf("the polls are %s apart, want 1m", second.Sub(first))
 	}
 }

@@ -39,11 +39,35 @@ func polled(in Input, action Decision, otherwise string) Decision {
 	if in.Tag.Spec.Interval == nil {
 		return Decision{Action: Keep, Why: otherwise}
 	}
-	next := NextPoll(string(in.Tag.UID), in.Tag.Spec.Interval.Duration, in.Checked)
+	next := NextPoll(in.Tag.Spec.From, in.Tag.Spec.Interval.Duration, in.Checked)
 	if wait := next.Sub(in.Now); wait > 0 {
 		return Decision{Action: Keep, After: wait, Why: otherwise + ", and the next poll is not due"}
 	}
+	action.NotBefore = next
 	return action
+}
+
+// Bar says that a registry is not to be asked for a while: it said so, or it was not the Tag's turn.
+type Bar struct{ Since, Until time.Time }
+
+// barred holds back what would ask the registry, unless something changed since that may lead elsewhere.
+func (in Input) barred(decision Decision) Decision {
+	wait := in.Bar.Until.Sub(in.Now)
+	if wait <= 0 || in.Changed.After(in.Bar.Since) {
+		return decision
+	}
+	switch {
+	case decision.Action == Import || decision.Action == Check:
+		return Decision{Action: Keep, After: wait, Why: "it is not time to ask the registry"}
+	case decision.Action == Keep && decision.After > 0:
+		decision.After = max(decision.After, wait)
+	}
+	return decision
+}
+
+// Spread is a wait that is longer by up to a tenth, so that not all Tags come back in the same moment.
+func Spread(uid string, wait time.Duration) time.Duration {
+	return wait + time.Duration(0.1*fraction(uid)*float64(wait))
 }
 
 // ceil is the next full second: the status has no finer times, and an attempt must not look older than the change
@@ -72,10 +96,11 @@ func Backoff(uid string, since, attempt time.Time) time.Duration {
 	return max(time.Duration(float64(wait)*spread), shortestRetry)
 }
 
-// NextPoll is the first time after the last check at which a Tag is polled. Every Tag has its own phase in the
-// interval, so that a restart, or many Tags made at once, do not ask all at once.
-func NextPoll(uid string, interval time.Duration, checked time.Time) time.Time {
-	phase := time.Duration(fraction(uid) * float64(interval))
+// NextPoll is the first time after the last check at which a source is polled. Each source has its own phase in the
+// interval, so that a restart, or many Tags made at once, do not ask all at once; Tags that share a source share the phase, so
+// that one answer does for all.
+func NextPoll(source string, interval time.Duration, checked time.Time) time.Time {
+	phase := time.Duration(fraction(source) * float64(interval))
 	next := checked.Truncate(interval).Add(phase)
 	if !next.After(checked) {
 		next = next.Add(interval)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,8 +16,11 @@ import (
 
 // Registry asks a registry which digest a source has now, with the pull secrets that a namespace offers. What is
 // malformed among the secrets comes back beside the digest, or beside the error, which is a Failure.
+//
+// It never waits for its turn: an error may be a Postponed, too. Turn says beforehand, and cheaply, whether asking is in vain.
 type Registry interface {
-	Resolve(ctx context.Context, source reference.Source, secrets []corev1.Secret) (digest string, malformed []error, err error)
+	Turn(ctx context.Context, source reference.Source) error
+	Resolve(ctx context.Context, source reference.Source, secrets []corev1.Secret, terms Terms) (digest string, malformed []error, err error)
 	// UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.
 	UnqualifiedRegistry() string
 }
@@ -26,6 +30,32 @@ type Failure interface {
 	error
 	// Reason is the condition reason, and the value of the metric's label.
 	Reason() v1.Reason
+}
+
+// Postponed is an error that says nothing about a Tag: it was not its turn at the registry.
+type Postponed interface {
+	error
+	// Postponed is how long to wait, with jitter in it.
+	Postponed() time.Duration
+}
+
+// RetryAfter is how long a failure wants that nobody tries again; 0 when it does not say.
+func RetryAfter(err error) time.Duration {
+	var patient interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &patient) {
+		return 0
+	}
+	return patient.RetryAfter()
+}
+
+// Terms say how a registry is asked.
+type Terms struct {
+	// NotBefore is how fresh the answer must be: no older than that.
+	NotBefore time.Time
+	// Poll: nobody waits for the answer.
+	Poll bool
+	// Namespace is for whom; the Importer says it.
+	Namespace string
 }
 
 // Image is what an import found.
@@ -48,25 +78,29 @@ type Importer struct {
 // pullSecretTypes are the types of secrets that hold registry credentials.
 var pullSecretTypes = []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg}
 
-// Import finds the image that the Tag's source is now. Its errors are Failures, but for those of the API server.
-func (i *Importer) Import(ctx context.Context, tag *v1.Tag) (Image, error) {
+// Import finds the image that the Tag's source is now. Its errors are Failures or Postponed, but for those of the API server.
+func (i *Importer) Import(ctx context.Context, tag *v1.Tag, terms Terms) (Image, error) {
 	if tag.Spec.Cache {
 		return Image{}, failure{v1.ReasonMirrorNotConfigured, errors.New("spec.cache is true, and this version of Tagger cannot mirror images; set it to false to use the image from its source")}
 	}
-	return i.Check(ctx, tag)
+	return i.Check(ctx, tag, terms)
 }
 
 // Check asks the registry which image the Tag's source is now, and leaves everything as it is.
-func (i *Importer) Check(ctx context.Context, tag *v1.Tag) (Image, error) {
+func (i *Importer) Check(ctx context.Context, tag *v1.Tag, terms Terms) (Image, error) {
 	source, err := reference.Parse(tag.Spec.From, i.Registry.UnqualifiedRegistry())
 	if err != nil {
 		return Image{}, failure{v1.ReasonInvalidReference, fmt.Errorf("spec.from: %w", err)}
+	}
+	if err := i.Registry.Turn(ctx, source); err != nil {
+		return Image{}, err
 	}
 	secrets, err := i.pullSecrets(ctx, tag.Namespace)
 	if err != nil {
 		return Image{}, err
 	}
-	digest, malformed, err := i.Registry.Resolve(ctx, source, secrets)
+	terms.Namespace = tag.Namespace
+	digest, malformed, err := i.Registry.Resolve(ctx, source, secrets, terms)
 	return Image{Reference: source.AtDigest(digest), Digest: digest, Malformed: malformed}, err
 }
 

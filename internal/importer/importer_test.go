@@ -24,15 +24,18 @@ type registry struct {
 	asked   []string
 	secrets []string
 	err     error
+	turn    error
 }
 
-func (r *registry) Resolve(_ context.Context, source reference.Source, secrets []corev1.Secret) (string, []error, error) {
+func (r *registry) Resolve(_ context.Context, source reference.Source, secrets []corev1.Secret, _ importer.Terms) (string, []error, error) {
 	r.asked = append(r.asked, source.String())
 	for i := range secrets {
 		r.secrets = append(r.secrets, secrets[i].Name)
 	}
 	return digest, nil, r.err
 }
+
+func (r *registry) Turn(context.Context, reference.Source) error { return r.turn }
 
 func (r *registry) UnqualifiedRegistry() string { return "registry.example.com" }
 
@@ -55,7 +58,7 @@ func tagFrom(from string) *v1.Tag {
 
 func TestAnImportIsAnImageByDigestWithThePullSecretsOfItsNamespace(t *testing.T) {
 	asked := &registry{}
-	image, err := (&importer.Importer{Registry: asked, Secrets: secrets()}).Import(t.Context(), tagFrom("quay.io/company/myapp"))
+	image, err := (&importer.Importer{Registry: asked, Secrets: secrets()}).Import(t.Context(), tagFrom("quay.io/company/myapp"), importer.Terms{})
 	if err != nil || image.Reference != "quay.io/company/myapp@"+digest || image.Digest != digest {
 		t.Errorf("got %+v, %v", image, err)
 	}
@@ -66,7 +69,7 @@ func TestAnImportIsAnImageByDigestWithThePullSecretsOfItsNamespace(t *testing.T)
 }
 
 func TestAnUnqualifiedSourceBelongsToTheAdministratorsRegistry(t *testing.T) {
-	image, err := (&importer.Importer{Registry: &registry{}, Secrets: secrets()}).Import(t.Context(), tagFrom("myapp"))
+	image, err := (&importer.Importer{Registry: &registry{}, Secrets: secrets()}).Import(t.Context(), tagFrom("myapp"), importer.Terms{})
 	if err != nil || image.Reference != "registry.example.com/myapp@"+digest {
 		t.Errorf("got %+v, %v", image, err)
 	}
@@ -84,7 +87,7 @@ func TestFailuresKnowTheirReason(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := &registry{}
-			_, err := (&importer.Importer{Registry: asked, Secrets: secrets()}).Import(t.Context(), row.tag)
+			_, err := (&importer.Importer{Registry: asked, Secrets: secrets()}).Import(t.Context(), row.tag, importer.Terms{})
 			var failure importer.Failure
 			if !errors.As(err, &failure) || failure.Reason() != row.want || len(asked.asked) != 0 {
 				t.Errorf("got %v after asking for %v, want %s without asking", err, asked.asked, row.want)
@@ -99,9 +102,24 @@ func TestAFaultOfTheAPIServerIsNoFailure(t *testing.T) {
 			return errors.New("no answer")
 		},
 	})
-	_, err := (&importer.Importer{Registry: &registry{}, Secrets: broken}).Import(t.Context(), tagFrom("quay.io/company/myapp"))
+	_, err := (&importer.Importer{Registry: &registry{}, Secrets: broken}).Import(t.Context(), tagFrom("quay.io/company/myapp"), importer.Terms{})
 	var failure importer.Failure
 	if err == nil || errors.As(err, &failure) {
 		t.Errorf("got %v, want an error that is no Failure", err)
+	}
+}
+
+// TestSecretsAreNotReadWhenItIsNotTheTagsTurn: thousands of Tags may come back once a second.
+func TestSecretsAreNotReadWhenItIsNotTheTagsTurn(t *testing.T) {
+	unread := interceptor.NewClient(secrets(), interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return errors.New("the secrets were read")
+		},
+	})
+	later := errors.New("others are there")
+	asked := &registry{turn: later}
+	_, err := (&importer.Importer{Registry: asked, Secrets: unread}).Check(t.Context(), tagFrom("quay.io/company/myapp"), importer.Terms{})
+	if !errors.Is(err, later) || len(asked.asked) != 0 {
+		t.Errorf("got %v after asking for %v", err, asked.asked)
 	}
 }

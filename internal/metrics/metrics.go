@@ -16,8 +16,8 @@ import (
 
 // Importer is what is measured.
 type Importer interface {
-	Import(ctx context.Context, tag *v1.Tag) (importer.Image, error)
-	Check(ctx context.Context, tag *v1.Tag) (importer.Image, error)
+	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
+	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
 }
 
 // Imports counts and times imports.
@@ -59,9 +59,13 @@ func NewImports(next Importer, clock clock.PassiveClock) *Imports {
 }
 
 // Import measures one import.
-func (m *Imports) Import(ctx context.Context, tag *v1.Tag) (importer.Image, error) {
+func (m *Imports) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
 	start := m.clock.Now()
-	image, err := m.next.Import(ctx, tag)
+	image, err := m.next.Import(ctx, tag, terms)
+	var postponed importer.Postponed
+	if errors.As(err, &postponed) {
+		return image, err // nothing was imported, and nothing failed
+	}
 	m.duration.WithLabelValues(strconv.FormatBool(tag.Spec.Cache)).Observe(m.clock.Since(start).Seconds())
 	if err == nil {
 		m.success.Inc()
@@ -71,8 +75,8 @@ func (m *Imports) Import(ctx context.Context, tag *v1.Tag) (importer.Image, erro
 }
 
 // Check measures one check: it is no import unless it fails to be one.
-func (m *Imports) Check(ctx context.Context, tag *v1.Tag) (importer.Image, error) {
-	image, err := m.next.Check(ctx, tag)
+func (m *Imports) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
+	image, err := m.next.Check(ctx, tag, terms)
 	m.countFailure(err)
 	return image, err
 }

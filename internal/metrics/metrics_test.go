@@ -26,12 +26,12 @@ type slow struct {
 	err   error
 }
 
-func (s *slow) Import(context.Context, *v1.Tag) (importer.Image, error) {
+func (s *slow) Import(context.Context, *v1.Tag, importer.Terms) (importer.Image, error) {
 	s.clock.SetTime(s.clock.Now().Add(2 * time.Second))
 	return importer.Image{}, s.err
 }
 
-func (s *slow) Check(context.Context, *v1.Tag) (importer.Image, error) {
+func (s *slow) Check(context.Context, *v1.Tag, importer.Terms) (importer.Image, error) {
 	return importer.Image{}, s.err
 }
 
@@ -44,9 +44,9 @@ func TestImportsAreCountedAndTimed(t *testing.T) {
 	next := &slow{clock: clock}
 	imports := metrics.NewImports(next, clock)
 	tag := &v1.Tag{Spec: v1.TagSpec{Cache: true}}
-	call := func(what func(context.Context, *v1.Tag) (importer.Image, error), result error) {
+	call := func(what func(context.Context, *v1.Tag, importer.Terms) (importer.Image, error), result error) {
 		next.err = result
-		if _, err := what(t.Context(), tag); !errors.Is(err, result) {
+		if _, err := what(t.Context(), tag, importer.Terms{}); !errors.Is(err, result) {
 			t.Errorf("got %v, want %v", err, result)
 		}
 	}

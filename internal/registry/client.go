@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"syscall"
@@ -41,8 +42,10 @@ type Options struct {
 	Proxy func(*url.URL) (*url.URL, error)
 	// Configuration is what the administrator says in registries.conf; nil means nothing.
 	Configuration *RegistriesConf
-	// Clock tells when a token is over; nil means the system's.
+	// Clock tells when a token is over, and when a host may be asked again; nil means the system's.
 	Clock clock.PassiveClock
+	// Around is put round what sends requests: it sees each one as it is sent, redirected ones too. Nil means nothing.
+	Around func(http.RoundTripper) http.RoundTripper
 
 	// What tests set: how long we wait, who looks names up, and what is asked before a connection is made.
 	limits   limits
@@ -50,11 +53,26 @@ type Options struct {
 	control  func(network, address string, connection syscall.RawConn) error
 }
 
+// Terms say how a question is asked.
+type Terms struct {
+	// NotBefore is how fresh the answer must be: it must come of a request that began then or later. A time to come means now.
+	NotBefore time.Time
+	// Hint: nobody waits for the answer, so it leaves the reserve of a rate limit to others.
+	Hint bool
+	// Asker is who asks, such as a namespace. Those of one share what there is for hosts that do not answer.
+	Asker string
+	// Patience is how long to wait for the answer: when it comes later, it is there for whoever asks again. Those who have
+	// patience share the places that there are at each host; 0 waits until the answer comes, beside all others.
+	Patience time.Duration
+}
+
 // Client resolves images. It is safe for concurrent use.
 type Client struct {
 	configuration *RegistriesConf
+	clock         clock.PassiveClock
+	quotas        *quotas
 	sessions      *sessions
-	resolves      coalesced[string]
+	answers       *answers
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
 }
@@ -62,10 +80,13 @@ type Client struct {
 // New makes a Client.
 func New(options Options) *Client {
 	options = options.complete()
+	quotas := newQuotas(options.Clock)
 	return &Client{
 		configuration: options.Configuration,
-		sessions:      newSessions(newTransports(options), options.Clock, options.limits.requests),
-		resolves:      coalesced[string]{limit: options.limits.requests},
+		clock:         options.Clock,
+		quotas:        quotas,
+		sessions:      newSessions(newTransports(options, quotas), options.Clock, options.limits.requests),
+		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
 	}
 }
@@ -90,20 +111,53 @@ func (options Options) complete() Options {
 	return options
 }
 
-// Resolve asks for the digest of the source: of its index, if it has one, so that all platforms stay. registries.conf
+// Resolve is ResolveOn with the terms of somebody who waits for news: the answer is no older than the call.
+func (c *Client) Resolve(ctx context.Context, source reference.Source, credentials Keyring) (string, error) {
+	return c.ResolveOn(ctx, source, credentials, Terms{NotBefore: c.clock.Now()})
+}
+
+// ResolveOn asks for the digest of the source: of its index, if it has one, so that all platforms stay. registries.conf
 // says where to ask; every mirror is tried in order, then the location. A source that is a digest is checked, too.
 //
-// The error is an *Error, or ctx's own when the caller gave up. Calls for the same source with the same credential share
-// the requests of the first, so an answer may be older than the call by the time that one HEAD takes.
-func (c *Client) Resolve(ctx context.Context, source reference.Source, credentials Keyring) (string, error) {
+// The error is an *Error, or a *Postponed where it is not this question's turn, or ctx's own when the caller gave up. It
+// never waits for a turn. Questions about one source with the same credential share requests, as far as their terms allow.
+func (c *Client) ResolveOn(ctx context.Context, source reference.Source, credentials Keyring, terms Terms) (string, error) {
+	if now := c.clock.Now(); terms.NotBefore.After(now) {
+		terms.NotBefore = now
+	}
+	waiting := ctx
+	if terms.Patience > 0 {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, terms.Patience)
+		defer cancel()
+	}
+	return c.firstOf(ctx, source, func(at location) (string, error) {
+		digest, err := c.resolveAt(waiting, at, credentials, terms)
+		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+			return "", c.quotas.keptWaiting(at)
+		}
+		return digest, err
+	})
+}
+
+// Turn says whether the source could be asked for now: the error is what ResolveOn would fail with at once. It is cheap, so
+// that credentials need not be looked up in vain.
+func (c *Client) Turn(ctx context.Context, source reference.Source) error {
+	_, err := c.firstOf(ctx, source, func(at location) (string, error) { return "", c.quotas.turn(at) })
+	return err
+}
+
+// firstOf asks at each location until one answers. Where it is just not our turn the next one is not asked: it would get
+// what a busy mirror is there for.
+func (c *Client) firstOf(ctx context.Context, source reference.Source, ask func(location) (string, error)) (string, error) {
 	locations, err := c.configuration.locations(source)
 	if err != nil {
 		return "", err
 	}
 	var failures []error
 	for _, at := range locations {
-		digest, err := c.resolveAt(ctx, at, credentials)
-		if err == nil || ctx.Err() != nil {
+		digest, err := ask(at)
+		if err == nil || ctx.Err() != nil || isBusy(err) {
 			return digest, err
 		}
 		failures = append(failures, err)
@@ -111,13 +165,19 @@ func (c *Client) Resolve(ctx context.Context, source reference.Source, credentia
 	return "", lastOf(failures)
 }
 
+// isBusy says that a host that answers has others to answer first.
+func isBusy(err error) bool {
+	var postponed *Postponed
+	return errors.As(err, &postponed) && !postponed.silent
+}
+
 // resolveAt tries who we may be there, one after the other, for as long as the registry refuses us. The most specific
 // credential's refusal is the one that is told: its owner meant it for this image.
-func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring) (string, error) {
+func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring, terms Terms) (string, error) {
 	var refusal error
 	tried := 0
 	for _, who := range c.identities(at, credentials) {
-		digest, err := c.resolveAs(ctx, at, who)
+		digest, err := c.resolveAs(ctx, at, who, terms)
 		if err == nil {
 			c.remembered.Add(passage(at, credentials), who.id)
 			return digest, nil
@@ -135,10 +195,45 @@ func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring
 	return "", refusedAll(refusal, tried)
 }
 
-func (c *Client) resolveAs(ctx context.Context, at location, who credential) (string, error) {
-	return c.resolves.do(ctx, who.id+" "+at.key(), func(ctx context.Context) (string, error) {
-		return c.digest(ctx, at, who)
-	})
+// resolveAs takes an answer that is there, or else waits for one. Who has patience waits only where there is a place, and
+// where the host is known to answer: for another the question is asked, and the answer is there when they come back.
+func (c *Client) resolveAs(ctx context.Context, at location, who credential, terms Terms) (string, error) {
+	asked := c.question(at, who, terms)
+	if known, ok := c.answers.known(asked); ok {
+		return known.digest, known.err
+	}
+	if terms.Patience == 0 {
+		return c.answers.get(ctx, asked)
+	}
+	leave, err := c.quotas.enter(at, terms.Asker)
+	if err != nil {
+		return "", err
+	}
+	if leave != nil {
+		defer leave()
+		return c.answers.get(ctx, asked)
+	}
+	if _, _, err := c.answers.join(ctx, asked); err != nil {
+		return "", err
+	}
+	return "", c.quotas.underWay(at)
+}
+
+func (c *Client) question(at location, who credential, terms Terms) question {
+	return question{
+		key:       who.id + " " + at.key(),
+		notBefore: terms.NotBefore,
+		begin: func() (func(error), error) {
+			if err := c.quotas.spare(at, who, terms.Hint); err != nil {
+				return nil, err
+			}
+			if terms.Patience == 0 {
+				return func(error) {}, nil
+			}
+			return c.quotas.begin(at, terms.Asker)
+		},
+		ask: func(ctx context.Context) (string, error) { return c.digest(identifiedBy(ctx, who), at, who) },
+	}
 }
 
 // digest resolves with the session that is kept. Where that one is refused, its token may just be over: only a new
@@ -148,13 +243,13 @@ func (c *Client) digest(ctx context.Context, at location, who credential) (strin
 	for range 2 {
 		current, isNew, err := c.sessions.get(ctx, at, who)
 		if err != nil {
-			return "", meaning(err, at)
+			return "", c.quotas.explain(err, at)
 		}
 		digest, err := current.digest(ctx, at)
 		if err == nil {
 			return digest, nil
 		}
-		refusal = meaning(current.explained(err), at)
+		refusal = c.quotas.explain(current.explained(err), at)
 		if !isRefusal(refusal) {
 			return "", refusal
 		}

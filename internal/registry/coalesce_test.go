@@ -117,7 +117,7 @@ func TestTheOneWhoAskedFirstMayLeave(t *testing.T) {
 func TestARegistryThatNeverEndsIsUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, _, source := newSlowClient(t)
-		client.resolves.limit = time.Millisecond
+		client.answers.limit = time.Millisecond
 		_, err := client.Resolve(t.Context(), source, Keyring{})
 		var failure *Error
 		if !errors.As(err, &failure) || failure.Reason() != v1.ReasonUnavailable || failure.Terminal() {

@@ -5,10 +5,12 @@ import "net/http"
 // layer is one concern round a transport.
 type layer func(next http.RoundTripper) http.RoundTripper
 
-// layered puts the layers round the transport, the first one innermost.
+// layered puts the layers round the transport, the first one innermost. A layer that is nil is left out.
 func layered(transport http.RoundTripper, layers ...layer) http.RoundTripper {
 	for _, add := range layers {
-		transport = add(transport)
+		if add != nil {
+			transport = add(transport)
+		}
 	}
 	return transport
 }

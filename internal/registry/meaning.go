@@ -91,9 +91,7 @@ func answered(answer *transport.Error, at location) *Error {
 		}
 		said = quoted(answer.Errors[0])
 	}
-	failure := newError(reason, answer, "%s: %s (%s answered %d%s)", at.text, advice[reason], answeredBy(answer, at), answer.StatusCode, said)
-	failure.retryAfter = notedRetryAfter(answer.Request)
-	return failure
+	return newError(reason, answer, "%s: %s (%s answered %d%s)", at.text, advice[reason], answeredBy(answer, at), answer.StatusCode, said)
 }
 
 // answeredBy is the host that answered: a token service, or where a redirect led, may be another than the registry.

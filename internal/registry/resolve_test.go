@@ -241,7 +241,7 @@ func TestTokensThatEndUnderLoadAreReplacedTogether(t *testing.T) {
 	var all sync.WaitGroup
 	for tag, digest := range want {
 		all.Go(func() {
-			for round := range 20 {
+			for round := range 10 { // fewer requests than the host's quota
 				if round%5 == 0 {
 					service.revoke()
 				}
@@ -335,4 +335,28 @@ func TestACallerWhoLeavesGetsItsOwnError(t *testing.T) {
 		t.Errorf("got %T %v, want the context's error", err, err)
 	}
 	u.CloseClientConnections()
+}
+
+func TestARegistryIsGreetedOnceForAllItsRepositories(t *testing.T) {
+	for name, row := range map[string]struct {
+		guard    func(http.Handler) http.Handler
+		requests int
+	}{
+		"without authentication": {nil, 51},
+		"with a token for each":  {newTokens(everybody).guard, 101},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpstream(t, row.guard)
+			client := newClient(t, u)
+			want := u.push(t, "team/app", "v1", "one")
+			for i := range 50 {
+				repository := fmt.Sprintf("team-%d/app", i)
+				u.push(t, repository, "v1", "one")
+				resolved(t, client, u.host()+"/"+repository+":v1", nobody, want)
+			}
+			if count := u.count("", ""); count != row.requests {
+				t.Errorf("%d requests for 50 repositories, want %d", count, row.requests)
+			}
+		})
+	}
 }

@@ -26,6 +26,8 @@ type session struct {
 	keptFrom string
 	// expires is when the token is over; zero when nobody said so. Then a 401 tells.
 	expires time.Time
+	// isGuess: the registry was greeted before, and may want something else by now.
+	isGuess bool
 }
 
 // policy is what logging in depends on, beside the registry.
@@ -37,16 +39,6 @@ type policy struct {
 
 func (s *session) usableAt(now time.Time) bool {
 	return s != nil && s.client != nil && (s.expires.IsZero() || now.Before(s.expires))
-}
-
-// open greets the registry, to learn how it wants to be asked (distribution-spec, section "Determining Support"), and logs
-// in that way.
-func open(ctx context.Context, wire http.RoundTripper, at location, who credential, policy policy) (*session, error) {
-	challenge, err := transport.Ping(ctx, at.registry, wire)
-	if err != nil {
-		return nil, err
-	}
-	return login(ctx, wire, at, who, challenge, policy)
 }
 
 // login gets a token where the registry wants one.

@@ -19,6 +19,7 @@ type sessions struct {
 	clock      clock.PassiveClock
 	kept       *lru.Cache
 	opening    coalesced[*session]
+	greetings  *greetings
 }
 
 func newSessions(transports *transports, clock clock.PassiveClock, limit time.Duration) *sessions {
@@ -27,6 +28,7 @@ func newSessions(transports *transports, clock clock.PassiveClock, limit time.Du
 		clock:      clock,
 		kept:       lru.New(maxSessions),
 		opening:    coalesced[*session]{limit: limit},
+		greetings:  newGreetings(limit),
 	}
 }
 
@@ -39,7 +41,7 @@ func (s *sessions) get(ctx context.Context, at location, who credential) (found 
 	found, err = s.opening.do(ctx, key, func(ctx context.Context) (*session, error) {
 		return s.open(ctx, at, who)
 	})
-	return found, true, err
+	return found, err == nil && !found.isGuess, err
 }
 
 // open looks again first: another opening may have ended just before this one began.
@@ -64,7 +66,17 @@ func (s *sessions) opened(ctx context.Context, at location, who credential, old 
 	if old != nil && wantsToken(old.challenge) {
 		return login(ctx, wire, at, who, old.challenge, policy)
 	}
-	return open(ctx, wire, at, who, policy)
+	challenge, isOld, err := s.greetings.get(ctx, wire, at, old == nil)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := login(ctx, wire, at, who, challenge, policy)
+	if err != nil {
+		s.greetings.forget(at) // the token service may be another by now
+		return nil, err
+	}
+	opened.isGuess = isOld && !wantsToken(challenge)
+	return opened, nil
 }
 
 // end ends a session that the registry refuses: its token may be over. How the registry wants to be asked stays known.
@@ -78,6 +90,7 @@ func (s *sessions) end(at location, who credential, refused *session) {
 func (s *sessions) forget(at location, who credential, refused *session) {
 	if key := sessionKey(at, who); s.lookup(key) == refused {
 		s.kept.Remove(key)
+		s.greetings.forget(at)
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"time"
-
-	"k8s.io/utils/clock"
 )
 
 const (
@@ -29,18 +27,20 @@ type limits struct{ requests, header, stall time.Duration }
 // transports makes the way to a place: connections for all, and the layers round them.
 type transports struct {
 	configuration *RegistriesConf
-	clock         clock.PassiveClock
 	agent         string
 	limits        limits
 	gate          gate
 	wires         *newest
+	quotas        *quotas
+	around        layer
 }
 
-func newTransports(options Options) *transports {
+func newTransports(options Options, quotas *quotas) *transports {
 	dialer := net.Dialer{Timeout: dialTimeout, Resolver: options.resolver, Control: options.control}
 	made := &transports{
 		configuration: options.Configuration,
-		clock:         options.Clock,
+		quotas:        quotas,
+		around:        options.Around,
 		agent:         "tagger/" + cmp.Or(options.Version, "dev"),
 		limits:        options.limits,
 		gate:          newGate(options.Configuration.lists, dialer),
@@ -64,6 +64,8 @@ func (t *transports) to(at location) http.RoundTripper {
 	insecure := t.insecureAt(at)
 	return layered(
 		tlsByHost{insecure: insecure, wires: t.wires},
+		t.around,
+		t.quotas.meter,
 		userAgent(t.agent),
 		t.gate.judging,
 		httpsUnless(insecure),
@@ -71,7 +73,6 @@ func (t *transports) to(at location) http.RoundTripper {
 		unencoded,
 		stallsUpTo(t.limits.stall),
 		bodiesUpTo(maxManifest),
-		notingRetryAfter(t.clock),
 	)
 }
 

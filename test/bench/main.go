@@ -19,6 +19,7 @@ type benchmark struct {
 
 // benchmarks are all there are, in the order in which they run.
 var benchmarks = []benchmark{
+	{"requests", requests},
 	{"backstop", measureBackstop},
 }
 

@@ -77,8 +77,8 @@ func TestFailingRegistriesAreTypedReasonsAndChangeNothing(t *testing.T) {
 		"401":         {world.faulty.address + "/unauthorized/app:latest", "Unauthorized"},
 		"403":         {world.faulty.address + "/forbidden/app:latest", "Unauthorized"},
 		"404":         {world.faulty.address + "/missing/app:latest", "NotFound"},
-		"429":         {world.faulty.address + "/limited/app:latest", "RateLimited"},
-		"500":         {world.faulty.address + "/broken/app:latest", "Unavailable"},
+		"429":         {world.faulty.limited + "/limited/app:latest", "RateLimited"},
+		"500":         {world.faulty.broken + "/broken/app:latest", "Unavailable"},
 		"unreachable": {world.faulty.closed + "/any/app:latest", "Unavailable"},
 		"plain HTTP":  {world.faulty.unlisted + "/missing/app:latest", "RefusedByPolicy"},
 	} {

@@ -9,9 +9,10 @@ import (
 )
 
 // faultyRegistry answers by the first segment of the repository: with that status code, or as a hostile registry does.
+// Faults that have a whole host left alone have a host of their own.
 type faultyRegistry struct {
-	server, unlistedServer *httptest.Server
-	address                string
+	servers                  []*httptest.Server
+	address, limited, broken string
 	// unlisted is the address of the same in a registry that registries.conf does not name.
 	unlisted string
 	// closed is an address that nobody listens on.
@@ -69,10 +70,11 @@ const planted = "hunter2-planted-secret"
 
 func newFaultyRegistry() *faultyRegistry {
 	f := &faultyRegistry{}
-	f.server = httptest.NewServer(http.HandlerFunc(f.serve))
-	f.address = strings.TrimPrefix(f.server.URL, "http://")
-	f.unlistedServer = httptest.NewServer(http.HandlerFunc(f.serve))
-	f.unlisted = strings.TrimPrefix(f.unlistedServer.URL, "http://")
+	for _, address := range []*string{&f.address, &f.limited, &f.broken, &f.unlisted} {
+		server := httptest.NewServer(http.HandlerFunc(f.serve))
+		f.servers = append(f.servers, server)
+		*address = strings.TrimPrefix(server.URL, "http://")
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
@@ -97,7 +99,8 @@ func (f *faultyRegistry) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *faultyRegistry) stop() error {
-	f.server.Close()
-	f.unlistedServer.Close()
+	for _, server := range f.servers {
+		server.Close()
+	}
 	return nil
 }

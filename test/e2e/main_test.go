@@ -26,6 +26,7 @@ var world struct {
 	registry       *cluster.Registry
 	private        *cluster.Registry
 	faulty         *faultyRegistry
+	silent         *silentRegistry
 	registriesConf string
 	manager        *cluster.Manager
 	logs           *logBuffer
@@ -96,8 +97,13 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	}
 	world.faulty = newFaultyRegistry()
 	stops = append(stops, world.private.Stop, world.faulty.stop)
+	if world.silent, err = newSilentRegistry(); err != nil {
+		return stop, err
+	}
+	stops = append(stops, world.silent.stop)
 	world.registriesConf = filepath.Join(dir, "registries.conf")
-	if err = allowPlainHTTP(world.registry.Address, world.private.Address, world.faulty.address, world.faulty.closed); err != nil {
+	faulty := []string{world.faulty.address, world.faulty.limited, world.faulty.broken, world.faulty.closed, world.silent.address}
+	if err = allowPlainHTTP(append(faulty, world.registry.Address, world.private.Address)...); err != nil {
 		return stop, err
 	}
 	webhook, err := cluster.NewWebhook(filepath.Join(dir, "webhook"))

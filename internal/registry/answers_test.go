@@ -1,0 +1,136 @@
+package registry_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry"
+)
+
+func TestAPollTakesAnAnswerThatIsFreshEnoughAndAPushDoesNot(t *testing.T) {
+	clock := newClock()
+	u := newUpstream(t, nil)
+	client := newClient(t, u, at(clock))
+	from := u.host() + "/team/app:v1"
+	old := u.push(t, "team/app", "v1", "one")
+	due := clock.Now()
+	poll := func() (string, error) {
+		return resolveOn(t, client, from, registry.Terms{NotBefore: due, Hint: true})
+	}
+	heads := func() int { return u.count(http.MethodHead, "/manifests/") }
+	for range 100 {
+		if got, err := poll(); got != old {
+			t.Fatal(err)
+		}
+	}
+	if heads() != 1 {
+		t.Errorf("%d HEADs for 100 polls that were due at the same time", heads())
+	}
+	pass(clock, time.Second)
+	pushed := u.push(t, "team/app", "v1", "two")
+	resolved(t, client, from, nobody, pushed)
+	if got, err := poll(); got != pushed || heads() != 2 {
+		t.Errorf("a poll gets %s (%v) with %d HEADs, want what the push got with 2", got, err, heads())
+	}
+	if got, err := resolveOn(t, client, from, registry.Terms{NotBefore: due, Hint: true, Asker: "another"}); got != pushed {
+		t.Error(err)
+	}
+	pass(clock, 2*time.Minute)
+	if _, err := poll(); err != nil || heads() != 3 {
+		t.Errorf("%v with %d HEADs: an answer of two minutes ago is kept", err, heads())
+	}
+}
+
+// TestAnAnswerIsNeverSharedAcrossCredentials: what one may see says nothing of what another may see.
+func TestAnAnswerIsNeverSharedAcrossCredentials(t *testing.T) {
+	service := newTokens(func(user, _ string) bool { return user == "alice" })
+	service.users["alice"] = "p"
+	u := newUpstream(t, service.guard)
+	client := newClient(t, u, at(newClock()))
+	want := u.push(t, "team/app", "v1", "one")
+	resolved(t, client, u.host()+"/team/app:v1", as(t, u, "alice", "p"), want)
+	if got, err := resolveOn(t, client, u.host()+"/team/app:v1", registry.Terms{NotBefore: quotaStart, Hint: true}); err == nil {
+		t.Errorf("nobody gets %s, which only alice may see", got)
+	}
+}
+
+// TestThousandTagsThatShareTenReferencesTakeTenHeads is a round of polls.
+func TestThousandTagsThatShareTenReferencesTakeTenHeads(t *testing.T) {
+	u := newUpstream(t, newTokens(everybody).guard)
+	client := newClient(t, u)
+	want := map[string]string{}
+	for i := range 10 {
+		name := fmt.Sprintf("%s/team/app:v%d", u.host(), i)
+		want[name] = u.push(t, "team/app", fmt.Sprintf("v%d", i), fmt.Sprint(i))
+	}
+	due := time.Now()
+	var all sync.WaitGroup
+	for name, digest := range want {
+		for range 100 {
+			all.Go(func() {
+				if got, err := resolveOn(t, client, name, registry.Terms{NotBefore: due, Hint: true}); got != digest {
+					t.Errorf("%s: %s, %v", name, got, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if heads := u.count(http.MethodHead, "/manifests/"); heads > 10 {
+		t.Errorf("%d HEADs for 1000 Tags with 10 references", heads)
+	}
+	if gets := u.count(http.MethodGet, "/manifests/"); gets > 0 {
+		t.Errorf("%d manifests were read", gets)
+	}
+}
+
+// TestAPushDuringACheckIsNotLost: who comes while a question is under way, and needs a fresher answer, gets one.
+func TestAPushDuringACheckIsNotLost(t *testing.T) {
+	arrived, release := make(chan struct{}, 1), make(chan struct{})
+	var heads atomic.Int32
+	old, pushed := digest.FromString("old").String(), digest.FromString("new").String()
+	u := newUpstream(t, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v2/" {
+				return
+			}
+			if heads.Add(1) == 1 {
+				arrived <- struct{}{}
+				<-release
+				w.Header().Set("Docker-Content-Digest", old)
+				return
+			}
+			w.Header().Set("Docker-Content-Digest", pushed)
+		})
+	})
+	clock := newClock()
+	client := newClient(t, u, at(clock))
+	from := u.host() + "/team/app:v1"
+	var all sync.WaitGroup
+	all.Go(func() {
+		if got, err := resolve(t, client, from, nobody); got != old {
+			t.Errorf("the check: %s, %v", got, err)
+		}
+	})
+	<-arrived
+	pass(clock, time.Second)
+	asking := make(chan struct{}, 20)
+	for range 20 {
+		all.Go(func() {
+			asking <- struct{}{}
+			if got, err := resolve(t, client, from, nobody); got != pushed {
+				t.Errorf("a push during the check: %s, %v; want the new digest", got, err)
+			}
+		})
+	}
+	for range 20 {
+		<-asking
+	}
+	close(release)
+	all.Wait()
+}

@@ -1,0 +1,136 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+const limited = v1.ReasonRateLimited
+
+// meter is the layer that every request passes, redirected ones and those for tokens too: it holds each host to its quota,
+// and learns from what the host answers. It stands next to the wire, so that it sees no refusal of our own.
+func (q *quotas) meter(next http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(request *http.Request) (*http.Response, error) {
+		if err := q.admit(request); err != nil {
+			if request.Body != nil {
+				request.Body.Close()
+			}
+			return nil, err
+		}
+		response, err := next.RoundTrip(request)
+		q.learn(request, response, err)
+		return response, err
+	})
+}
+
+func (q *quotas) admit(request *http.Request) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now, h := q.clock.Now(), q.host(addressOf(request.URL))
+	h.isRegistry = h.isRegistry || isQuestion(request)
+	if err := h.closed(now); err != nil {
+		return err
+	}
+	if !h.requests.AllowN(now, 1) {
+		return q.later(h, "it got as many requests as it should")
+	}
+	if !h.breaker.probes() {
+		return q.later(h, "another request tries whether it works again")
+	}
+	return nil
+}
+
+func (q *quotas) learn(request *http.Request, response *http.Response, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now, h := q.clock.Now(), q.host(addressOf(request.URL))
+	if err != nil {
+		h.learnFailure(err, now, q.jitter())
+		return
+	}
+	if told, ok := readBudget(response.Header, now); ok {
+		q.budgets.Add(h.name+" "+identity(request.Context()), told)
+	}
+	h.learnAnswer(request, response, now, q.jitter())
+}
+
+// learnFailure counts what makes a host unavailable. It counts neither what we refuse, nor what somebody gave up: the
+// greeting is tried by HTTPS and, where that is allowed, by HTTP, and the slower one is given up.
+func (h *host) learnFailure(err error, now time.Time, jitter float64) {
+	switch {
+	case errors.Is(err, context.Canceled) || meaning(err, location{}).reason != v1.ReasonUnavailable:
+		h.breaker.toldNothing()
+	case isTimeout(err):
+		h.breaker.timedOut(now, jitter)
+	default:
+		h.breaker.failed(now, 0, jitter)
+	}
+}
+
+func (h *host) learnAnswer(request *http.Request, response *http.Response, now time.Time, jitter float64) {
+	asked := retryAfter(response.Header.Get("Retry-After"), now)
+	switch code := response.StatusCode; {
+	case code == http.StatusTooManyRequests:
+		h.breaker.limited(now, asked, jitter)
+	case code == http.StatusServiceUnavailable:
+		h.breaker.failed(now, asked, jitter)
+	case code >= 500 && code != http.StatusNotImplemented: // which is how some registries say that they know no HEAD
+		h.breaker.failed(now, 0, jitter)
+	case code < 500 && (isQuestion(request) || !h.isRegistry):
+		h.breaker.worked(now)
+	default:
+		h.breaker.toldNothing()
+	}
+}
+
+// isQuestion says whether a request is for a manifest.
+func isQuestion(request *http.Request) bool { return strings.Contains(request.URL.Path, "/manifests/") }
+
+// explain gives an error its meaning, and says until when its host is left alone.
+func (q *quotas) explain(err error, at location) error {
+	var postponed *Postponed
+	var closed *closedError
+	switch {
+	case errors.As(err, &closed):
+		return at.refusedUntil(closed, max(closed.until.Sub(q.clock.Now()), 0))
+	case errors.As(err, &postponed):
+		return postponed
+	}
+	failure := meaning(err, at)
+	until, wait := q.closedFor(failedAt(err, at))
+	if wait == 0 || !failure.reason.Retried() {
+		return failure
+	}
+	failure = failure.adding("; it is not asked before " + untilText(until))
+	failure.retryAfter = wait
+	return failure
+}
+
+func (l location) refusedUntil(closed *closedError, wait time.Duration) *Error {
+	refused := newError(closed.reason, closed, "%s: %s", l.text, closed)
+	refused.retryAfter = wait
+	return refused
+}
+
+// failedAt is the host whose answer, or silence, an error is.
+func failedAt(err error, at location) string {
+	var answer *transport.Error
+	if errors.As(err, &answer) && answer.Request != nil {
+		return addressOf(answer.Request.URL)
+	}
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		if address, err := url.Parse(failed.URL); err == nil && address.Host != "" {
+			return addressOf(address)
+		}
+	}
+	return at.address()
+}

@@ -1,0 +1,136 @@
+package registry
+
+import (
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
+)
+
+const (
+	// maxHosts bounds for how many hosts a quota is kept, and maxBudgets for how many identities at hosts. Tenants invent names.
+	maxHosts   = 4096
+	maxBudgets = 4096
+
+	// What a host gets at most, in requests a second and at once. Docker Hub counts "thousands a minute" as abuse.
+	requestRate  = 100
+	requestBurst = 500
+
+	// returnRate is how many of those whose turn it was not come back a second, to one host.
+	returnRate    = 4 * requestRate
+	longestReturn = time.Minute
+)
+
+// quotas decides whether a host may be asked now. It never waits. What is kept of a host is lost with the process, which
+// costs a request.
+type quotas struct {
+	clock  clock.PassiveClock
+	jitter func() float64
+
+	mu    sync.Mutex
+	hosts *lru.Cache
+	// budgets are what registries said, by host and identity.
+	budgets *lru.Cache
+	// waiting counts who waits for hosts that answer, and unprovenOf whose questions to other hosts are under way.
+	waiting, unprovenOf shares
+	unproven            int
+}
+
+// host is what is known of one host, port included, as it is contacted. Token services are hosts of their own.
+type host struct {
+	name     string
+	breaker  breaker
+	requests *rate.Limiter
+	returns  *rate.Limiter
+	// isRegistry: it was asked for manifests, so that a greeting or a token does not show that it works.
+	isRegistry bool
+	manner     manner
+	// waiters and calls are who waits for it, and the questions under way.
+	waiters, calls int
+}
+
+func newQuotas(clock clock.PassiveClock) *quotas {
+	return &quotas{
+		clock: clock, jitter: rand.Float64,
+		hosts: lru.New(maxHosts), budgets: lru.New(maxBudgets),
+		waiting: shares{}, unprovenOf: shares{},
+	}
+}
+
+// host is what is kept of the host, or a new one.
+func (q *quotas) host(name string) *host {
+	if kept, known := q.hosts.Get(name); known {
+		return kept.(*host)
+	}
+	added := &host{name: name, requests: rate.NewLimiter(requestRate, requestBurst), returns: rate.NewLimiter(returnRate, 1)}
+	q.hosts.Add(name, added)
+	return added
+}
+
+// closed is the error of a host that is to be left alone, or nil.
+func (h *host) closed(now time.Time) error {
+	if !h.breaker.refuses(now) {
+		return nil
+	}
+	return &closedError{host: h.name, reason: h.breaker.reason, until: h.breaker.until}
+}
+
+// later has somebody come back: one after the other, after a moment, or after a while where the host does not answer.
+func (q *quotas) later(h *host, why string) *Postponed {
+	now := q.clock.Now()
+	after := min(h.returns.ReserveN(now, 1).DelayFrom(now), longestReturn)
+	pause := 50 * time.Millisecond
+	if h.manner == silent {
+		pause = time.Second
+	}
+	after += pause + time.Duration(2*q.jitter()*float64(pause))
+	return &Postponed{host: h.name, why: why, after: after, silent: h.manner == silent}
+}
+
+// closedFor is how long the host is to be left alone.
+func (q *quotas) closedFor(name string) (until time.Time, wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	until = q.host(name).breaker.until
+	return until, max(until.Sub(q.clock.Now()), 0)
+}
+
+// spare is an error where an identity's rate limit leaves nothing, or for a hint nothing but the reserve.
+func (q *quotas) spare(at location, who credential, hint bool) error {
+	kept, known := q.budgets.Get(at.address() + " " + who.id)
+	if !known {
+		return nil
+	}
+	now, left := q.clock.Now(), kept.(budget)
+	switch wait := left.wait(hint, now); {
+	case wait <= 0:
+		return nil
+	case hint:
+		return &Postponed{host: at.address(), why: "little is left of its rate limit", after: min(wait, 10*time.Minute)}
+	default:
+		return at.refusedUntil(&closedError{host: at.address(), reason: limited, until: now.Add(wait)}, wait)
+	}
+}
+
+// address is the host as contacted.
+func (l location) address() string {
+	return addressOf(&url.URL{Scheme: "https", Host: l.registry.RegistryStr()})
+}
+
+// addressOf is the host of a URL, with its port unless that goes without saying.
+func addressOf(u *url.URL) string {
+	name := strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "https":
+		return strings.TrimSuffix(name, ":443")
+	case "http":
+		return strings.TrimSuffix(name, ":80")
+	default:
+		return name
+	}
+}

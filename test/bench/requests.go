@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sync/errgroup"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+const (
+	// tagsOfOne is how many Tags one repository has, and sharers how many share each reference.
+	tagsOfOne        = 50
+	sharedReferences = 10
+	sharers          = 100
+	// workers is how many Tags the controller works on at once.
+	workers = 32
+)
+
+// checks measures what checks cost a registry that wants tokens, counted there.
+type checks struct {
+	upstream *guardedRegistry
+	client   *registry.Client
+	clock    *clocktesting.FakePassiveClock
+	tags     []string
+}
+
+// requests counts the requests that checks take, beside those of go-containerregistry's plain remote.Head.
+func requests(ctx context.Context, rows *report) error {
+	c, stop, err := newChecks()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	peer, err := c.requestsPerCheck(func() error { return c.peerRound(ctx) })
+	if err != nil {
+		return err
+	}
+	rows.note("requests per check, 50 Tags of one repository, plain remote.Head", fmt.Sprintf("%.4g", peer))
+	first, err := c.requestsPerCheck(func() error { return c.round(ctx) })
+	if err != nil {
+		return err
+	}
+	rows.count("requests per check, 50 Tags of one repository, the first time", first, 1.1)
+	steady, err := c.requestsPerCheck(func() error { return c.round(ctx) })
+	if err != nil {
+		return err
+	}
+	rows.count("requests per check, steady state", steady, 1)
+	rows.count("  of what plain remote.Head takes", steady/peer, 0.34)
+	c.clock.SetTime(c.clock.Now().Add(2 * tokenLife))
+	expired, err := c.requestsPerCheck(func() error { return c.round(ctx) })
+	if err != nil {
+		return err
+	}
+	rows.count("requests per check, after the token has expired", expired, 1.1)
+	if err := c.sharedRound(ctx); err != nil {
+		return err
+	}
+	rows.count("HEADs in a round of polls, 1,000 Tags that share 10 references", float64(c.upstream.heads.Load()), sharedReferences)
+	rows.count("GETs of manifests in all of that", float64(c.upstream.pulls.Load()), 0)
+	return nil
+}
+
+func newChecks() (c *checks, stop func(), err error) {
+	upstream := newGuardedRegistry()
+	dir, err := os.MkdirTemp("", "tagger-bench-")
+	stop = func() { upstream.server.Close(); _ = os.RemoveAll(dir) }
+	c = &checks{upstream: upstream, clock: clocktesting.NewFakePassiveClock(time.Now())}
+	for i := range tagsOfOne {
+		tag := fmt.Sprintf("v%d", i)
+		err = errors.Join(err, upstream.push("team/app", tag))
+		c.tags = append(c.tags, upstream.address()+"/team/app:"+tag)
+	}
+	if err == nil {
+		c.client, err = clientFor(filepath.Join(dir, "registries.conf"), upstream.address(), c.clock)
+	}
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return c, stop, nil
+}
+
+// clientFor is a client that may use plain HTTP to the registry.
+func clientFor(path, address string, clock *clocktesting.FakePassiveClock) (*registry.Client, error) {
+	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", address)
+	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+		return nil, err
+	}
+	configuration, err := registry.LoadRegistriesConf(path, func(error) {}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return registry.New(registry.Options{Configuration: configuration, Clock: clock}), nil
+}
+
+func (c *checks) requestsPerCheck(round func() error) (float64, error) {
+	before := c.upstream.all.Load()
+	err := round()
+	return float64(c.upstream.all.Load()-before) / tagsOfOne, err
+}
+
+// round checks each Tag once, for news.
+func (c *checks) round(ctx context.Context) error {
+	c.clock.SetTime(c.clock.Now().Add(time.Second))
+	return c.ask(ctx, c.tags, registry.Terms{NotBefore: c.clock.Now()})
+}
+
+// sharedRound polls Tags that share references, and so are due together.
+func (c *checks) sharedRound(ctx context.Context) error {
+	c.clock.SetTime(c.clock.Now().Add(time.Second))
+	c.upstream.heads.Store(0)
+	var polled []string
+	for range sharers {
+		polled = append(polled, c.tags[:sharedReferences]...)
+	}
+	return c.ask(ctx, polled, registry.Terms{NotBefore: c.clock.Now(), Hint: true})
+}
+
+func (c *checks) ask(ctx context.Context, sources []string, terms registry.Terms) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(workers)
+	for _, from := range sources {
+		group.Go(func() error {
+			source, err := reference.Parse(from, "")
+			if err != nil {
+				return err
+			}
+			_, err = c.client.ResolveOn(ctx, source, registry.Keyring{}, terms)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// peerRound is the way of most others.
+func (c *checks) peerRound(ctx context.Context) error {
+	for _, from := range c.tags {
+		tag, err := name.ParseReference(from, name.Insecure)
+		if err != nil {
+			return err
+		}
+		if _, err := remote.Head(tag, remote.WithContext(ctx)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
