@@ -86,7 +86,8 @@ func stallsUpTo(limit time.Duration) layer {
 	}
 }
 
-// flowingBody waits for each piece only so long. It does not count how long its reader takes between two pieces.
+// flowingBody waits for each piece only so long. It does not count how long its reader takes between two pieces. An answer
+// that ends after we gave up is not whole, even where it says so: a server may end it properly because we hang up.
 type flowingBody struct {
 	io.ReadCloser
 	ctx    context.Context
@@ -98,8 +99,8 @@ func (b *flowingBody) Read(buffer []byte) (int, error) {
 	stall := time.AfterFunc(b.limit, func() { b.cancel(errStalled) })
 	count, err := b.ReadCloser.Read(buffer)
 	stall.Stop()
-	if err != nil && errors.Is(context.Cause(b.ctx), errStalled) {
-		err = errStalled
+	if err != nil && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx)
 	}
 	return count, err
 }

@@ -298,3 +298,25 @@ func TestTheExceptionIsForWhatIsAskedForAndNotForItsAddress(t *testing.T) {
 		})
 	}
 }
+
+func TestWhoIsNotListedAnyMoreIsNotReachedByAConnectionThatWasKept(t *testing.T) {
+	u := newUpstream(t, nil)
+	want := u.push(t, "team/app", "latest", "one")
+	_, port, _ := net.SplitHostPort(u.host())
+	from := "registry.example.com:" + port
+	content := listed(from)
+	c := newConf(t, &content)
+	client := newClient(t, u, registry.Dialing(nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback} }), nil),
+		func(options *registry.Options) { options.Configuration = c.RegistriesConf })
+	told := make(chan struct{}, 100)
+	c.OnChange(func() { told <- struct{}{} })
+	resolved(t, client, from+"/team/app", nobody, want)
+	u.clearLog()
+	c.write(t, listed("quay.io"))
+	c.tick()
+	<-told
+	refusedAt(t, failure(t, client, from+"/team/app", nobody), from)
+	if count := u.count("", ""); count != 0 {
+		t.Errorf("%d requests arrived", count)
+	}
+}
