@@ -3,6 +3,8 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -126,6 +128,7 @@ func (r *BackstopReconciler) tagsAreServed(ctx context.Context) (bool, error) {
 }
 
 // owners are the configurations of the webhook. During an update by OLM there are two, the old version's and the new one's.
+// The cache lists in any order; in another order they would be another object, and applied again.
 func (r *BackstopReconciler) owners(ctx context.Context) ([]metav1.OwnerReference, error) {
 	var configurations admissionregistrationv1.MutatingWebhookConfigurationList
 	if err := r.Client.List(ctx, &configurations); err != nil {
@@ -138,6 +141,7 @@ func (r *BackstopReconciler) owners(ctx context.Context) ([]metav1.OwnerReferenc
 			owners = append(owners, metav1.OwnerReference{APIVersion: kind.GroupVersion().String(), Kind: kind.Kind, Name: c.Name, UID: c.UID})
 		}
 	}
+	slices.SortFunc(owners, func(a, b metav1.OwnerReference) int { return strings.Compare(a.Name, b.Name) })
 	return owners, nil
 }
 

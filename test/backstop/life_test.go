@@ -156,21 +156,29 @@ func TestTheManagedBackstopGoesBeforeTheDefinition(t *testing.T) {
 	w.imported("myapp")
 	w.manager("--backstop=managed")
 	w.made(configuration().Name)
-	hold := definition()
-	w.must(w.get(hold))
-	hold.Finalizers = append(hold.Finalizers, "example.com/hold")
-	w.must(w.api.Update(t.Context(), hold))
-
+	w.finalizers(func(finalizers []string) []string { return append(finalizers, "example.com/hold") })
 	w.must(w.api.Delete(t.Context(), definition()))
 	w.takenAway()
-	w.must(w.get(hold)) // so the policy went first
-	hold.Finalizers = nil
-	w.must(w.api.Update(t.Context(), hold))
+	w.must(w.get(definition())) // so the policy went first
+	w.finalizers(func([]string) []string { return nil })
 	w.eventually("no definition", patience, func() error { return w.gone(definition()) })
 	w.must(w.nobodyIsRefused())
 
 	w.install("olm")
 	w.made(configuration().Name)
+}
+
+// finalizers changes those of the definition, which the API server changes, too.
+func (w *world) finalizers(change func([]string) []string) {
+	w.t.Helper()
+	w.eventually("other finalizers", patience, func() error {
+		held := definition()
+		if err := w.get(held); err != nil {
+			return err
+		}
+		held.Finalizers = change(held.Finalizers)
+		return w.api.Update(w.t.Context(), held)
+	})
 }
 
 // TestAnAdministratorTurnsTheManagedBackstopOff, and somebody deletes it while it is on.
@@ -196,9 +204,9 @@ func TestTheInstalledBackstop(t *testing.T) {
 	t.Run("a manager without the permissions says so once, and goes on", func(t *testing.T) {
 		w := w.in(t)
 		const sentence = "the manager may not look after the backstop"
-		before := logs.count(sentence)
+		before := w.said(sentence)
 		w.imported("myapp", "--backstop=managed")
-		if n := logs.count(sentence) - before; n != 1 {
+		if n := w.said(sentence) - before; n != 1 {
 			t.Errorf("it says so %d times", n)
 		}
 	})
@@ -206,9 +214,10 @@ func TestTheInstalledBackstop(t *testing.T) {
 	for _, value := range []string{"managed", "off"} {
 		t.Run("a manager leaves it alone, "+value, func(t *testing.T) {
 			const sentence = "the manager leaves it alone"
-			w, before := w.in(t), logs.count(sentence)
+			w := w.in(t)
+			before := w.said(sentence)
 			defer w.manager("--backstop=" + value)()
-			w.eventually("the manager looks", patience, func() error { return unless(logs.count(sentence) > before, "it has not") })
+			w.eventually("the manager looks", patience, func() error { return unless(w.said(sentence) > before, "it has not") })
 			w.isTheSame(installed)
 			w.isTheSame(bound)
 		})

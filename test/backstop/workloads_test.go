@@ -103,7 +103,7 @@ func says(err error, text string) error {
 	case err == nil:
 		return fmt.Errorf("it is admitted, want %q", text)
 	case !strings.HasSuffix(err.Error(), text):
-		return fmt.Errorf("it is refused with %q, want %q", err, text)
+		return fmt.Errorf("it is refused with another sentence than %q: %w", text, err)
 	default:
 		return nil
 	}

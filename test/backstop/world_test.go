@@ -1,8 +1,11 @@
 package backstop
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/app"
 	"github.com/images-io/tagger/test/cluster"
 )
 
@@ -68,11 +70,11 @@ func (w *world) install(installation string) {
 	w.must(cluster.InstallFrom(w.t.Context(), w.cluster, folder, w.webhook.Endpoint))
 }
 
-// manager runs the manager until the function that it returns is called, or the test ends.
+// manager runs bin/manager until the function that it returns is called, or the test ends.
 func (w *world) manager(args ...string) (stop func()) {
 	w.t.Helper()
-	manager, err := cluster.RunManager(w.t.Context(), runManager, cluster.ManagerOptions{
-		Dir: filepath.Join(w.dir, "manager"), Cluster: w.cluster, Webhook: w.webhook, RegistriesConf: w.registriesConf(), Args: args,
+	manager, err := cluster.StartManager(w.t.Context(), cluster.ManagerOptions{
+		Dir: filepath.Join(w.dir, "manager"), Log: w.logFile(), Cluster: w.cluster, Webhook: w.webhook, RegistriesConf: w.registriesConf(), Args: args,
 	})
 	w.must(err)
 	stopped := false
@@ -86,14 +88,19 @@ func (w *world) manager(args ...string) (stop func()) {
 	return stop
 }
 
-// runManager is the manager's own command, in this process.
-func runManager(ctx context.Context, args []string) error {
-	command := app.NewCommand(func(string) (string, bool) { return "", false }, &logs)
-	command.SetArgs(args)
-	return command.ExecuteContext(ctx)
-}
-
 func (w *world) registriesConf() string { return filepath.Join(w.dir, "registries.conf") }
+
+func (w *world) logFile() string { return filepath.Join(w.dir, "manager.log") }
+
+// said counts a text in what the managers of this world said.
+func (w *world) said(text string) int {
+	w.t.Helper()
+	log, err := os.ReadFile(w.logFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.t.Fatal(err)
+	}
+	return bytes.Count(log, []byte(text))
+}
 
 // imported starts a registry, and makes a Tag of that name while a manager runs. It returns the Tag's image.
 func (w *world) imported(name string, args ...string) string {
