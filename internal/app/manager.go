@@ -25,6 +25,7 @@ import (
 	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers"
 	"github.com/images-io/tagger/internal/config"
 )
 
@@ -47,6 +48,7 @@ func newManager(cluster *rest.Config, cfg config.Config) (ctrl.Manager, error) {
 		Scheme:                        scheme,
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        cfg.HealthAddress,
+		PprofBindAddress:              cfg.PprofAddress,
 		WebhookServer:                 webhook.NewServer(webhook.Options{Host: cfg.WebhookHost, Port: cfg.WebhookPort, CertDir: cfg.WebhookCertDir}),
 		LeaderElection:                cfg.LeaderElect,
 		LeaderElectionID:              leaderElectionID,
@@ -72,16 +74,20 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// cacheOptions keep out of memory what nobody reads: managedFields, and every secret but the metadata of pull secrets.
+// cacheOptions keep out of memory what nobody reads: who wrote what, most of every workload, and every secret but the
+// identity of pull secrets.
 func cacheOptions() cache.Options {
 	pullSecret := &metav1.PartialObjectMetadata{}
 	pullSecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			pullSecret: {Field: fields.OneTermEqualSelector("type", string(corev1.SecretTypeDockerConfigJson))},
-		},
+	isPullSecret := fields.OneTermEqualSelector("type", string(corev1.SecretTypeDockerConfigJson))
+	byObject := map[client.Object]cache.ByObject{
+		&v1.Tag{}:  {Transform: controllers.CachedTag},
+		pullSecret: {Transform: controllers.CachedSecret, Field: isPullSecret},
 	}
+	for _, kind := range controllers.WorkloadKinds {
+		byObject[kind.New()] = cache.ByObject{Transform: kind.Cached}
+	}
+	return cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: byObject}
 }
 
 // webhookFor serves an admission handler; a handler that panics answers with an error.
