@@ -9,6 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"syscall"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // benchmark is one thing to measure. It adds rows to the report.
@@ -24,6 +27,7 @@ var benchmarks = []benchmark{
 }
 
 func main() {
+	log.SetLogger(logr.Discard()) // what matters is in the table
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()

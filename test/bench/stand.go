@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,11 +32,15 @@ type stand struct {
 	config *rest.Config
 	api    client.Client
 	cache  cache.Cache
+
+	watches      sync.WaitGroup
+	stopWatching context.CancelFunc
 }
 
 // startStand starts a stand. It must be stopped even if it fails.
 func startStand(ctx context.Context) (s *stand, err error) {
-	s = &stand{registry: newHeadRegistry()}
+	watching, stopWatching := context.WithCancel(ctx)
+	s = &stand{registry: newHeadRegistry(), stopWatching: stopWatching}
 	if s.dir, err = os.MkdirTemp("", "tagger-bench-"); err != nil {
 		return s, err
 	}
@@ -55,7 +60,7 @@ func startStand(ctx context.Context) (s *stand, err error) {
 	if s.cache, err = cache.New(s.config, cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()}); err != nil {
 		return s, err
 	}
-	go func() { _ = s.cache.Start(ctx) }() // it ends with the context, and says what goes wrong meanwhile
+	s.watches.Go(func() { _ = s.cache.Start(watching) }) // it ends with its context, and says what goes wrong meanwhile
 	return s, s.startManager(ctx)
 }
 
@@ -105,6 +110,8 @@ func shippedEnvironment() ([]string, error) {
 }
 
 func (s *stand) stop() error {
+	s.stopWatching() // or the API server would wait for its watches
+	s.watches.Wait()
 	var problems []error
 	if s.manager != nil {
 		problems = append(problems, s.manager.Stop())
