@@ -1,16 +1,12 @@
 package controllers
 
 import (
-	"context"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
@@ -133,30 +129,4 @@ func (m *Memory) secretsChanged(namespace string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.secrets[namespace] = m.clock.Now()
-}
-
-// failingInNamespace are the Tags that a change of pull secrets may cure.
-func (r *TagReconciler) failingInNamespace(ctx context.Context, secret client.Object) []ctrl.Request {
-	r.Memory.secretsChanged(secret.GetNamespace())
-	return r.failing(ctx, client.InNamespace(secret.GetNamespace()))
-}
-
-// failingAnywhere are the Tags that a change of registries.conf may cure.
-func (r *TagReconciler) failingAnywhere(ctx context.Context, _ client.Object) []ctrl.Request {
-	return r.failing(ctx)
-}
-
-func (r *TagReconciler) failing(ctx context.Context, options ...client.ListOption) []ctrl.Request {
-	var tags v1.TagList
-	if err := r.Client.List(ctx, &tags, options...); err != nil {
-		log.FromContext(ctx).Error(err, "listing the Tags to try anew")
-		return nil
-	}
-	var requests []ctrl.Request
-	for i := range tags.Items {
-		if tags.Items[i].NotReadyReason() != "" {
-			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&tags.Items[i])})
-		}
-	}
-	return requests
 }

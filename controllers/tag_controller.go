@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -55,14 +54,17 @@ type TagReconciler struct {
 
 // SetupWithManager has the manager call Reconcile for Tags that change, and for those that fail when the pull secrets
 // of their namespace, or registries.conf, change.
-func (r *TagReconciler) SetupWithManager(mgr ctrl.Manager) error {
+func (r *TagReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1.Tag{}, failingIndex, indexFailing); err != nil {
+		return fmt.Errorf("indexing the Tags that fail: %w", err)
+	}
 	pullSecrets := &metav1.PartialObjectMetadata{}
 	pullSecrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("tag").
 		For(&v1.Tag{}, builder.WithPredicates(tagChanged)).
-		WatchesMetadata(pullSecrets, handler.EnqueueRequestsFromMapFunc(r.failingInNamespace), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
-		WatchesRawSource(source.Channel(r.Memory.configurationChanged, handler.EnqueueRequestsFromMapFunc(r.failingAnywhere))).
+		WatchesMetadata(pullSecrets, mended(r.failingInNamespace), builder.WithPredicates(isNews, predicate.ResourceVersionChangedPredicate{})).
+		WatchesRawSource(source.Channel(r.Memory.configurationChanged, mended(r.failingAnywhere))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: parallelTags, ReconciliationTimeout: longestReconcile}).
 		Complete(r)
 }
@@ -94,7 +96,7 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	if written || outcome.change == nil {
 		r.announce(ctx, current, outcome)
 	}
-	return ctrl.Result{RequeueAfter: r.next(current)}, nil
+	return r.next(current), nil
 }
 
 // plan decides what to do next for the Tag.
@@ -107,13 +109,16 @@ func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
 	})
 }
 
-// next is when to look at the Tag again; 0 waits for a change.
-func (r *TagReconciler) next(tag *v1.Tag) time.Duration {
-	switch decision := r.plan(tag); decision.Action {
-	case generation.Keep, generation.Reject:
-		return decision.After
+// next is when to look at the Tag again, 0 waiting for a change, and how urgent that is then.
+func (r *TagReconciler) next(tag *v1.Tag) ctrl.Result {
+	decision := r.plan(tag)
+	switch {
+	case decision.Action != generation.Keep && decision.Action != generation.Reject:
+		return ctrl.Result{RequeueAfter: soon}
+	case tag.IsReady():
+		return ctrl.Result{RequeueAfter: decision.After, Priority: new(restingPriority)}
 	default:
-		return soon
+		return ctrl.Result{RequeueAfter: decision.After, Priority: new(retryPriority)}
 	}
 }
 

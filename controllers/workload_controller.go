@@ -70,7 +70,7 @@ func (r *WorkloadReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(r.Kind.Name).
 		For(r.Kind.New(), builder.WithPredicates(predicate.NewPredicateFuncs(isEnabled), workloadChanged)).
-		Watches(&v1.Tag{}, handler.EnqueueRequestsFromMapFunc(r.followers), builder.WithPredicates(tagMoved)).
+		Watches(&v1.Tag{}, handler.Funcs{CreateFunc: r.tagCreated, UpdateFunc: r.tagUpdated}, builder.WithPredicates(isNews, tagMoved)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkloads, ReconciliationTimeout: longestReconcile}).
 		Complete(r)
 }
@@ -111,10 +111,19 @@ func (r *WorkloadReconciler) lookup(ctx context.Context, reader client.Reader, n
 	return pin.LookupWith(get, r.Registries.UnqualifiedRegistry())
 }
 
+func (r *WorkloadReconciler) tagCreated(ctx context.Context, e event.CreateEvent, q queue) {
+	enqueue(q, freshPriority, r.followers(ctx, e.Object))
+}
+
+func (r *WorkloadReconciler) tagUpdated(ctx context.Context, e event.UpdateEvent, q queue) {
+	enqueue(q, freshPriority, r.followers(ctx, e.ObjectNew))
+}
+
 // followers are the workloads that use a Tag.
 func (r *WorkloadReconciler) followers(ctx context.Context, tag client.Object) []ctrl.Request {
 	list := r.Kind.NewList()
-	if err := r.Client.List(ctx, list, client.InNamespace(tag.GetNamespace()), client.MatchingFields{tagIndex: tag.GetName()}); err != nil {
+	options := []client.ListOption{client.InNamespace(tag.GetNamespace()), client.MatchingFields{tagIndex: tag.GetName()}, client.UnsafeDisableDeepCopy}
+	if err := r.Client.List(ctx, list, options...); err != nil {
 		log.FromContext(ctx).Error(err, "listing the workloads of a Tag")
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
@@ -39,7 +40,9 @@ func pinnedAt(image string) *appsv1.Deployment {
 		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: "app", Annotations: map[string]string{
 			v1.AnnotationEnabled: "true", v1.AnnotationPinned: `{"app":{"tag":"myapp","image":"` + image + `"}}`,
 		}},
-		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: image}}}}},
+		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "app", Image: image, Env: []corev1.EnvVar{{Name: "A", Value: "b"}},
+		}}}}},
 	}
 }
 
@@ -60,7 +63,12 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 				cachedTag.DeepCopyInto(tag)
 				return nil
 			}
-			return c.Get(ctx, key, object, options...)
+			if err := c.Get(ctx, key, object, options...); err != nil {
+				return err
+			}
+			cached, err := controllers.WorkloadKinds[0].Cached(object)
+			cached.(*appsv1.Deployment).DeepCopyInto(object.(*appsv1.Deployment))
+			return err
 		},
 	})
 	recorder := events.NewFakeRecorder(10)
@@ -77,6 +85,9 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 	}
 	if _, left := stored.Annotations[v1.AnnotationRequested]; left {
 		t.Error("the request is left in the object")
+	}
+	if got, want := stored.Spec.Template.Spec.Containers[0].Env, deployment.Spec.Template.Spec.Containers[0].Env; !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("what the cache does not keep is written back as %v, was %v", got, want)
 	}
 	close(recorder.Events)
 	for event := range recorder.Events {

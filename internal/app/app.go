@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,7 +26,7 @@ import (
 
 // Run runs the manager until the context ends, and then stops it gracefully.
 func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
-	cluster.QPS = -1 // the API server's priority and fairness is the limit; client-go's own would let a rollback wait behind imports
+	cluster = forAll(cluster)
 	registries, err := newRegistries(cfg)
 	if err != nil {
 		return err
@@ -54,6 +55,15 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	return mgr.Start(ctx)
 }
 
+// forAll is the configuration of every client of the manager, those of events and of the lease included. They wait for
+// nothing but the API server's priority and fairness (docs/adr/0007): client-go's own limit would let a rollback wait behind imports.
+func forAll(cluster *rest.Config) *rest.Config {
+	cluster = rest.CopyConfig(cluster)
+	cluster.QPS = -1
+	cluster.UserAgent = fmt.Sprintf("tagger/%s (%s/%s)", Version(), runtime.GOOS, runtime.GOARCH)
+	return cluster
+}
+
 // whoAmI is the manager's own name, as admission sees it.
 func whoAmI(ctx context.Context, cluster *rest.Config) (string, error) {
 	client, err := kubernetes.NewForConfig(cluster)
@@ -76,7 +86,7 @@ func addControllers(registries *registries) func(context.Context, ctrl.Manager) 
 		tags := controllers.TagReconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Events: recorder, Clock: clock.RealClock{}, Memory: memory,
 		}
-		problems := []error{register(mgr, imports), register(mgr, registries.requests), tags.SetupWithManager(mgr)}
+		problems := []error{register(mgr, imports), register(mgr, registries.requests), tags.SetupWithManager(ctx, mgr)}
 		for _, kind := range controllers.WorkloadKinds {
 			workloads := controllers.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))

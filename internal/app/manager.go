@@ -50,6 +50,7 @@ func newManager(cluster *rest.Config, cfg config.Config) (ctrl.Manager, error) {
 		Scheme:                        scheme,
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        cfg.HealthAddress,
+		PprofBindAddress:              cfg.PprofAddress,
 		WebhookServer:                 webhook.NewServer(webhook.Options{Host: cfg.WebhookHost, Port: cfg.WebhookPort, CertDir: cfg.WebhookCertDir}),
 		LeaderElection:                cfg.LeaderElect,
 		LeaderElectionID:              leaderElectionID,
@@ -75,20 +76,23 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// cacheOptions keep out of memory what nobody reads: managedFields, every secret but the metadata of pull secrets, and
-// other policies and definitions than ours, which the manager may not list either.
+// cacheOptions keep out of memory what nobody reads: who wrote what, most of every workload, every secret but the identity
+// of pull secrets, and other policies and definitions than ours, which the manager may not list either.
 func cacheOptions() cache.Options {
 	pullSecret := &metav1.PartialObjectMetadata{}
 	pullSecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			pullSecret: {Field: fields.OneTermEqualSelector("type", string(corev1.SecretTypeDockerConfigJson))},
-			&admissionregistrationv1.ValidatingAdmissionPolicy{}:        named(controllers.BackstopName),
-			&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(controllers.BackstopName),
-			&apiextensionsv1.CustomResourceDefinition{}:                 named(controllers.TagDefinition),
-		},
+	isPullSecret := fields.OneTermEqualSelector("type", string(corev1.SecretTypeDockerConfigJson))
+	byObject := map[client.Object]cache.ByObject{
+		&v1.Tag{}:  {Transform: controllers.CachedTag},
+		pullSecret: {Transform: controllers.CachedSecret, Field: isPullSecret},
+		&admissionregistrationv1.ValidatingAdmissionPolicy{}:        named(controllers.BackstopName),
+		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(controllers.BackstopName),
+		&apiextensionsv1.CustomResourceDefinition{}:                 named(controllers.TagDefinition),
 	}
+	for _, kind := range controllers.WorkloadKinds {
+		byObject[kind.New()] = cache.ByObject{Transform: kind.Cached}
+	}
+	return cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: byObject}
 }
 
 func named(name string) cache.ByObject {

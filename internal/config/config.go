@@ -27,6 +27,8 @@ type Config struct {
 	MetricsSecure bool
 	// HealthAddress is where /healthz and /readyz are served.
 	HealthAddress string
+	// PprofAddress is where profiles are served (net/http/pprof), to everybody who reaches it; "0" turns them off.
+	PprofAddress string
 	// WebhookHost and WebhookPort are where admission is served; no host means every address.
 	WebhookHost string
 	WebhookPort int
@@ -86,6 +88,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", ":8443", `address of the metrics endpoint, "0" turns it off`)
 	flags.BoolVar(&c.MetricsSecure, "metrics-secure", true, "serve metrics over HTTPS, to those who may get the non-resource URL /metrics")
 	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
+	flags.StringVar(&c.PprofAddress, "pprof-bind-address", "0", `address of profiles, for those who can reach it, such as 127.0.0.1:6060; "0" turns them off`)
 	flags.StringVar(&c.WebhookHost, "webhook-host", "", "address that admission is served on; empty means all")
 	flags.IntVar(&c.WebhookPort, "webhook-port", 9443, "port that admission is served on")
 	flags.StringVar(&c.WebhookCertDir, "webhook-cert-dir", "/tmp/k8s-webhook-server/serving-certs", "directory of tls.crt and tls.key, reloaded when they change")
@@ -111,6 +114,7 @@ func (c *Config) Complete(lookup Lookup) error {
 		c.completeCache(lookup),
 		validateAddress("--metrics-bind-address", c.MetricsAddress),
 		validateAddress("--health-probe-bind-address", c.HealthAddress),
+		validateAddress("--pprof-bind-address", c.PprofAddress),
 		validatePort("--webhook-port", c.WebhookPort, 1),
 		validateOneOf("--log-level", c.LogLevel, LogLevels),
 		validateOneOf("--backstop", c.Backstop, Backstops),

@@ -22,11 +22,15 @@ const (
 
 // tags are the Tags of the namespace: two that share a repository, one of another, and one without an import.
 var tags = map[string]pin.Tag{
-	"myapp":  {Image: now1, Repositories: []string{"quay.io/company/myapp"}},
-	"stable": {Image: old0, Repositories: []string{"quay.io/company/myapp"}},
-	"other":  {Image: other, Repositories: []string{"quay.io/company/other"}},
-	"empty":  {Repositories: []string{"quay.io/company/myapp"}, Reason: "NotFound", Tried: true},
+	"myapp":  {Image: now1, IsFrom: from("quay.io/company/myapp")},
+	"stable": {Image: old0, IsFrom: from("quay.io/company/myapp")},
+	"other":  {Image: other, IsFrom: from("quay.io/company/other")},
+	"empty":  {IsFrom: from("quay.io/company/myapp"), Reason: "NotFound", Tried: true},
 	"new":    {Reason: "the import is pending"},
+}
+
+func from(repository string) func(string) bool {
+	return func(asked string) bool { return asked == repository }
 }
 
 func lookup(name string) (pin.Tag, bool, error) {

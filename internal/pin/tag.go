@@ -12,8 +12,8 @@ import (
 type Tag struct {
 	// Image is what workloads use now, empty before the first import.
 	Image string
-	// Repositories are where its images come from: its source, and where its generations are.
-	Repositories []string
+	// IsFrom says whether its images come from a repository: that of its source, or one that its generations are in.
+	IsFrom func(repository string) bool
 	// Tried says that an import was tried, with or without success.
 	Tried bool
 	// Reason says in a word why there is no import yet.
@@ -36,19 +36,26 @@ func LookupWith(get func(name string) (*v1.Tag, error), unqualifiedRegistry stri
 
 // FromTag takes from a Tag what pinning needs.
 func FromTag(tag *v1.Tag, unqualifiedRegistry string) Tag {
-	out := Tag{Tried: tag.Status.LastImportAttempt != nil, Reason: cmp.Or(string(tag.NotReadyReason()), "the import is pending")}
+	out := Tag{
+		Tried:  tag.Status.LastImportAttempt != nil,
+		Reason: cmp.Or(string(tag.NotReadyReason()), "the import is pending"),
+		IsFrom: func(repository string) bool { return isFrom(tag, repository, unqualifiedRegistry) },
+	}
 	if current := tag.Current(); current != nil {
 		out.Image = current.ImageReference
 	}
-	if source, err := reference.Parse(tag.Spec.From, unqualifiedRegistry); err == nil {
-		out.Repositories = append(out.Repositories, source.Repository())
-	}
-	for _, ref := range tag.Status.References {
-		if repository, _, ok := reference.Split(ref.ImageReference); ok && !slices.Contains(out.Repositories, repository) {
-			out.Repositories = append(out.Repositories, repository)
-		}
-	}
 	return out
+}
+
+// isFrom parses only when somebody asks, which is seldom.
+func isFrom(tag *v1.Tag, repository, unqualifiedRegistry string) bool {
+	if source, err := reference.Parse(tag.Spec.From, unqualifiedRegistry); err == nil && source.Repository() == repository {
+		return true
+	}
+	return slices.ContainsFunc(tag.Status.References, func(ref v1.Reference) bool {
+		kept, _, ok := reference.Split(ref.ImageReference)
+		return ok && kept == repository
+	})
 }
 
 // answer is what a container that names the Tag gets: its image, or the placeholder before the first import.

@@ -1,8 +1,6 @@
 package pin
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/images-io/tagger/internal/reference"
@@ -91,7 +89,7 @@ func isDigestOf(image string, entry Entry, lookup Lookup) (bool, error) {
 	if !exists {
 		return reference.IsPlaceholder(entry.Image), nil
 	}
-	return slices.Contains(tag.Repositories, repository), nil
+	return tag.IsFrom(repository), nil
 }
 
 // names says whether an image is the Tag's name, or the placeholder that stands for it.

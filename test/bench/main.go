@@ -9,6 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"syscall"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // benchmark is one thing to measure. It adds rows to the report.
@@ -20,13 +23,17 @@ type benchmark struct {
 // benchmarks are all there are, in the order in which they run.
 var benchmarks = []benchmark{
 	{"requests", requests},
+	{"admission", admissions},
 	{"backstop", measureBackstop},
+	{"scale", scale},
 }
 
 func main() {
+	log.SetLogger(logr.Discard()) // what matters is in the table
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

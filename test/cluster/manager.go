@@ -36,6 +36,9 @@ type ManagerOptions struct {
 	// CacheRegistry is the address of the registry that images are mirrored into, in plain HTTP. Empty means none.
 	CacheRegistry string
 
+	// Env is appended to the environment.
+	Env []string
+
 	// Args are appended to the flags, so that they override them.
 	Args []string
 }
@@ -47,6 +50,9 @@ type Manager struct {
 
 	// Log is the path of its output.
 	Log string
+
+	// PID is its process id, 0 where it runs in this process.
+	PID int
 
 	stop   func() error
 	exited func() error
@@ -100,7 +106,7 @@ func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error)
 	if err != nil {
 		return nil, errors.Join(err, leash.release())
 	}
-	m.Log, m.exited = options.Log, process.exited
+	m.Log, m.PID, m.exited = options.Log, process.cmd.Process.Pid, process.exited
 	m.stop = func() error { return errors.Join(process.stop(), leash.release()) }
 	return m.ready(ctx)
 }
@@ -214,5 +220,5 @@ func (o ManagerOptions) environment() []string {
 	if o.CacheRegistry != "" {
 		environment = append(environment, "CACHE_REGISTRY_ADDRESS="+o.CacheRegistry, "CACHE_REGISTRY_INSECURE=true")
 	}
-	return environment
+	return append(environment, o.Env...)
 }

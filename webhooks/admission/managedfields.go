@@ -35,15 +35,18 @@ func imageFields(w pin.Workload) *fieldpath.Set {
 // update left there is not what is stored: had it to own them, the next server-side apply of the unchanged manifest would
 // fail with a conflict. Appliers keep what they own.
 func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldpath.Set) []jsonpatch.Operation {
+	if fields.Empty() {
+		return nil
+	}
 	var released []metav1.ManagedFieldsEntry
 	changed := false
 	for _, entry := range entries {
-		rest, err := release(&entry, fields)
+		had, left, err := release(&entry, fields)
 		if err != nil {
 			return nil
 		}
-		changed = changed || rest
-		if owned, err := fieldsOf(entry); err == nil && !(rest && owned.Empty()) {
+		changed = changed || had
+		if left {
 			released = append(released, entry)
 		}
 	}
@@ -53,18 +56,19 @@ func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldpath.Se
 	return []jsonpatch.Operation{jsonpatch.NewOperation("replace", "/metadata/managedFields", released)}
 }
 
-// release takes the fields from an entry, and says whether it had any of them.
-func release(entry *metav1.ManagedFieldsEntry, fields *fieldpath.Set) (bool, error) {
+// release takes the fields from an entry, and says whether it had any of them, and whether anything is left of it.
+func release(entry *metav1.ManagedFieldsEntry, fields *fieldpath.Set) (had, left bool, err error) {
 	if entry.Operation != metav1.ManagedFieldsOperationUpdate || entry.Subresource != "" {
-		return false, nil
+		return false, true, nil
 	}
 	owned, err := fieldsOf(*entry)
 	if err != nil || owned.Intersection(fields).Empty() {
-		return false, err
+		return false, true, err
 	}
-	rest, err := owned.Difference(fields).ToJSON()
+	owned = owned.Difference(fields)
+	rest, err := owned.ToJSON()
 	entry.FieldsV1 = metav1.NewFieldsV1(string(rest))
-	return true, err
+	return true, !owned.Empty(), err
 }
 
 func fieldsOf(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {

@@ -2,14 +2,11 @@ package admission
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 
 	admissionv1 "k8s.io/api/admission/v1"
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,19 +36,18 @@ type Pinner struct {
 
 // Handle answers one AdmissionReview. The answer is the same on a dry run and when asked again.
 func (p *Pinner) Handle(ctx context.Context, request admission.Request) admission.Response {
-	object, err := decode(request.Kind.Kind, request.Object.Raw)
+	if !mentionsTagger(request.Object.Raw) && !mentionsTagger(request.OldObject.Raw) {
+		return admission.Allowed("")
+	}
+	workload, ok, err := decode(request.Kind.Kind, request.Object.Raw)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
-	}
-	workload, ok := pin.Of(object)
-	if !ok {
-		return admission.Allowed("")
 	}
 	old, err := p.old(request)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
 	}
-	if !workload.Enabled() && !old.Enabled() {
+	if !ok || !workload.Enabled() && !old.Enabled() {
 		return admission.Allowed("")
 	}
 	before := snapshotOf(workload)
@@ -84,12 +80,8 @@ func (p *Pinner) old(request admission.Request) (pin.Workload, error) {
 	if request.Operation != admissionv1.Update {
 		return pin.Workload{}, nil
 	}
-	object, err := decode(request.Kind.Kind, request.OldObject.Raw)
-	if err != nil {
-		return pin.Workload{}, err
-	}
-	old, _ := pin.Of(object)
-	return old, nil
+	old, _, err := decode(request.Kind.Kind, request.OldObject.Raw)
+	return old, err
 }
 
 // lookup finds Tags of a namespace with the first reader that has them, each asked for once.
@@ -112,7 +104,7 @@ func (p *Pinner) lookup(ctx context.Context, namespace string, readers ...client
 func find(ctx context.Context, name types.NamespacedName, readers []client.Reader) (*v1.Tag, error) {
 	for _, reader := range readers {
 		var tag v1.Tag
-		err := reader.Get(ctx, name, &tag)
+		err := reader.Get(ctx, name, &tag, client.UnsafeDisableDeepCopy) // pinning only reads
 		if err == nil {
 			return &tag, nil
 		}
@@ -121,26 +113,4 @@ func find(ctx context.Context, name types.NamespacedName, readers []client.Reade
 		}
 	}
 	return nil, nil
-}
-
-func decode(kind string, raw []byte) (any, error) {
-	var object any
-	switch kind {
-	case "Deployment":
-		object = &appsv1.Deployment{}
-	case "DaemonSet":
-		object = &appsv1.DaemonSet{}
-	case "StatefulSet":
-		object = &appsv1.StatefulSet{}
-	case "Job":
-		object = &batchv1.Job{}
-	case "CronJob":
-		object = &batchv1.CronJob{}
-	default:
-		return nil, nil
-	}
-	if err := json.Unmarshal(raw, object); err != nil {
-		return nil, fmt.Errorf("the %s in the request cannot be read: %w", kind, err)
-	}
-	return object, nil
 }

@@ -89,7 +89,7 @@ func annotated(image, record string) *appsv1.Deployment {
 	return d
 }
 
-func review(t *testing.T, operation admissionv1.Operation, user string, object, old any) ctrladmission.Request {
+func review(t testing.TB, operation admissionv1.Operation, user string, object, old any) ctrladmission.Request {
 	t.Helper()
 	request := admissionv1.AdmissionRequest{
 		Operation: operation, Namespace: "dev", Kind: metav1.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"},
@@ -101,7 +101,7 @@ func review(t *testing.T, operation admissionv1.Operation, user string, object, 
 	return ctrladmission.Request{AdmissionRequest: request}
 }
 
-func encode(t *testing.T, object any) []byte {
+func encode(t testing.TB, object any) []byte {
 	t.Helper()
 	raw, err := json.Marshal(object)
 	if err != nil {
@@ -223,8 +223,19 @@ func TestThePatchLeavesFieldsAloneThatTheTypesDoNotKnow(t *testing.T) {
 
 func TestObjectsThatCannotBeReadAreRefusedWithAReason(t *testing.T) {
 	pinner := &admission.Pinner{Tags: cacheOf(t), Live: cacheOf(t), Registries: noRegistries{}, Username: manager}
-	response := pinner.Handle(t.Context(), review(t, admissionv1.Create, "alice", json.RawMessage(`{"spec":3}`), nil))
+	object := json.RawMessage(`{"metadata":{"annotations":{"image-tag":"true"}},"spec":3}`)
+	response := pinner.Handle(t.Context(), review(t, admissionv1.Create, "alice", object, nil))
 	if response.Allowed || !strings.Contains(response.Result.Message, "cannot be read") {
 		t.Errorf("got %v", response.Result)
+	}
+}
+
+// TestObjectsThatDoNotMentionTaggerAreNotEvenDecoded: under OLM every workload of the cluster comes by.
+func TestObjectsThatDoNotMentionTaggerAreNotEvenDecoded(t *testing.T) {
+	pinner := &admission.Pinner{Tags: cacheOf(t), Live: cacheOf(t), Registries: noRegistries{}, Username: manager}
+	object := json.RawMessage(`{"metadata":{"annotations":{"image-tags":"true"}},"spec":3}`)
+	response := pinner.Handle(t.Context(), review(t, admissionv1.Update, "alice", object, object))
+	if !response.Allowed || len(response.Patches) != 0 {
+		t.Errorf("got %v", response)
 	}
 }

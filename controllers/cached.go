@@ -1,0 +1,85 @@
+package controllers
+
+import (
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/pin"
+)
+
+// annotationPrefix is what the names of Tagger's annotations begin with, but for AnnotationEnabled.
+const annotationPrefix = "images.io/"
+
+// CachedTag keeps of a Tag in the informer cache what Tagger reads: its spec and its status, and of its metadata what
+// identifies it and what Tagger and its plugin wrote. It is a cache.TransformFunc.
+func CachedTag(object any) (any, error) {
+	if tag, ok := object.(*v1.Tag); ok {
+		own := ownAnnotations(tag.Annotations)
+		tag.ObjectMeta = identity(&tag.ObjectMeta)
+		tag.Annotations = own
+	}
+	return object, nil
+}
+
+// CachedSecret keeps of a pull secret's metadata what tells that it changed. What kubectl applied last is left out: it
+// holds the credentials. It is a cache.TransformFunc.
+func CachedSecret(object any) (any, error) {
+	if secret, ok := object.(*metav1.PartialObjectMetadata); ok {
+		return &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: identity(&secret.ObjectMeta)}, nil
+	}
+	return object, nil
+}
+
+// Cached keeps of a workload of the kind what Tagger reads: of one that did not opt in, that it is there. A patch of what
+// is kept holds only differences, and none of what is left out. It is a cache.TransformFunc.
+func (k WorkloadKind) Cached(object any) (any, error) {
+	full, ok := pin.Of(object)
+	if !ok {
+		return object, nil
+	}
+	cached := k.New()
+	kept, _ := pin.Of(cached)
+	*kept.Meta = identity(full.Meta)
+	if !full.Enabled() {
+		return cached, nil
+	}
+	kept.Meta.Annotations = ownAnnotations(full.Meta.Annotations)
+	kept.Pod.InitContainers = images(full.Pod.InitContainers)
+	kept.Pod.Containers = images(full.Pod.Containers)
+	if daemonSet, ok := cached.(*appsv1.DaemonSet); ok { // it decides whether stuck pods recover
+		daemonSet.Spec.UpdateStrategy.Type = object.(*appsv1.DaemonSet).Spec.UpdateStrategy.Type
+	}
+	return cached, nil
+}
+
+func identity(full *metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: full.Namespace, Name: full.Name, UID: full.UID,
+		ResourceVersion: full.ResourceVersion, Generation: full.Generation, DeletionTimestamp: full.DeletionTimestamp,
+	}
+}
+
+func ownAnnotations(all map[string]string) map[string]string {
+	var own map[string]string
+	for key, value := range all {
+		if key == v1.AnnotationEnabled || strings.HasPrefix(key, annotationPrefix) {
+			if own == nil {
+				own = map[string]string{}
+			}
+			own[key] = value
+		}
+	}
+	return own
+}
+
+func images(full []corev1.Container) []corev1.Container {
+	kept := make([]corev1.Container, len(full))
+	for i := range full {
+		kept[i] = corev1.Container{Name: full[i].Name, Image: full[i].Image, ImagePullPolicy: full[i].ImagePullPolicy}
+	}
+	return kept
+}

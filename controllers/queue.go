@@ -1,0 +1,30 @@
+package controllers
+
+import (
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+)
+
+// What waits in a controller's queue is served by its priority first, and then in the order in which it came (docs/adr/0007).
+const (
+	// freshPriority is that of what somebody changed. controller-runtime gives it to every event unless told otherwise.
+	freshPriority = 0
+	// retryPriority is that of Tags that failed, and are tried again.
+	retryPriority = handler.LowPriority / 2
+	// restingPriority is that of what is merely there: at the start, which controller-runtime sees to, and for polls.
+	restingPriority = handler.LowPriority
+)
+
+// queue is a controller's, as handlers get it: a priority queue, unless somebody told controller-runtime otherwise.
+type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
+
+func enqueue(q queue, priority int, requests []ctrl.Request) {
+	q.(priorityqueue.PriorityQueue[ctrl.Request]).AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, requests...)
+}
+
+// isNews leaves out what is there when the process starts: it mends nothing, and what it might mend comes in by itself.
+var isNews = predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/webhooks/admission"
+)
+
+const (
+	// admittedNamespace holds the Tags that admission knows.
+	admittedNamespace = "shop"
+	admittedTags      = 500
+	// handled is how many admissions are timed in this process, pairs how many Deployments are created with the webhook, and
+	// how many without.
+	handled = 5000
+	pairs   = 400
+)
+
+// admissions measures what admission costs: the handler by itself, and a Deployment's creation as its user sees it.
+func admissions(ctx context.Context, rows *report) (err error) {
+	s, err := startStand(ctx)
+	defer func() { err = errors.Join(err, s.stop()) }()
+	if err != nil {
+		return err
+	}
+	if err := s.namespace(ctx, admittedNamespace); err != nil {
+		return err
+	}
+	isReady := func(object client.Object) bool {
+		tag, ok := object.(*v1.Tag)
+		return ok && tag.IsReady()
+	}
+	ready, err := s.counts(ctx, "Ready Tags", &v1.Tag{}, isReady)
+	if err != nil {
+		return err
+	}
+	err = parallel(ctx, admittedTags, func(ctx context.Context, i int) error {
+		return s.api.Create(ctx, s.tag(admittedNamespace, fmt.Sprintf("app-%d", i)))
+	})
+	if err := errors.Join(err, ready.until(ctx, admittedTags), s.settled(ctx)); err != nil {
+		return err
+	}
+	return errors.Join(s.handler(ctx, rows), s.creations(ctx, rows))
+}
+
+// handler times the handler in this process, over a cache of the same Tags as the manager's.
+func (s *stand) handler(ctx context.Context, rows *report) error {
+	object := realistic(admittedNamespace, "handled", "app-7", "registry.example.com/proxy:1.2", "app-8")
+	if err := s.api.Create(ctx, object, client.DryRunAll); err != nil { // with all defaults and managedFields, as admission sees it
+		return err
+	}
+	object.Annotations = map[string]string{v1.AnnotationEnabled: "true"}
+	pinner := &admission.Pinner{Tags: s.cache, Live: s.api, Registries: dockerHub{}}
+	request, err := review(object)
+	if err != nil {
+		return err
+	}
+	times, allocations, err := timed(func() bool { return pinner.Handle(ctx, request).Allowed })
+	if err != nil {
+		return err
+	}
+	rows.duration("a Deployment of 3 containers in the admission handler, 500 Tags: median", percentile(times, 50), 200*time.Microsecond)
+	rows.duration("  99th percentile", percentile(times, 99), 2*time.Millisecond)
+	rows.note("  allocations", fmt.Sprintf("%.0f", allocations))
+	if err := served(rows, pinner, request); err != nil {
+		return err
+	}
+	object.Annotations = nil
+	if request, err = review(object); err != nil {
+		return err
+	}
+	times, allocations, err = timed(func() bool { return pinner.Handle(ctx, request).Allowed })
+	rows.note("  one that did not opt in: median, allocations", fmt.Sprintf("%s, %.0f", readable(percentile(times, 50)), allocations))
+	return err
+}
+
+// served times what controller-runtime adds: from the bytes of an AdmissionReview to those of the answer.
+func served(rows *report, pinner *admission.Pinner, request webhookadmission.Request) error {
+	webhook := &webhookadmission.Webhook{Handler: pinner}
+	body, err := json.Marshal(admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"}, Request: &request.AdmissionRequest,
+	})
+	if err != nil {
+		return err
+	}
+	times, allocations, err := timed(func() bool {
+		post := httptest.NewRequest(http.MethodPost, admission.PathWorkloads, bytes.NewReader(body))
+		post.Header.Set("Content-Type", "application/json")
+		answer := httptest.NewRecorder()
+		webhook.ServeHTTP(answer, post)
+		return bytes.Contains(answer.Body.Bytes(), []byte(`"allowed":true`))
+	})
+	rows.note("  from the bytes of the review to those of the answer: median, allocations", fmt.Sprintf("%s, %.0f", readable(percentile(times, 50)), allocations))
+	return err
+}
+
+// review asks for the creation of an object.
+func review(object *appsv1.Deployment) (webhookadmission.Request, error) {
+	raw, err := json.Marshal(object)
+	return webhookadmission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+		UID: "uid", Operation: admissionv1.Create, Namespace: object.Namespace, Name: object.Name,
+		Kind:   metav1.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"},
+		Object: k8sruntime.RawExtension{Raw: raw},
+	}}, err
+}
+
+// timed has something admitted many times. It returns how long each took, sorted, and the mean of allocations.
+func timed(admit func() bool) ([]time.Duration, float64, error) {
+	times := make([]time.Duration, 0, handled)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range handled {
+		start := time.Now()
+		allowed := admit()
+		times = append(times, time.Since(start))
+		if !allowed {
+			return nil, 0, errors.New("the Deployment was refused")
+		}
+	}
+	runtime.ReadMemStats(&after)
+	slices.Sort(times)
+	return times, float64(after.Mallocs-before.Mallocs) / handled, nil
+}
+
+// creations creates Deployments in pairs, with the webhook and without: in Tagger's own namespace, which the webhook's
+// selector leaves out, and without the annotation, so that no controller cares either.
+func (s *stand) creations(ctx context.Context, rows *report) error {
+	var with, without []time.Duration
+	create := func(times *[]time.Duration, object *appsv1.Deployment) error {
+		start := time.Now()
+		err := s.api.Create(ctx, object)
+		*times = append(*times, time.Since(start))
+		return err
+	}
+	for i := range pairs {
+		name := fmt.Sprintf("created-%d", i)
+		pinned := realistic(admittedNamespace, name, "app-7", "registry.example.com/proxy:1.2", "app-8")
+		pinned.Annotations = map[string]string{v1.AnnotationEnabled: "true"}
+		plain := realistic(cluster.Namespace, name, "app-7", "registry.example.com/proxy:1.2", "app-8")
+		if err := errors.Join(create(&without, plain), create(&with, pinned)); err != nil {
+			return err
+		}
+		if image := pinned.Spec.Template.Spec.Containers[0].Image; image == "app-7" {
+			return errors.New("the webhook was not called")
+		}
+	}
+	rows.duration("what the webhook adds to the creation of a Deployment, on average", mean(with)-mean(without), 3*time.Millisecond)
+	rows.note("  with it, without it", readable(mean(with))+", "+readable(mean(without)))
+	return nil
+}
+
+func mean(times []time.Duration) time.Duration {
+	var sum time.Duration
+	for _, t := range times {
+		sum += t
+	}
+	return sum / time.Duration(max(len(times), 1))
+}
+
+// percentile is the time that so many of a hundred do not exceed. The times are sorted.
+func percentile(times []time.Duration, of int) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	return times[(len(times)-1)*of/100]
+}
+
+// dockerHub is where images without a registry come from.
+type dockerHub struct{}
+
+func (dockerHub) UnqualifiedRegistry() string { return "" }
+
+// realistic is a Deployment of a service as people write them, one container for each image: about 10 KiB with what the API
+// server adds.
+func realistic(namespace, name string, images ...string) *appsv1.Deployment {
+	d := deployment(namespace, name, "")
+	d.Annotations = nil
+	pod := &d.Spec.Template.Spec
+	pod.Containers = nil
+	for i, image := range images {
+		c := corev1.Container{Name: fmt.Sprintf("c%d", i), Image: image, Args: []string{"--serve", "--verbose"}}
+		for e := range 20 {
+			c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", e), Value: "a-value-of-usual-length"})
+		}
+		c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi")}
+		c.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(8080)}}}
+		c.LivenessProbe = c.ReadinessProbe
+		c.VolumeMounts = []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}}
+		pod.Containers = append(pod.Containers, c)
+	}
+	pod.Volumes = []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	return d
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// clients is how many requests the benchmarks have under way at once.
+const clients = 16
+
+// parallel calls do for 0 to n-1, some at once, and stops at the first error.
+func parallel(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(clients)
+	for i := range n {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return do(ctx, i)
+		})
+	}
+	return group.Wait()
+}
+
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench:   "+format+"\n", args...)
+}

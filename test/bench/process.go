@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// memory is what a process has resident now, and had at most, in bytes (proc(5), status). It is Linux's own account.
+func memory(pid int) (now, peak uint64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || (fields[0] != "VmRSS:" && fields[0] != "VmHWM:") {
+			continue
+		}
+		kibibytes, err := strconv.ParseUint(fields[1], 10, 64)
+		if err != nil {
+			return 0, 0, err
+		}
+		if fields[0] == "VmRSS:" {
+			now = kibibytes << 10
+		} else {
+			peak = kibibytes << 10
+		}
+	}
+	return now, peak, nil
+}
+
+// clockTick is the unit of the times in proc(5), stat. It is 100 a second on every Linux that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// cpu is the processor time that a process has used.
+func cpu(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, found := strings.Cut(string(text), ") ") // the name may hold spaces
+	fields := strings.Fields(rest)
+	if err != nil || !found || len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * clockTick
+}
+
+// cpuOf is the processor time of everything that takes part, by the name of the program.
+func (s *stand) cpuOf() map[string]time.Duration {
+	pids, err := cluster.Recorded(filepath.Join(s.dir, "cluster"))
+	if err != nil {
+		return nil
+	}
+	used := map[string]time.Duration{"bench": cpu(os.Getpid())}
+	for _, pid := range append(pids, s.manager.PID) {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err == nil {
+			used[strings.TrimSpace(string(name))] += cpu(pid)
+		}
+	}
+	return used
+}
+
+// shares says how much processor time each program used since before.
+func (s *stand) shares(before map[string]time.Duration) string {
+	var said []string
+	after := s.cpuOf()
+	for _, name := range []string{"manager", "kube-apiserver", "etcd", "bench"} {
+		said = append(said, fmt.Sprintf("%s %.1fs", name, (after[name]-before[name]).Seconds()))
+	}
+	return strings.Join(said, ", ")
+}

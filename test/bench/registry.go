@@ -1,0 +1,56 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+)
+
+// headRegistry is a registry that has every repository and every tag, and answers what a check asks: HEAD of a manifest
+// (OCI distribution spec, section "Pulling manifests"). Anything else is not there.
+type headRegistry struct {
+	server   *httptest.Server
+	revision atomic.Int64
+	heads    atomic.Int64
+}
+
+func newHeadRegistry() *headRegistry {
+	r := &headRegistry{}
+	r.server = httptest.NewServer(r)
+	return r
+}
+
+// address is host:port.
+func (r *headRegistry) address() string { return r.server.Listener.Addr().String() }
+
+// push gives every tag another digest.
+func (r *headRegistry) push() { r.revision.Add(1) }
+
+// digest is what a path has now.
+func (r *headRegistry) digest(path string) string {
+	return fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", path, r.revision.Load())))
+}
+
+// ServeHTTP implements http.Handler.
+func (r *headRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	switch {
+	case request.URL.Path == "/v2/":
+	case request.Method == http.MethodHead && strings.Contains(request.URL.Path, "/manifests/"):
+		r.heads.Add(1)
+		w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+		w.Header().Set("Content-Length", "1024")
+		w.Header().Set("Docker-Content-Digest", r.digest(request.URL.Path))
+	default:
+		http.NotFound(w, request)
+	}
+}
+
+// allow writes a registries.conf that has Tagger talk to the registry in plain HTTP, and on loopback.
+func (r *headRegistry) allow(path string) error {
+	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", r.address())
+	return os.WriteFile(path, []byte(conf), 0o600)
+}

@@ -1,0 +1,98 @@
+package admission
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/pin"
+)
+
+// enabledKey is how the annotation that opts in is spelt by the API server, whose JSON escapes no letter and no dash.
+var enabledKey = []byte(`"` + v1.AnnotationEnabled + `"`)
+
+// mentionsTagger says whether an object may have opted in. Where not every webhook of the cluster can be told to leave the
+// others out (DESIGN: Failure policy), most objects have not, and are not worth decoding.
+func mentionsTagger(raw []byte) bool { return bytes.Contains(raw, enabledKey) }
+
+// essence is what admission reads of a workload. Most of a pod's spec is of no concern here, and is not made objects of.
+type essence struct {
+	Metadata struct {
+		Annotations   map[string]string           `json:"annotations"`
+		ManagedFields []metav1.ManagedFieldsEntry `json:"managedFields"`
+	} `json:"metadata"`
+	Spec struct {
+		UpdateStrategy struct {
+			Type appsv1.DaemonSetUpdateStrategyType `json:"type"`
+		} `json:"updateStrategy"`
+		Template    template `json:"template"`
+		JobTemplate struct {
+			Spec struct {
+				Template template `json:"template"`
+			} `json:"spec"`
+		} `json:"jobTemplate"`
+	} `json:"spec"`
+}
+
+type template struct {
+	Spec struct {
+		InitContainers []container `json:"initContainers"`
+		Containers     []container `json:"containers"`
+	} `json:"spec"`
+}
+
+type container struct {
+	Name            string            `json:"name"`
+	Image           string            `json:"image"`
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy"`
+}
+
+// decode reads the essence of a workload. It is false for kinds that Tagger leaves alone.
+func decode(kind string, raw []byte) (pin.Workload, bool, error) {
+	var object essence
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return pin.Workload{}, false, fmt.Errorf("the %s in the request cannot be read: %w", kind, err)
+	}
+	workload, ok := pin.Of(object.of(kind))
+	if ok {
+		pod := object.Spec.Template.Spec
+		if kind == "CronJob" {
+			pod = object.Spec.JobTemplate.Spec.Template.Spec
+		}
+		workload.Meta.Annotations, workload.Meta.ManagedFields = object.Metadata.Annotations, object.Metadata.ManagedFields
+		workload.Pod.InitContainers, workload.Pod.Containers = containers(pod.InitContainers), containers(pod.Containers)
+	}
+	return workload, ok, nil
+}
+
+// of is an object of the kind, or nil.
+func (e *essence) of(kind string) any {
+	switch kind {
+	case "Deployment":
+		return &appsv1.Deployment{}
+	case "DaemonSet":
+		return &appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: e.Spec.UpdateStrategy.Type}}}
+	case "StatefulSet":
+		return &appsv1.StatefulSet{}
+	case "Job":
+		return &batchv1.Job{}
+	case "CronJob":
+		return &batchv1.CronJob{}
+	default:
+		return nil
+	}
+}
+
+func containers(read []container) []corev1.Container {
+	made := make([]corev1.Container, len(read))
+	for i, c := range read {
+		made[i] = corev1.Container{Name: c.Name, Image: c.Image, ImagePullPolicy: c.ImagePullPolicy}
+	}
+	return made
+}
