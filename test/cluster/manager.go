@@ -38,6 +38,9 @@ type ManagerOptions struct {
 
 	// Args are appended to the flags, so that they override them.
 	Args []string
+
+	// Env is appended to the environment of a manager that StartManager starts: name=value.
+	Env []string
 }
 
 // Manager is a running manager, with what the shipped service account may do and nothing more.
@@ -214,5 +217,5 @@ func (o ManagerOptions) environment() []string {
 	if o.CacheRegistry != "" {
 		environment = append(environment, "CACHE_REGISTRY_ADDRESS="+o.CacheRegistry, "CACHE_REGISTRY_INSECURE=true")
 	}
-	return environment
+	return append(environment, o.Env...)
 }

@@ -41,3 +41,6 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 	}
 	return ctx.Err() // envtest knows no contexts
 }
+
+// EtcdURL is where etcd serves its clients, in plain HTTP.
+func (c *Cluster) EtcdURL() string { return c.env.ControlPlane.Etcd.URL.String() }

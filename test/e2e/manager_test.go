@@ -8,8 +8,11 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/images-io/tagger/test/cluster"
 )
 
 func (u *user) fetch(url string) string {
@@ -92,6 +95,26 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	u.has(u.fetch(world.manager.ReadyURL+"?verbose=true"), "[+]webhook ok", "[+]tags ok")
+}
+
+// TestAManagerWithoutStreamedLists starts a second replica that asks as it has to ask an API server before 1.34.
+func TestAManagerWithoutStreamedLists(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	webhook, err := cluster.NewWebhook(filepath.Join(dir, "webhook"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica, err := cluster.StartManager(t.Context(), cluster.ManagerOptions{
+		Dir: dir, Cluster: world.cluster, Webhook: webhook, Args: []string{"--leader-elect=true"},
+		Env: []string{"KUBE_FEATURE_WatchListClient=false"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := replica.Stop(); err != nil {
+		t.Error(err)
+	}
 }
 
 // theLogIsSound looks at all that the manager said in all tests: JSON with levels, nothing that the shipped role is not
