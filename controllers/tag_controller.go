@@ -62,7 +62,7 @@ func (r *TagReconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1.Tag{}, builder.WithPredicates(tagChanged)).
 		WatchesMetadata(pullSecrets, handler.EnqueueRequestsFromMapFunc(r.failingInNamespace), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		WatchesRawSource(source.Channel(r.Memory.configurationChanged, handler.EnqueueRequestsFromMapFunc(r.failingAnywhere))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: parallelTags, ReconciliationTimeout: longestReconcile}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelTags, ReconciliationTimeout: longestReconcile, RateLimiter: retries()}).
 		Complete(r)
 }
 

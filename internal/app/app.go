@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"net/http"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -25,6 +22,7 @@ import (
 // Run runs the manager until the context ends, and then stops it gracefully.
 func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	cluster.QPS = -1 // the API server's priority and fairness is the limit; client-go's own would let a rollback wait behind imports
+	cluster.Wrap(func(next http.RoundTripper) http.RoundTripper { return reconnecting{next} })
 	registries, err := newRegistries(cfg)
 	if err != nil {
 		return err
@@ -50,19 +48,6 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 		}
 	}
 	return mgr.Start(ctx)
-}
-
-// whoAmI is the manager's own name, as admission sees it.
-func whoAmI(ctx context.Context, cluster *rest.Config) (string, error) {
-	client, err := kubernetes.NewForConfig(cluster)
-	if err != nil {
-		return "", fmt.Errorf("connecting to the API server: %w", err)
-	}
-	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-	if err != nil {
-		return "", fmt.Errorf("asking the API server who we are: %w", err)
-	}
-	return review.Status.UserInfo.Username, nil
 }
 
 func addControllers(registries *registries) func(context.Context, ctrl.Manager) error {

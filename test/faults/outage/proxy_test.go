@@ -31,6 +31,8 @@ type proxy struct {
 	hold func(*http.Request) bool
 	// waiting is how many requests are held, expired how many watches began with what was compacted.
 	waiting, expired int
+	// seen counts requests, by method and path.
+	seen map[string]int
 }
 
 func newProxy(t *testing.T, config *rest.Config) *proxy {
@@ -43,7 +45,7 @@ func newProxy(t *testing.T, config *rest.Config) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{}
+	p := &proxy{seen: map[string]int{}}
 	reverse := &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:      transport,
@@ -85,6 +87,7 @@ func (p *proxy) serve(reverse http.Handler, w http.ResponseWriter, r *http.Reque
 func (p *proxy) holds(r *http.Request) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.seen[r.Method+" "+r.URL.Path]++
 	if p.held == nil || !p.hold(r) {
 		return nil
 	}
@@ -120,6 +123,13 @@ func (p *proxy) counts() (waiting, expired int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.waiting, p.expired
+}
+
+// requests is how often that was asked for.
+func (p *proxy) requests(method, path string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen[method+" "+path]
 }
 
 // late has what a watch brings wait as long as is said when it arrives.

@@ -23,6 +23,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -154,7 +155,8 @@ func (w *world) tags(count int) []string {
 	for i := range names {
 		names[i] = fmt.Sprintf("tag-%d", i)
 		w.push(names[i])
-		tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: names[i]}, Spec: v1.TagSpec{From: w.source(names[i])}}
+		tag := newTag(names[i])
+		tag.Spec.From = w.source(names[i])
 		w.do(w.admin.Create(w.t.Context(), tag))
 	}
 	w.eventually("the first imports", func(ctx context.Context) error { return w.standAt(ctx, names) })
@@ -173,15 +175,28 @@ func (w *world) push(tag string) {
 	w.images[tag] = append(w.images[tag], w.registry.address+"/"+tag+"@"+digest)
 }
 
-// move pushes a build for each Tag and moves it there, as kubectl tag does.
+// move pushes a build for each Tag and moves it there.
 func (w *world) move(tags ...string) {
 	w.t.Helper()
 	for _, name := range tags {
 		w.push(name)
-		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"%d"}}}`, v1.AnnotationRequestedGeneration, len(w.images[name])-1)
-		tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-		w.do(w.admin.Patch(w.t.Context(), tag, client.RawPatch("application/merge-patch+json", []byte(patch)), client.FieldOwner("kubectl-tag")))
+		w.request(name)
 	}
+}
+
+// request moves a Tag to the generation of its newest build, as kubectl tag does.
+func (w *world) request(name string) {
+	w.t.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"%d"}}}`, v1.AnnotationRequestedGeneration, len(w.images[name])-1)
+	w.do(w.admin.Patch(w.t.Context(), newTag(name), mergePatch(patch), client.FieldOwner("kubectl-tag")))
+}
+
+func newTag(name string) *v1.Tag {
+	return &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+}
+
+func mergePatch(patch string) client.Patch {
+	return client.RawPatch(types.MergePatchType, []byte(patch))
 }
 
 // deployments makes a Deployment for each Tag, of the same name.
@@ -276,7 +291,9 @@ func (w *world) eventually(what string, condition func(context.Context) error) {
 	w.t.Helper()
 	last := fmt.Errorf("never asked")
 	err := wait.PollUntilContextTimeout(w.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = condition(ctx)
+		if err := condition(ctx); err == nil || ctx.Err() == nil { // at the end of the time, what it was before says more
+			last = err
+		}
 		return last == nil, nil
 	})
 	if err != nil {
@@ -286,7 +303,7 @@ func (w *world) eventually(what string, condition func(context.Context) error) {
 
 // throughout asks again and again until the time is over, and returns how often that was answered, and the errors.
 func throughout(ctx context.Context, duration, every time.Duration, ask func(context.Context) error) (answered int, errs []error) {
-	_ = wait.PollUntilContextTimeout(ctx, every, duration, true, func(ctx context.Context) (bool, error) {
+	_ = wait.PollUntilContextTimeout(ctx, every, duration, true, func(context.Context) (bool, error) {
 		if err := ask(ctx); err != nil {
 			errs = append(errs, err)
 		} else {
@@ -302,7 +319,7 @@ type countingRegistry struct {
 	address string
 
 	mu    sync.Mutex
-	asked map[string]int // requests for a manifest, by repository
+	asked map[string]int // the manager's requests for a manifest, by repository
 	slow  func(*http.Request)
 }
 
@@ -322,7 +339,7 @@ func newRegistry(t *testing.T) *countingRegistry {
 
 func (r *countingRegistry) count(request *http.Request) {
 	repository, _, ok := strings.Cut(strings.TrimPrefix(request.URL.Path, "/v2/"), "/manifests/")
-	if !ok || request.Method == http.MethodPut {
+	if !ok || !strings.HasPrefix(request.UserAgent(), "tagger/") { // those who push ask, too
 		return
 	}
 	r.mu.Lock()
@@ -334,14 +351,14 @@ func (r *countingRegistry) count(request *http.Request) {
 	}
 }
 
-// slowDown has the function called before a manifest is answered.
+// slowDown has the function called before a manifest is answered to the manager.
 func (r *countingRegistry) slowDown(slow func(*http.Request)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.slow = slow
 }
 
-// requests is how often a Tag's manifest was asked for.
+// requests is how often the manager asked for a Tag's manifest.
 func (r *countingRegistry) requests(tag string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
