@@ -104,7 +104,7 @@ func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error)
 		return nil, errors.Join(err, leash.release())
 	}
 	m.Log, m.exited = options.Log, process.exited
-	m.stop = func() error { return errors.Join(process.stop(), leash.release()) }
+	m.stop = func() error { return errors.Join(process.end(), leash.release()) }
 	return m.ready(ctx)
 }
 
@@ -171,7 +171,7 @@ func (m *Manager) ready(ctx context.Context) (*Manager, error) {
 	return m, nil
 }
 
-// Stop ends the manager.
+// Stop ends the manager. One that runs has to end well: with exit code 0.
 func (m *Manager) Stop() error { return m.stop() }
 
 // Exited returns an error as soon as the manager has ended by itself.

@@ -116,26 +116,26 @@ func (w *world) manager(options cluster.ManagerOptions) *cluster.Manager {
 }
 
 // behind starts a manager that sees the API server through a proxy alone.
-func (w *world) behind(webhook *cluster.Webhook, args ...string) *proxy {
+func (w *world) behind(webhook *cluster.Webhook) *proxy {
 	w.t.Helper()
-	p, args := w.proxied(args...)
-	w.manager(w.options("manager", webhook, args...))
+	p, kubeconfig := w.proxied()
+	w.manager(w.options("manager", webhook, kubeconfig))
 	return p
 }
 
-// proxied makes a proxy, and the flags of a manager that uses it.
-func (w *world) proxied(args ...string) (*proxy, []string) {
+// proxied makes a proxy, and the flag of a manager that uses it.
+func (w *world) proxied() (p *proxy, kubeconfig string) {
 	w.t.Helper()
 	config, err := w.cluster.ServiceAccountConfig(cluster.Namespace, cluster.ServiceAccount)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := newProxy(w.t, config)
+	p = newProxy(w.t, config)
 	path := filepath.Join(w.dir, "proxy.kubeconfig")
 	if err := cluster.WriteKubeconfig(path, p.config()); err != nil {
 		w.t.Fatal(err)
 	}
-	return p, append(args, "--kubeconfig="+path)
+	return p, "--kubeconfig=" + path
 }
 
 // tail shows the end of a log where the test failed: its folder goes with the test.
