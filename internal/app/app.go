@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -47,6 +48,7 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 			return err
 		}
 	}
+	defer utilnet.CloseIdleConnectionsFor(mgr.GetHTTPClient().Transport)
 	return mgr.Start(ctx)
 }
 

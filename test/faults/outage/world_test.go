@@ -317,6 +317,8 @@ func throughout(ctx context.Context, duration, every time.Duration, ask func(con
 // countingRegistry is a registry in this process that counts what it is asked for, and can be slow.
 type countingRegistry struct {
 	address string
+	// hangUp ends every connection.
+	hangUp func()
 
 	mu    sync.Mutex
 	asked map[string]int // the manager's requests for a manifest, by repository
@@ -331,8 +333,11 @@ func newRegistry(t *testing.T) *countingRegistry {
 		r.count(request)
 		images.ServeHTTP(w, request)
 	}))
-	t.Cleanup(server.CloseClientConnections)
-	t.Cleanup(server.Close)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	r.hangUp = server.CloseClientConnections
 	r.address = strings.TrimPrefix(server.URL, "http://")
 	return r
 }
