@@ -117,8 +117,9 @@ func TestAManagerThatEndedLeavesNoGoroutine(t *testing.T) {
 		t.Errorf("it ended after %s, with %v", took, err)
 	}
 	w.leaseIsFree()
-	http.DefaultClient.CloseIdleConnections() // the probes'
-	w.registry.slowDown(nil)                  // a request to a registry that others may share goes on for half a minute
+	http.DefaultClient.CloseIdleConnections()  // the probes'
+	w.do(w.cluster.StopAPIServer(t.Context())) // so that idle connections end, which client-go keeps for a minute and a half
+	w.registry.slowDown(nil)                   // a request to a registry that others may share goes on for half a minute
 	w.eventually("no goroutine", func(context.Context) error {
 		w.registry.hangUp() // idle connections are kept for a while
 		return goleak.Find(before, filtered)
