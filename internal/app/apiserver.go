@@ -55,7 +55,7 @@ func (r reconnecting) RoundTrip(request *http.Request) (*http.Response, error) {
 	var response *http.Response
 	var failure error
 	_ = again.DelayFunc().Until(request.Context(), true, true, func(context.Context) (bool, error) {
-		response, failure = r.next.RoundTrip(request)
+		response, failure = r.next.RoundTrip(request) //nolint:bodyclose // it is the caller's to close
 		return failure == nil, nil
 	})
 	return response, failure
