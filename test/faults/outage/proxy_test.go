@@ -29,8 +29,9 @@ type proxy struct {
 	// held is closed when the requests that hold names may go on.
 	held chan struct{}
 	hold func(*http.Request) bool
-	// waiting is how many requests are held, expired how many watches began with what was compacted.
-	waiting, expired int
+	// waiting is how many requests are held, anew how many watches began with everything, by themselves or since they were
+	// told that their past is compacted.
+	waiting, anew int
 	// seen counts requests, by method and path.
 	seen map[string]int
 }
@@ -88,6 +89,9 @@ func (p *proxy) holds(r *http.Request) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen[r.Method+" "+r.URL.Path]++
+	if r.URL.Query().Get("sendInitialEvents") == "true" {
+		p.anew++
+	}
 	if p.held == nil || !p.hold(r) {
 		return nil
 	}
@@ -118,11 +122,11 @@ func (p *proxy) release() {
 	}
 }
 
-// counts are the requests that were held, and the watches that had to start anew.
-func (p *proxy) counts() (waiting, expired int) {
+// counts are the requests that were held, and the watches that began anew.
+func (p *proxy) counts() (waiting, anew int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.waiting, p.expired
+	return p.waiting, p.anew
 }
 
 // requests is how often that was asked for.
@@ -161,7 +165,7 @@ func (p *proxy) receive(body io.ReadCloser, queue chan<- chunk) {
 		data := bytes.Clone(buffer[:n])
 		p.mu.Lock()
 		if bytes.Contains(data, []byte("Expired")) {
-			p.expired++
+			p.anew++
 		}
 		due := time.Now().Add(p.lag)
 		p.mu.Unlock()
