@@ -41,7 +41,7 @@ type gate struct {
 	answer chan struct{}
 }
 
-func (g *gate) Import(ctx context.Context, tag *v1.Tag) (importer.Image, error) {
+func (g *gate) Import(ctx context.Context, tag *v1.Tag, _ importer.Terms) (importer.Image, error) {
 	g.asked <- tag.Name
 	select {
 	case <-g.answer:
@@ -50,8 +50,8 @@ func (g *gate) Import(ctx context.Context, tag *v1.Tag) (importer.Image, error) 
 	return importer.Image{Reference: newImage}, ctx.Err()
 }
 
-func (g *gate) Check(ctx context.Context, tag *v1.Tag) (importer.Image, error) {
-	return g.Import(ctx, tag)
+func (g *gate) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
+	return g.Import(ctx, tag, terms)
 }
 
 // TestAPersonIsServedBeforeWhatIsMerelyThere: while every worker waits for a registry, and more Tags than that were there at

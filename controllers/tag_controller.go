@@ -65,7 +65,7 @@ func (r *TagReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) 
 		For(&v1.Tag{}, builder.WithPredicates(tagChanged)).
 		WatchesMetadata(pullSecrets, mended(r.failingInNamespace), builder.WithPredicates(isNews, predicate.ResourceVersionChangedPredicate{})).
 		WatchesRawSource(source.Channel(r.Memory.configurationChanged, mended(r.failingAnywhere))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: parallelTags, ReconciliationTimeout: longestReconcile}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelTags, ReconciliationTimeout: longestReconcile, RateLimiter: retries()}).
 		Complete(r)
 }
 

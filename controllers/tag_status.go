@@ -17,17 +17,35 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// write puts the outcome into the status, once, if it changes anything. The optimistic lock keeps a cache that is
-// behind from making a generation twice: on a conflict the Tag is read live, and the outcome counts only where the spec and
-// the generations are what the step was taken for. It returns nil where they are not.
+// write puts the outcome into the status, once, if it changes anything, and only where the spec and the status are what the
+// step was taken for: a cache that is behind makes no generation twice. It returns nil where they are not.
 func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
+	tag = cached.DeepCopy()
+	outcome.apply(tag)
+	if equality.Semantic.DeepEqual(cached.Status, tag.Status) {
+		return tag, false, nil
+	}
+	patch, err := undisturbed(cached, tag)
+	if err == nil {
+		err = r.Client.Status().Patch(ctx, tag, patch, client.FieldOwner(v1.FieldManager))
+		written = err == nil
+	}
+	if apierrors.IsInvalid(err) { // something is not as it was, or not as these types would write it
+		tag, written, err = r.writeLocked(ctx, cached, outcome)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("writing the status of Tag %s: %w", client.ObjectKeyFromObject(cached), err)
+	}
+	return tag, written, nil
+}
+
+// writeLocked writes with an optimistic lock: on a conflict the Tag is read live, and the outcome counts only where it fits
+// what was read.
+func (r *TagReconciler) writeLocked(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
 	tag = cached.DeepCopy()
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		before := tag.DeepCopy()
 		outcome.apply(tag)
-		if equality.Semantic.DeepEqual(before.Status, tag.Status) {
-			return nil
-		}
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 		err := r.Client.Status().Patch(ctx, tag, patch, client.FieldOwner(v1.FieldManager))
 		written = err == nil
@@ -40,10 +58,7 @@ func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, outcome outco
 		}
 		return err
 	})
-	if err != nil {
-		return nil, false, fmt.Errorf("writing the status of Tag %s: %w", client.ObjectKeyFromObject(cached), err)
-	}
-	return tag, written, nil
+	return tag, written, err
 }
 
 // still is the Tag as it is now, or nil when the outcome of the step that was taken does not fit it any more.

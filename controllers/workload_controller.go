@@ -71,7 +71,7 @@ func (r *WorkloadReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 		Named(r.Kind.Name).
 		For(r.Kind.New(), builder.WithPredicates(predicate.NewPredicateFuncs(isEnabled), workloadChanged)).
 		Watches(&v1.Tag{}, handler.Funcs{CreateFunc: r.tagCreated, UpdateFunc: r.tagUpdated}, builder.WithPredicates(isNews, tagMoved)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkloads, ReconciliationTimeout: longestReconcile}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkloads, ReconciliationTimeout: longestReconcile, RateLimiter: retries()}).
 		Complete(r)
 }
 

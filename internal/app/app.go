@@ -7,9 +7,7 @@ import (
 	"net/http"
 	"runtime"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -52,6 +50,7 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 			return err
 		}
 	}
+	defer utilnet.CloseIdleConnectionsFor(mgr.GetHTTPClient().Transport)
 	return mgr.Start(ctx)
 }
 
@@ -61,20 +60,8 @@ func forAll(cluster *rest.Config) *rest.Config {
 	cluster = rest.CopyConfig(cluster)
 	cluster.QPS = -1
 	cluster.UserAgent = fmt.Sprintf("tagger/%s (%s/%s)", Version(), runtime.GOOS, runtime.GOARCH)
+	cluster.Wrap(func(next http.RoundTripper) http.RoundTripper { return reconnecting{next} })
 	return cluster
-}
-
-// whoAmI is the manager's own name, as admission sees it.
-func whoAmI(ctx context.Context, cluster *rest.Config) (string, error) {
-	client, err := kubernetes.NewForConfig(cluster)
-	if err != nil {
-		return "", fmt.Errorf("connecting to the API server: %w", err)
-	}
-	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-	if err != nil {
-		return "", fmt.Errorf("asking the API server who we are: %w", err)
-	}
-	return review.Status.UserInfo.Username, nil
 }
 
 func addControllers(registries *registries) func(context.Context, ctrl.Manager) error {

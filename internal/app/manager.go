@@ -24,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
-	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers"
@@ -97,11 +96,6 @@ func cacheOptions() cache.Options {
 
 func named(name string) cache.ByObject {
 	return cache.ByObject{Field: fields.OneTermEqualSelector(metav1.ObjectNameField, name)}
-}
-
-// webhookFor serves an admission handler; a handler that panics answers with an error.
-func webhookFor(handler webhookadmission.Handler) *webhookadmission.Webhook {
-	return &webhookadmission.Webhook{Handler: handler, RecoverPanic: ptr.To(true)}
 }
 
 // register adds a collector, in place of one that an earlier manager of this process left.

@@ -25,6 +25,9 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	}
 	defer apiLog.Close()
 	api.Err = apiLog
+	if err := c.configureAudit(api); err != nil {
+		return err
+	}
 	if c.options.WithWorkloads {
 		// envtest switches the ServiceAccount admission off, because without a controller manager there are none
 		api.Configure().Disable("disable-admission-plugins")

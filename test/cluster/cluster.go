@@ -26,6 +26,9 @@ type Options struct {
 	// WithWorkloads adds kube-controller-manager, kube-scheduler and a node, so that Deployments roll out.
 	WithWorkloads bool
 
+	// AuditUser is the user whose requests kube-apiserver writes to AuditLog. Empty means nobody's.
+	AuditUser string
+
 	// Progress is told what is being started. It may be nil.
 	Progress func(step string)
 }

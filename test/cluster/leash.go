@@ -64,6 +64,9 @@ func (l *leash) program(binary string) (string, error) {
 	return path, nil
 }
 
+// pid is the process id of a program that runs.
+func (l *leash) pid(name string) (int, error) { return readPid(filepath.Join(l.dir, name+".pid")) }
+
 // forget removes the record of a program that has ended.
 func (l *leash) forget(name string) {
 	_ = os.Remove(filepath.Join(l.dir, name+".pid"))
@@ -92,15 +95,23 @@ func Recorded(dir string) ([]int, error) {
 		if filepath.Ext(entry.Name()) != ".pid" {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(run, entry.Name()))
+		pid, err := readPid(filepath.Join(run, entry.Name()))
 		if err != nil {
-			return nil, fmt.Errorf("read a process id: %w", err)
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		if err != nil {
-			return nil, fmt.Errorf("%s holds no process id: %w", filepath.Join(run, entry.Name()), err)
+			return nil, err
 		}
 		pids = append(pids, pid)
 	}
 	return pids, nil
+}
+
+func readPid(path string) (int, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read a process id: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, fmt.Errorf("%s holds no process id: %w", path, err)
+	}
+	return pid, nil
 }

@@ -36,11 +36,11 @@ type ManagerOptions struct {
 	// CacheRegistry is the address of the registry that images are mirrored into, in plain HTTP. Empty means none.
 	CacheRegistry string
 
-	// Env is appended to the environment.
-	Env []string
-
 	// Args are appended to the flags, so that they override them.
 	Args []string
+
+	// Env is appended to the environment of a manager that StartManager starts: name=value.
+	Env []string
 }
 
 // Manager is a running manager, with what the shipped service account may do and nothing more.
@@ -107,7 +107,7 @@ func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error)
 		return nil, errors.Join(err, leash.release())
 	}
 	m.Log, m.PID, m.exited = options.Log, process.cmd.Process.Pid, process.exited
-	m.stop = func() error { return errors.Join(process.stop(), leash.release()) }
+	m.stop = func() error { return errors.Join(process.end(), leash.release()) }
 	return m.ready(ctx)
 }
 
@@ -174,7 +174,7 @@ func (m *Manager) ready(ctx context.Context) (*Manager, error) {
 	return m, nil
 }
 
-// Stop ends the manager.
+// Stop ends the manager. One that runs has to end well: with exit code 0.
 func (m *Manager) Stop() error { return m.stop() }
 
 // Exited returns an error as soon as the manager has ended by itself.

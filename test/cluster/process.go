@@ -78,6 +78,18 @@ func (p *process) stop() error {
 	return fmt.Errorf("%s did not stop within %s and was killed; see %s", p.name, stopTimeout, p.log)
 }
 
+// end is stop, for a process that has to end well when it is told to. One that ended before is another matter.
+func (p *process) end() error {
+	gone := p.exited() != nil
+	if err := p.stop(); err != nil || gone {
+		return err
+	}
+	if !p.cmd.ProcessState.Success() {
+		return fmt.Errorf("%s was told to stop and ended with %s; see %s", p.name, p.cmd.ProcessState, p.log)
+	}
+	return nil
+}
+
 // exited returns an error if the process has ended.
 func (p *process) exited() error {
 	select {

@@ -20,7 +20,7 @@ func (c *Cluster) UserConfig(name string, groups ...string) (*rest.Config, error
 
 // ServiceAccountConfig returns a configuration that has what the service account has been granted, and nothing more.
 func (c *Cluster) ServiceAccountConfig(namespace, name string) (*rest.Config, error) {
-	return c.UserConfig("system:serviceaccount:"+namespace+":"+name,
+	return c.UserConfig(Username(namespace, name),
 		"system:serviceaccounts", "system:serviceaccounts:"+namespace, "system:authenticated")
 }
 

@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/images-io/tagger/internal/app"
+	"github.com/images-io/tagger/test/audit"
 	"github.com/images-io/tagger/test/cluster"
 )
 
@@ -31,6 +34,9 @@ var world struct {
 	manager        *cluster.Manager
 	logs           *logBuffer
 }
+
+// managerUser is who the manager is to the API server.
+var managerUser = cluster.Username(cluster.Namespace, cluster.ServiceAccount)
 
 // The private registry's user.
 const privateUser, privatePassword = "alice", "correct-horse-battery-staple"
@@ -52,12 +58,14 @@ func run(m *testing.M) (code int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
 	stop, err := start(ctx, dir)
+	var rbac audit.RBAC
 	if err == nil {
 		code = m.Run()
+		rbac, err = granted()
 	}
 	err = errors.Join(err, stop())
 	if err == nil && code == 0 && wholeRun() {
-		err = theLogIsSound()
+		err = errors.Join(theLogIsSound(), theRoleIsExact(rbac))
 	}
 	if err == nil && code == 0 {
 		return code, os.RemoveAll(dir)
@@ -65,6 +73,29 @@ func run(m *testing.M) (code int, err error) {
 	_ = os.WriteFile(filepath.Join(dir, "manager.log"), world.logs.bytes(), 0o600)
 	fmt.Fprintln(os.Stderr, "e2e: the logs are in", dir)
 	return code, err
+}
+
+// granted is what the cluster grants, to whomever.
+func granted() (audit.RBAC, error) {
+	admin, err := client.New(world.cluster.Config, client.Options{})
+	if err != nil {
+		return audit.RBAC{}, err
+	}
+	return audit.Live(context.Background(), admin)
+}
+
+// theRoleIsExact looks at all that the manager asked of the API server in all tests: nothing was refused, and nothing that
+// the shipped roles grant was never used.
+func theRoleIsExact(rbac audit.RBAC) error {
+	events, err := audit.ReadFiles(world.cluster.AuditLog())
+	if err != nil {
+		return err
+	}
+	report, err := audit.Compare(events, rbac, managerUser)
+	if err != nil {
+		return err
+	}
+	return report.Err()
 }
 
 // wholeRun says whether all tests ran: a few do not make the log that is looked at.
@@ -83,7 +114,8 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 		return errors.Join(errs...)
 	}
 	world.logs = &logBuffer{}
-	if world.cluster, err = cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "cluster"), WithWorkloads: true}); err != nil {
+	options := cluster.Options{Dir: filepath.Join(dir, "cluster"), WithWorkloads: true, AuditUser: managerUser}
+	if world.cluster, err = cluster.Start(ctx, options); err != nil {
 		return stop, err
 	}
 	stops = append(stops, world.cluster.Stop)
@@ -115,6 +147,7 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	}
 	world.manager, err = cluster.RunManager(ctx, runManager, cluster.ManagerOptions{
 		Dir: filepath.Join(dir, "manager"), Cluster: world.cluster, Webhook: webhook, RegistriesConf: world.registriesConf,
+		Args: []string{"--leader-elect=true", "--metrics-secure=true"}, // as shipped, so that all that the roles grant is used
 	})
 	if err == nil {
 		stops = append(stops, world.manager.Stop)

@@ -1,38 +1,68 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/images-io/tagger/test/cluster"
 )
 
 func (u *user) fetch(url string) string {
 	u.t.Helper()
 	response, err := http.Get(url)
+	return u.body(response, err)
+}
+
+// body is that of an answer that has to be good.
+func (u *user) body(response *http.Response, err error) string {
+	u.t.Helper()
 	if err != nil {
 		u.t.Fatal(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK {
-		u.t.Fatalf("%s answers %s (%v): %s", url, response.Status, err, body)
+		u.t.Fatalf("%s answers %s (%v): %s", response.Request.URL, response.Status, err, body)
 	}
 	return string(body)
 }
 
+// scraper is a client that Prometheus could be: it may read the metrics, and says so with a token.
+func (u *user) scraper() func() string {
+	u.t.Helper()
+	u.kubectl("create serviceaccount prometheus")
+	u.kubectl("create clusterrolebinding " + u.namespace + " --clusterrole=tagger-metrics-reader --serviceaccount=" + u.namespace + ":prometheus")
+	token := strings.TrimSpace(u.kubectl("create token prometheus"))
+	scrape := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	return func() string {
+		u.t.Helper()
+		request, err := http.NewRequestWithContext(u.t.Context(), http.MethodGet, "https"+strings.TrimPrefix(world.manager.MetricsURL, "http"), nil)
+		if err != nil {
+			u.t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := scrape.Do(request)
+		return u.body(response, err)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	u := newUser(t)
+	scrape := u.scraper()
 	u.imported("myapp")
 	u.moved("myapp", 1)
 	u.with(tagYAML("missing", world.faulty.address+"/missing/app:latest"), "apply -f -")
 	u.becomes("tag/missing", `.status.conditions[?(@.type=="Ready")].reason`, "NotFound")
 	u.eventually("the metrics of the Tags", func() error {
-		text := u.fetch(world.manager.MetricsURL)
+		text := scrape()
 		for _, series := range []string{
 			fmt.Sprintf(`tagger_tag_generation{namespace=%q,tag="myapp"} 1`, u.namespace),
 			fmt.Sprintf(`tagger_tag_references{namespace=%q,tag="myapp"} 2`, u.namespace),
@@ -50,7 +80,7 @@ func TestMetrics(t *testing.T) {
 	})
 	u.kubectl("delete tag/myapp")
 	u.eventually("no series of a Tag that is gone", func() error {
-		if text := u.fetch(world.manager.MetricsURL); strings.Contains(text, fmt.Sprintf(`{namespace=%q,tag="myapp"}`, u.namespace)) {
+		if text := scrape(); strings.Contains(text, fmt.Sprintf(`{namespace=%q,tag="myapp"}`, u.namespace)) {
 			return fmt.Errorf("they are still there")
 		}
 		return nil
@@ -65,6 +95,26 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	u.has(u.fetch(world.manager.ReadyURL+"?verbose=true"), "[+]webhook ok", "[+]tags ok")
+}
+
+// TestAManagerWithoutStreamedLists starts a second replica that asks as it has to ask an API server before 1.34.
+func TestAManagerWithoutStreamedLists(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	webhook, err := cluster.NewWebhook(filepath.Join(dir, "webhook"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica, err := cluster.StartManager(t.Context(), cluster.ManagerOptions{
+		Dir: dir, Cluster: world.cluster, Webhook: webhook, Args: []string{"--leader-elect=true"},
+		Env: []string{"KUBE_FEATURE_WatchListClient=false"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := replica.Stop(); err != nil {
+		t.Error(err)
+	}
 }
 
 // theLogIsSound looks at all that the manager said in all tests: JSON with levels, nothing that the shipped role is not

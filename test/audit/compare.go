@@ -1,0 +1,100 @@
+package audit
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+)
+
+// The annotation in which the API server says what authorization decided.
+const (
+	decision = "authorization.k8s.io/decision"
+	forbid   = "forbid"
+)
+
+// Report says where a role and its use differ. Both lists are sorted, and name each thing once.
+type Report struct {
+	// Requests is how many requests of the user are in the log.
+	Requests int
+
+	// Refused names what the user asked for and was not granted.
+	Refused []string
+
+	// Unused names what was granted and never asked for: verb by verb, resource by resource, name by name.
+	Unused []string
+}
+
+// Compare looks at the requests of one user. Those that are done in somebody else's name count as the other's.
+func Compare(events []auditv1.Event, rbac RBAC, user string) (Report, error) {
+	unused, err := rbac.grantsOf(user)
+	if err != nil {
+		return Report{}, err
+	}
+	var report Report
+	refused := map[string]bool{}
+	for _, event := range events {
+		if event.User.Username != user || event.ImpersonatedUser != nil || event.Stage == auditv1.StageRequestReceived {
+			continue
+		}
+		report.Requests++
+		if isRefused(event) {
+			refused[describe(event)] = true
+			continue
+		}
+		unused = slices.DeleteFunc(unused, func(g grant) bool { return g.uses(event) })
+	}
+	report.Refused = slices.Sorted(maps.Keys(refused))
+	for _, g := range unused {
+		report.Unused = append(report.Unused, g.String())
+	}
+	slices.Sort(report.Unused)
+	report.Unused = slices.Compact(report.Unused)
+	return report, nil
+}
+
+// isRefused tells what authorization refuses from what admission does, such as an event for a namespace that is going.
+func isRefused(event auditv1.Event) bool {
+	if said, ok := event.Annotations[decision]; ok {
+		return said == forbid
+	}
+	return event.ResponseStatus != nil && event.ResponseStatus.Code == http.StatusForbidden
+}
+
+func describe(event auditv1.Event) string {
+	ref := event.ObjectRef
+	if ref == nil {
+		path, _, _ := strings.Cut(event.RequestURI, "?")
+		return event.Verb + " " + path
+	}
+	what := event.Verb + " " + qualified(ref.APIGroup, resource(ref))
+	if ref.Name != "" {
+		what += " " + ref.Name
+	}
+	if ref.Namespace != "" {
+		what += " in " + ref.Namespace
+	}
+	return what
+}
+
+// Err is nil where the role is exactly what was used. A log without a request of the user proves nothing.
+func (r Report) Err() error {
+	if r.Requests == 0 {
+		return fmt.Errorf("the audit log has no request of the user")
+	}
+	if len(r.Refused) == 0 && len(r.Unused) == 0 {
+		return nil
+	}
+	return fmt.Errorf("of %d requests these were refused:\n%s\nand these are granted and were never used:\n%s",
+		r.Requests, indented(r.Refused), indented(r.Unused))
+}
+
+func indented(lines []string) string {
+	if len(lines) == 0 {
+		return "\t(none)"
+	}
+	return "\t" + strings.Join(lines, "\n\t")
+}
