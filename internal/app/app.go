@@ -33,7 +33,11 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(cluster, cfg)
+	serving, err := newServingCertificate(cfg)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(cluster, cfg, serving)
 	if err != nil {
 		return err
 	}
@@ -41,6 +45,7 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 		func(_ context.Context, mgr ctrl.Manager) error { return mgr.Add(registries.configuration) },
 		addControllers(registries),
 		addWebhooks(registries, username),
+		addCertificate(cfg, serving),
 		addMetrics,
 		addProbes,
 	}

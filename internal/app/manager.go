@@ -21,7 +21,6 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -34,7 +33,7 @@ const gracefulStop = 10 * time.Second
 // leaderElectionID is the name of the lease.
 const leaderElectionID = "tagger.images.io"
 
-func newManager(cluster *rest.Config, cfg config.Config) (ctrl.Manager, error) {
+func newManager(cluster *rest.Config, cfg config.Config, serving servingCertificate) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
@@ -47,7 +46,7 @@ func newManager(cluster *rest.Config, cfg config.Config) (ctrl.Manager, error) {
 		Scheme:                        scheme,
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        cfg.HealthAddress,
-		WebhookServer:                 webhook.NewServer(webhook.Options{Host: cfg.WebhookHost, Port: cfg.WebhookPort, CertDir: cfg.WebhookCertDir}),
+		WebhookServer:                 newWebhookServer(cfg, serving),
 		LeaderElection:                cfg.LeaderElect,
 		LeaderElectionID:              leaderElectionID,
 		LeaderElectionNamespace:       cfg.LeaderElectionNamespace,

@@ -100,7 +100,7 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	if err = allowPlainHTTP(world.registry.Address, world.private.Address, world.faulty.address, world.faulty.closed); err != nil {
 		return stop, err
 	}
-	webhook, err := cluster.NewWebhook(filepath.Join(dir, "webhook"))
+	webhook, err := cluster.ReserveWebhook()
 	if err != nil {
 		return stop, err
 	}

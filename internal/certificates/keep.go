@@ -1,0 +1,52 @@
+package certificates
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// keep brings the Secret to what it should hold, and says whether it had to write it. Where no authority can be read, those
+// that are trusted already stay so for a while: replicas serve what they signed.
+func (r *Reconciler) keep(ctx context.Context, s *state) (written bool, err error) {
+	before := Parse(s.secret.Data, s.now)
+	if len(before.Authorities) == 0 {
+		before.Authorities = s.trust
+	}
+	var taken []Decision
+	if s.material, taken, err = r.Policy.Advance(before, namesIn(s.configurations), s.now); err != nil {
+		return false, fmt.Errorf("making a certificate: %w", err)
+	}
+	s.next = taken[len(taken)-1].Next
+	if len(taken) == 1 {
+		return false, nil
+	}
+	if err := r.write(ctx, s); err != nil {
+		return false, fmt.Errorf("writing the Secret of the certificate: %w", err)
+	}
+	for _, decision := range taken[:len(taken)-1] {
+		log.FromContext(ctx).Info("certificates changed", "step", decision.Step, "reason", decision.Reason)
+	}
+	return true, nil
+}
+
+// write creates the Secret, or updates the one that was read and no other.
+func (r *Reconciler) write(ctx context.Context, s *state) error {
+	data, err := s.material.Data()
+	if err != nil {
+		return err
+	}
+	if s.secret.Data == nil {
+		s.secret.Data = map[string][]byte{}
+	}
+	maps.Copy(s.secret.Data, data)
+	if s.secret.ResourceVersion == "" {
+		return r.Client.Create(ctx, s.secret, client.FieldOwner(v1.FieldManager))
+	}
+	return r.Client.Update(ctx, s.secret, client.FieldOwner(v1.FieldManager))
+}
