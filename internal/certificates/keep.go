@@ -2,8 +2,10 @@ package certificates
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"maps"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -11,12 +13,12 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// keep brings the Secret to what it should hold, and says whether it had to write it. Where no authority can be read, those
-// that are trusted already stay so for a while: replicas serve what they signed.
+// keep brings the Secret to what it should hold, and says whether it had to write it. Where the authority or
+// its key is lost, what is trusted already stays so for a while: replicas serve what was signed by it.
 func (r *Reconciler) keep(ctx context.Context, s *state) (written bool, err error) {
 	before := Parse(s.secret.Data, s.now)
-	if len(before.Authorities) == 0 {
-		before.Authorities = s.trust
+	if before.Signer == nil {
+		before.Authorities = union(s.trust, before.Authorities)
 	}
 	var taken []Decision
 	if s.material, taken, err = r.Policy.Advance(before, namesIn(s.configurations), s.now); err != nil {
@@ -49,4 +51,14 @@ func (r *Reconciler) write(ctx context.Context, s *state) error {
 		return r.Client.Create(ctx, s.secret, client.FieldOwner(v1.FieldManager))
 	}
 	return r.Client.Update(ctx, s.secret, client.FieldOwner(v1.FieldManager))
+}
+
+func union(a, b []*x509.Certificate) []*x509.Certificate {
+	all := slices.Clone(a)
+	for _, certificate := range b {
+		if !contains(all, certificate) {
+			all = append(all, certificate)
+		}
+	}
+	return all
 }
