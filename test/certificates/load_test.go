@@ -16,6 +16,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/images-io/tagger/test/cluster"
@@ -106,7 +107,7 @@ func startLoad(t *testing.T, want string) *load {
 }
 
 // startCalls opens connection after connection to each replica, as an API server would that knows of the caBundle by a
-// watch. The real one keeps its connections, and would hide a moment at which no new one can be made.
+// watch, and late. The real one keeps its connections, and would hide a moment at which no new one can be made.
 func startCalls(t *testing.T) *load {
 	t.Helper()
 	l, ctx := newLoad(t)
@@ -136,26 +137,56 @@ func call(address string, bundle func() ([]byte, error)) error {
 	return connection.Close()
 }
 
-// watchBundle returns the caBundle of the webhook for workloads, as a watch last told it.
+// lag is how far behind the watch of an API server is taken to be. A replica waits for longer (certificates.Policy.Settle).
+const lag = 2 * time.Second
+
+// history is what a watch told of the caBundle of the webhook for workloads.
+type history struct {
+	mu      sync.Mutex
+	bundles [][]byte
+	seen    []time.Time
+}
+
+// record implements the handlers of an informer.
+func (h *history) record(object any) {
+	configuration, ok := object.(*admissionv1.MutatingWebhookConfiguration)
+	if !ok || configuration.Name != cluster.MutatingConfiguration {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bundles, h.seen = append(h.bundles, configuration.Webhooks[0].ClientConfig.CABundle), append(h.seen, time.Now())
+}
+
+// bundle is what somebody knows who is behind.
+func (h *history) bundle() ([]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := len(h.seen) - 1; i >= 0; i-- {
+		if i == 0 || time.Since(h.seen[i]) > lag {
+			return h.bundles[i], nil
+		}
+	}
+	return nil, errors.New("nothing is known yet")
+}
+
+// watchBundle returns the caBundle, as somebody knows it whose watch is behind.
 func watchBundle(t *testing.T) func() ([]byte, error) {
 	t.Helper()
 	clientset, err := kubernetes.NewForConfig(world.cluster.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var known history
 	factory := informers.NewSharedInformerFactory(clientset, 0)
-	lister := factory.Admissionregistration().V1().MutatingWebhookConfigurations().Lister()
-	factory.Start(t.Context().Done())
-	factory.WaitForCacheSync(t.Context().Done())
-	return func() ([]byte, error) {
-		configuration, err := lister.Get(cluster.MutatingConfiguration)
-		if err != nil {
-			return nil, err
-		}
-		return bundleOf(configuration), nil
+	registration, err := factory.Admissionregistration().V1().MutatingWebhookConfigurations().Informer().AddEventHandler(
+		cache.ResourceEventHandlerFuncs{AddFunc: known.record, UpdateFunc: func(_, changed any) { known.record(changed) }})
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func bundleOf(configuration *admissionv1.MutatingWebhookConfiguration) []byte {
-	return configuration.Webhooks[0].ClientConfig.CABundle
+	factory.Start(t.Context().Done())
+	if !cache.WaitForCacheSync(t.Context().Done(), registration.HasSynced) {
+		t.Fatal("the watch does not begin")
+	}
+	return known.bundle
 }
