@@ -92,7 +92,7 @@ func (r *Reconciler) read(ctx context.Context, s *state) error {
 	s.trust = trustedByAll(s.configurations, s.now)
 	s.secret = &corev1.Secret{Type: corev1.SecretTypeTLS}
 	s.secret.Namespace, s.secret.Name = r.Installation.Secret.Namespace, r.Installation.Secret.Name
-	if err := r.Client.Get(ctx, r.Installation.Secret, s.secret); client.IgnoreNotFound(err) != nil {
+	if err := client.IgnoreNotFound(r.Client.Get(ctx, r.Installation.Secret, s.secret)); err != nil {
 		return fmt.Errorf("reading the Secret of the certificate: %w", err)
 	}
 	return nil
