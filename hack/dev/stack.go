@@ -87,7 +87,7 @@ func (s *stack) writeRegistriesConf() error {
 }
 
 func (s *stack) install(ctx context.Context) (err error) {
-	if s.webhook, err = cluster.NewWebhook(filepath.Join(s.dir, "webhook")); err != nil {
+	if s.webhook, err = cluster.ReserveWebhook(); err != nil {
 		return err
 	}
 	return cluster.Install(ctx, s.cluster, s.webhook.Endpoint)

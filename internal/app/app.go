@@ -33,7 +33,11 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(cluster, cfg)
+	serving, err := newServingCertificate(cfg)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(cluster, cfg, serving)
 	if err != nil {
 		return err
 	}
@@ -42,6 +46,7 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 		addControllers(registries),
 		addBackstop(cfg),
 		addWebhooks(registries, username),
+		addCertificate(cfg, serving),
 		addMetrics,
 		addProbes,
 	}

@@ -23,7 +23,6 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers"
@@ -36,7 +35,7 @@ const gracefulStop = 10 * time.Second
 // leaderElectionID is the name of the lease.
 const leaderElectionID = "tagger.images.io"
 
-func newManager(cluster *rest.Config, cfg config.Config) (ctrl.Manager, error) {
+func newManager(cluster *rest.Config, cfg config.Config, serving servingCertificate) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
@@ -50,7 +49,7 @@ func newManager(cluster *rest.Config, cfg config.Config) (ctrl.Manager, error) {
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        cfg.HealthAddress,
 		PprofBindAddress:              cfg.PprofAddress,
-		WebhookServer:                 webhook.NewServer(webhook.Options{Host: cfg.WebhookHost, Port: cfg.WebhookPort, CertDir: cfg.WebhookCertDir}),
+		WebhookServer:                 newWebhookServer(cfg, serving),
 		LeaderElection:                cfg.LeaderElect,
 		LeaderElectionID:              leaderElectionID,
 		LeaderElectionNamespace:       cfg.LeaderElectionNamespace,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"golang.org/x/net/http/httpproxy"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Config is the validated configuration.
@@ -32,8 +33,14 @@ type Config struct {
 	// WebhookHost and WebhookPort are where admission is served; no host means every address.
 	WebhookHost string
 	WebhookPort int
-	// WebhookCertDir holds tls.crt and tls.key, which are reloaded when they change.
+	// WebhookCertDir holds tls.crt and tls.key, which are reloaded when they change. It counts where WebhookCertSecret is empty.
 	WebhookCertDir string
+	// WebhookCertSecret is the namespace and name of the Secret where the manager keeps a certificate that it makes itself.
+	// Both are empty where somebody else makes it.
+	WebhookCertSecret types.NamespacedName
+	// MutatingWebhookConfiguration and ValidatingWebhookConfiguration are the names of the objects whose caBundle the manager
+	// writes. They are set if WebhookCertSecret is.
+	MutatingWebhookConfiguration, ValidatingWebhookConfiguration string
 	// LeaderElect makes one of several replicas the one that reconciles.
 	LeaderElect bool
 	// LeaderElectionNamespace is where the lease is; empty means the pod's own namespace.
@@ -51,6 +58,8 @@ type Config struct {
 	Cache CacheRegistry
 	// Proxy is what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say.
 	Proxy *httpproxy.Config
+
+	webhookCertSecret string // as it was written
 }
 
 // CacheRegistry is the internal registry that images are mirrored to.
@@ -92,6 +101,9 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.WebhookHost, "webhook-host", "", "address that admission is served on; empty means all")
 	flags.IntVar(&c.WebhookPort, "webhook-port", 9443, "port that admission is served on")
 	flags.StringVar(&c.WebhookCertDir, "webhook-cert-dir", "/tmp/k8s-webhook-server/serving-certs", "directory of tls.crt and tls.key, reloaded when they change")
+	flags.StringVar(&c.webhookCertSecret, "webhook-cert-secret", "", "namespace/name of the Secret where the manager keeps a certificate for admission that it makes itself; empty means the files of --webhook-cert-dir")
+	flags.StringVar(&c.MutatingWebhookConfiguration, "mutating-webhook-configuration-name", "", "the MutatingWebhookConfiguration whose caBundle the manager writes, with --webhook-cert-secret")
+	flags.StringVar(&c.ValidatingWebhookConfiguration, "validating-webhook-configuration-name", "", "the ValidatingWebhookConfiguration whose caBundle the manager writes, with --webhook-cert-secret")
 	flags.BoolVar(&c.LeaderElect, "leader-elect", true, "let one of several replicas reconcile")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty means the pod's own")
 	flags.StringVar(&c.Backstop, "backstop", "", "who provides the admission policy that refuses what Tagger was not asked about, "+strings.Join(Backstops, ", ")+"; without it BACKSTOP is read, and without that it is "+BackstopInstalled)
@@ -121,7 +133,27 @@ func (c *Config) Complete(lookup Lookup) error {
 		c.validateNamespace(),
 		validateFile("--registry-ca-file", c.RegistryCAFile),
 		validateSet("--webhook-cert-dir", c.WebhookCertDir),
+		c.completeCertificates(),
 	)
+}
+
+// completeCertificates reads the three flags that make the manager the issuer of its own certificate.
+func (c *Config) completeCertificates() error {
+	set := 0
+	for _, value := range []string{c.webhookCertSecret, c.MutatingWebhookConfiguration, c.ValidatingWebhookConfiguration} {
+		if value != "" {
+			set++
+		}
+	}
+	if set != 0 && set != 3 {
+		return errors.New("--webhook-cert-secret, --mutating-webhook-configuration-name and --validating-webhook-configuration-name go together; set all or none")
+	}
+	namespace, name, _ := strings.Cut(c.webhookCertSecret, "/")
+	if set == 3 && (namespace == "" || name == "" || strings.Contains(name, "/")) {
+		return fmt.Errorf("--webhook-cert-secret is %q; write namespace/name", c.webhookCertSecret)
+	}
+	c.WebhookCertSecret = types.NamespacedName{Namespace: namespace, Name: name}
+	return nil
 }
 
 // completeCache reads the seed's four variables.

@@ -77,6 +77,31 @@ func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 	}
 }
 
+func TestTheManagersOwnCertificate(t *testing.T) {
+	const secret, mutating, validating = "--webhook-cert-secret=system/cert", "--mutating-webhook-configuration-name=m", "--validating-webhook-configuration-name=v"
+	for name, row := range map[string]struct {
+		args []string
+		says string
+	}{
+		"nothing: the files count":        {nil, ""},
+		"all three":                       {[]string{secret, mutating, validating}, ""},
+		"no webhook configurations":       {[]string{secret}, "go together"},
+		"no Secret":                       {[]string{mutating, validating}, "go together"},
+		"a Secret without its namespace":  {[]string{"--webhook-cert-secret=cert", mutating, validating}, `--webhook-cert-secret is "cert"; write namespace/name`},
+		"a namespace that was not filled": {[]string{"--webhook-cert-secret=/cert", mutating, validating}, "write namespace/name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := complete(row.args, nil)
+			if (err != nil) != (row.says != "") || err != nil && !strings.Contains(err.Error(), row.says) {
+				t.Fatalf("got %v, want %q", err, row.says)
+			}
+			if own := cfg.WebhookCertSecret.Name != ""; err == nil && own != (len(row.args) == 3) {
+				t.Errorf("the manager makes its certificate itself: %v (%v)", own, cfg.WebhookCertSecret)
+			}
+		})
+	}
+}
+
 func TestProxiesOfTheEnvironment(t *testing.T) {
 	cfg, err := complete(nil, map[string]string{"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "inside.example.com"})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -49,6 +50,7 @@ type Cluster struct {
 	env       *envtest.Environment
 	leash     *leash
 	processes []*process // in the order in which they were started
+	users     sync.Mutex // envtest counts the certificates of its users without one
 }
 
 // Start starts a control plane and returns when it is ready for use. Where it fails, nothing keeps running.

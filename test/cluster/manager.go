@@ -7,13 +7,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// Namespace and ServiceAccount are the ones of config/default.
+// What config/default calls its objects.
 const (
-	Namespace      = "tagger-system"
-	ServiceAccount = "tagger-controller-manager"
+	Namespace               = "tagger-system"
+	ServiceAccount          = "tagger-controller-manager"
+	CertificateSecret       = "webhook-server-cert"
+	MutatingConfiguration   = "tagger-mutating-webhook-configuration"
+	ValidatingConfiguration = "tagger-validating-webhook-configuration"
 )
 
 // ManagerOptions say how to start the manager. Dir, Cluster and Webhook are required.
@@ -67,22 +71,45 @@ type Webhook struct {
 	Host string
 	Port int
 
-	// CertDir holds tls.crt and tls.key.
+	// CertDir holds tls.crt and tls.key, as under OLM. Empty means that the manager makes its certificate itself, as
+	// config/default has it.
 	CertDir string
 }
 
-// NewWebhook picks a free port and makes a certificate for it in dir.
-func NewWebhook(dir string) (*Webhook, error) {
-	cert, err := NewServingCert(dir)
-	if err != nil {
-		return nil, err
-	}
+// ReserveWebhook picks a free port. The manager makes the certificate.
+func ReserveWebhook() (*Webhook, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	endpoint := WebhookEndpoint{URL: fmt.Sprintf("https://%s:%d", loopback, port), CABundle: cert.CA}
-	return &Webhook{Endpoint: endpoint, Host: loopback, Port: port, CertDir: dir}, nil
+	endpoint := WebhookEndpoint{URL: fmt.Sprintf("https://%s:%d", loopback, port)}
+	return &Webhook{Endpoint: endpoint, Host: loopback, Port: port}, nil
+}
+
+// NewWebhook picks a free port and makes a certificate for it in dir, which the manager is given, as OLM does.
+func NewWebhook(dir string) (*Webhook, error) {
+	webhook, err := ReserveWebhook()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := NewServingCert(dir)
+	if err != nil {
+		return nil, err
+	}
+	webhook.Endpoint.CABundle, webhook.CertDir = cert.CA, dir
+	return webhook, nil
+}
+
+// certificateFlags say where the certificate comes from.
+func (w *Webhook) certificateFlags() []string {
+	if w.CertDir != "" {
+		return []string{"--webhook-cert-dir=" + w.CertDir}
+	}
+	return []string{
+		"--webhook-cert-secret=" + Namespace + "/" + CertificateSecret,
+		"--mutating-webhook-configuration-name=" + MutatingConfiguration,
+		"--validating-webhook-configuration-name=" + ValidatingConfiguration,
+	}
 }
 
 // StartManager starts bin/manager and returns when it is ready, its webhooks included.
@@ -194,7 +221,7 @@ func (o ManagerOptions) kubeconfig() (string, error) {
 }
 
 func (o ManagerOptions) flags(kubeconfig string, metrics, health int) []string {
-	return append([]string{
+	return slices.Concat([]string{
 		"--kubeconfig=" + kubeconfig,
 		"--leader-elect=false",
 		"--leader-election-namespace=" + Namespace,
@@ -203,10 +230,9 @@ func (o ManagerOptions) flags(kubeconfig string, metrics, health int) []string {
 		fmt.Sprintf("--health-probe-bind-address=%s:%d", loopback, health),
 		"--webhook-host=" + o.Webhook.Host,
 		fmt.Sprintf("--webhook-port=%d", o.Webhook.Port),
-		"--webhook-cert-dir=" + o.Webhook.CertDir,
 		"--registries-conf=" + o.RegistriesConf, // without it the machine's own would be read
 		"--log-level=info",
-	}, o.Args...)
+	}, o.Webhook.certificateFlags(), o.Args)
 }
 
 // environment is the caller's, for its proxy counts here too, but for what configures the manager itself.

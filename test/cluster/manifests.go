@@ -19,7 +19,7 @@ type WebhookEndpoint struct {
 	// URL is https://host:port; a webhook's own path is appended.
 	URL string
 
-	// CABundle is what the API server has to trust, PEM.
+	// CABundle is what the API server has to trust, PEM. Empty means that the manager writes it.
 	CABundle []byte
 }
 
@@ -102,10 +102,11 @@ func (e WebhookEndpoint) redirect(object *unstructured.Unstructured) error {
 		if err != nil {
 			return fmt.Errorf("read a webhook's path: %w", err)
 		}
-		fields["clientConfig"] = map[string]any{
-			"url":      e.URL + path,
-			"caBundle": base64.StdEncoding.EncodeToString(e.CABundle),
+		config := map[string]any{"url": e.URL + path}
+		if len(e.CABundle) > 0 {
+			config["caBundle"] = base64.StdEncoding.EncodeToString(e.CABundle)
 		}
+		fields["clientConfig"] = config
 	}
 	return unstructured.SetNestedSlice(object.Object, webhooks, "webhooks")
 }

@@ -11,6 +11,8 @@ import (
 
 // UserConfig returns the configuration of a user of that name in these groups, who proves it with a client certificate.
 func (c *Cluster) UserConfig(name string, groups ...string) (*rest.Config, error) {
+	c.users.Lock()
+	defer c.users.Unlock()
 	user, err := c.env.AddUser(envtest.User{Name: name, Groups: groups}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("add the user %s: %w", name, err)

@@ -138,7 +138,7 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	if err = allowPlainHTTP(append(faulty, world.registry.Address, world.private.Address)...); err != nil {
 		return stop, err
 	}
-	webhook, err := cluster.NewWebhook(filepath.Join(dir, "webhook"))
+	webhook, err := cluster.ReserveWebhook()
 	if err != nil {
 		return stop, err
 	}

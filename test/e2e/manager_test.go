@@ -68,6 +68,7 @@ func TestMetrics(t *testing.T) {
 			fmt.Sprintf(`tagger_tag_references{namespace=%q,tag="myapp"} 2`, u.namespace),
 			fmt.Sprintf(`tagger_tag_references{namespace=%q,tag="missing"} 0`, u.namespace),
 			`tagger_import_success_total `,
+			`tagger_certificate_expiry_timestamp_seconds `,
 			`tagger_import_failures_total{reason="NotFound"} `,
 			`tagger_import_failures_total{reason="MirrorUnavailable"} 0`,
 			`tagger_import_duration_seconds_bucket{cached="false",le="0.01"}`,
@@ -94,7 +95,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s answers %q", url, got)
 		}
 	}
-	u.has(u.fetch(world.manager.ReadyURL+"?verbose=true"), "[+]webhook ok", "[+]tags ok")
+	u.has(u.fetch(world.manager.ReadyURL+"?verbose=true"), "[+]webhook ok", "[+]certificate ok", "[+]tags ok")
 }
 
 // TestAManagerWithoutStreamedLists starts a second replica that asks as it has to ask an API server before 1.34.

@@ -16,7 +16,7 @@ import (
 )
 
 // TestTheManagerAsItIsShipped starts bin/manager with the flags of config/manager that matter here: leader election, and
-// metrics for those who may.
+// metrics for those who may. Its certificate is in files, as under OLM.
 func TestTheManagerAsItIsShipped(t *testing.T) {
 	withoutWebhooks(t)
 	dir := t.TempDir()
@@ -89,8 +89,12 @@ func metricsAreProtected(t *testing.T, manager *cluster.Manager) {
 	if code, _ := ask(stranger); code != http.StatusForbidden {
 		t.Errorf("with a token that may not: %d, want 403", code)
 	}
-	if code, body := ask(prometheus); code != http.StatusOK || !strings.Contains(body, "tagger_import_success_total 0") {
+	code, body := ask(prometheus)
+	if code != http.StatusOK || !strings.Contains(body, "tagger_import_success_total 0") {
 		t.Errorf("with a token that may: %d, want 200 and the metrics", code)
+	}
+	if !strings.Contains(body, "\ntagger_certificate_expiry_timestamp_seconds ") {
+		t.Error("the metrics do not tell when a certificate expires that somebody else has made")
 	}
 }
 

@@ -85,6 +85,36 @@ func TestConfigDefaultIsAcceptedAndAppliesAgain(t *testing.T) {
 	}
 }
 
+// TestAnotherPrefixReachesTheCertificate renames everything, as an overlay would.
+func TestAnotherPrefixReachesTheCertificate(t *testing.T) {
+	root, err := cluster.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := filepath.Rel(overlay, filepath.Join(root, "config", "default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte("namespace: ours\nnamePrefix: our-\nresources: ["+base+"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rendered := must(t, "", "kustomize "+overlay)
+	for _, name := range []string{"our-tagger-mutating-webhook-configuration", "our-tagger-validating-webhook-configuration"} {
+		if count := strings.Count(rendered, " "+name+"\n"); count != 3 {
+			t.Errorf("%s is written %d times; want it in the configuration itself, in the role and in the manager's environment", name, count)
+		}
+	}
+	for _, never := range []string{" mutating-webhook-configuration\n", " tagger-mutating-webhook-configuration\n", " validating-webhook-configuration\n"} {
+		if strings.Contains(rendered, never) {
+			t.Errorf("%q is left", never)
+		}
+	}
+}
+
 func TestTheManagersPodIsAllowedByRestrictedPodSecurity(t *testing.T) {
 	installed(t)
 	var deployment struct {

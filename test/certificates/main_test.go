@@ -1,0 +1,154 @@
+package certificates
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	imagesv1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// startLimit bounds the start of everything.
+const startLimit = 5 * time.Minute
+
+// world is what all tests share.
+var world struct {
+	cluster  *cluster.Cluster
+	registry *cluster.Registry
+	api      client.Client
+	front    *front
+	replicas [2]*replica
+}
+
+// replica is one of the managers, and where it serves by itself.
+type replica struct {
+	*cluster.Manager
+	address string
+}
+
+func TestMain(m *testing.M) {
+	log.SetLogger(logr.Discard()) // the replicas that count have logs of their own
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "certificates:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "tagger-certificates-")
+	if err != nil {
+		return 1, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	stop, err := start(ctx, dir)
+	if err == nil {
+		code = m.Run()
+	}
+	if err = errors.Join(err, stop()); err != nil || code != 0 {
+		fmt.Fprintln(os.Stderr, "certificates: the logs are in", dir)
+		return code, err
+	}
+	return code, os.RemoveAll(dir)
+}
+
+// start starts the world and returns what stops it, in both cases.
+func start(ctx context.Context, dir string) (stop func() error, err error) {
+	var stops []func() error
+	stop = func() error {
+		var errs []error
+		for _, stop := range slices.Backward(stops) {
+			errs = append(errs, stop())
+		}
+		return errors.Join(errs...)
+	}
+	if world.cluster, err = cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "cluster")}); err != nil {
+		return stop, err
+	}
+	stops = append(stops, world.cluster.Stop)
+	if world.api, err = newClient(world.cluster.Config); err != nil {
+		return stop, err
+	}
+	if world.registry, err = cluster.StartRegistry(ctx, cluster.RegistryOptions{Dir: filepath.Join(dir, "registry")}); err != nil {
+		return stop, err
+	}
+	stops = append(stops, world.registry.Stop)
+	webhooks, err := reserve()
+	if err != nil {
+		return stop, err
+	}
+	stops = append(stops, world.front.stop)
+	if err := cluster.Install(ctx, world.cluster, cluster.WebhookEndpoint{URL: world.front.url()}); err != nil {
+		return stop, err
+	}
+	err = startReplicas(ctx, dir, webhooks)
+	for _, replica := range world.replicas {
+		if replica != nil {
+			stops = append(stops, replica.Stop)
+		}
+	}
+	return stop, err
+}
+
+func newClient(config *rest.Config) (client.Client, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
+	known := runtime.NewScheme()
+	if err := errors.Join(scheme.AddToScheme(known), imagesv1.AddToScheme(known)); err != nil {
+		return nil, err
+	}
+	return client.New(config, client.Options{Scheme: known})
+}
+
+// reserve reserves an address for each replica, and makes the front.
+func reserve() (webhooks [2]*cluster.Webhook, err error) {
+	var addresses []string
+	for i := range webhooks {
+		if webhooks[i], err = cluster.ReserveWebhook(); err != nil {
+			return webhooks, err
+		}
+		addresses = append(addresses, webhooks[i].Host+":"+strconv.Itoa(webhooks[i].Port))
+	}
+	world.front, err = newFront(addresses)
+	return webhooks, err
+}
+
+// startReplicas starts both at once, with no certificate anywhere, and returns when both are ready.
+func startReplicas(ctx context.Context, dir string, webhooks [2]*cluster.Webhook) error {
+	conf := filepath.Join(dir, "registries.conf")
+	content := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", world.registry.Address)
+	if err := os.WriteFile(conf, []byte(content), 0o600); err != nil {
+		return err
+	}
+	var starting errgroup.Group
+	for i := range world.replicas {
+		starting.Go(func() error {
+			manager, err := cluster.StartManager(ctx, cluster.ManagerOptions{
+				Dir: filepath.Join(dir, "manager-"+strconv.Itoa(i)), Cluster: world.cluster, Webhook: webhooks[i], RegistriesConf: conf,
+				Args: []string{"--leader-elect=true"},
+			})
+			if err == nil {
+				world.replicas[i] = &replica{Manager: manager, address: world.front.replicas[i]}
+			}
+			return err
+		})
+	}
+	return starting.Wait()
+}
