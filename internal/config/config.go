@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/net/http/httpproxy"
@@ -35,6 +36,12 @@ type Config struct {
 	LeaderElect bool
 	// LeaderElectionNamespace is where the lease is; empty means the pod's own namespace.
 	LeaderElectionNamespace string
+	// LeaseDuration is how long other replicas wait for a leader that does not renew the lease before one takes over.
+	LeaseDuration time.Duration
+	// RenewDeadline is how long a leader tries to renew the lease before it gives up and ends. It is shorter than LeaseDuration.
+	RenewDeadline time.Duration
+	// RetryPeriod is how long replicas wait between attempts to acquire or renew the lease.
+	RetryPeriod time.Duration
 	// RegistriesConf is the path of a containers-registries.conf(5), reloaded when it changes. It need not exist.
 	RegistriesConf string
 	// RegistryCAFile is the path of more certificate authorities for registries, in PEM. Empty means none.
@@ -74,6 +81,9 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.WebhookCertDir, "webhook-cert-dir", "/tmp/k8s-webhook-server/serving-certs", "directory of tls.crt and tls.key, reloaded when they change")
 	flags.BoolVar(&c.LeaderElect, "leader-elect", true, "let one of several replicas reconcile")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty means the pod's own")
+	flags.DurationVar(&c.LeaseDuration, "leader-elect-lease-duration", 15*time.Second, "how long the others wait for a leader that does not renew the lease before one takes over")
+	flags.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", 10*time.Second, "how long a leader tries to renew the lease before it gives up and ends")
+	flags.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", 2*time.Second, "how long to wait between attempts to acquire or renew the lease")
 	flags.StringVar(&c.RegistriesConf, "registries-conf", "/etc/containers/registries.conf", "path of a containers-registries.conf(5), reloaded when it changes")
 	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM")
 	flags.StringVar(&c.LogLevel, "log-level", "info", "least level that is logged: "+strings.Join(LogLevels, ", "))
@@ -90,6 +100,7 @@ func (c *Config) Complete(lookup Lookup) error {
 		validateAddress("--metrics-bind-address", c.MetricsAddress),
 		validateAddress("--health-probe-bind-address", c.HealthAddress),
 		validatePort("--webhook-port", c.WebhookPort, 1),
+		c.validateLease(),
 		validateOneOf("--log-level", c.LogLevel, LogLevels),
 		validateFile("--registry-ca-file", c.RegistryCAFile),
 		validateSet("--webhook-cert-dir", c.WebhookCertDir),
@@ -132,6 +143,26 @@ func proxyOf(lookup Lookup) *httpproxy.Config {
 		return value
 	}
 	return &httpproxy.Config{HTTPProxy: get("HTTP_PROXY"), HTTPSProxy: get("HTTPS_PROXY"), NoProxy: get("NO_PROXY")}
+}
+
+// leaseJitter is how much longer than the retry period client-go may wait (leaderelection.JitterFactor).
+const leaseJitter = 1.2
+
+// validateLease says what client-go and the API server refuse, before either does: a lease counts in whole seconds, a
+// leader gives up before another one takes over, and tries at least twice until then.
+func (c *Config) validateLease() error {
+	switch {
+	case c.RetryPeriod <= 0:
+		return fmt.Errorf("--leader-elect-retry-period is %s; write more than 0s", c.RetryPeriod)
+	case c.RenewDeadline <= time.Duration(leaseJitter*float64(c.RetryPeriod)):
+		return fmt.Errorf("--leader-elect-renew-deadline is %s; write more than %v times --leader-elect-retry-period, which is %s", c.RenewDeadline, leaseJitter, c.RetryPeriod)
+	case c.LeaseDuration <= c.RenewDeadline:
+		return fmt.Errorf("--leader-elect-lease-duration is %s; write more than --leader-elect-renew-deadline, which is %s", c.LeaseDuration, c.RenewDeadline)
+	case c.LeaseDuration%time.Second != 0:
+		return fmt.Errorf("--leader-elect-lease-duration is %s; write whole seconds", c.LeaseDuration)
+	default:
+		return nil
+	}
 }
 
 func validateRegistry(name, address string) error {
