@@ -39,21 +39,20 @@ type registry struct {
 	digest  string
 	err     error
 	imports int
-	// then happens on the API server after the next import and before the status is written.
+	// then happens on the API server during the next import or check, before the status is written.
 	then func()
 }
 
 func (r *registry) Import(ctx context.Context, tag *v1.Tag) (importer.Image, error) {
 	r.imports++
-	image, err := r.Check(ctx, tag)
+	return r.Check(ctx, tag)
+}
+
+func (r *registry) Check(context.Context, *v1.Tag) (importer.Image, error) {
 	if r.then != nil {
 		r.then()
 		r.then = nil
 	}
-	return image, err
-}
-
-func (r *registry) Check(context.Context, *v1.Tag) (importer.Image, error) {
 	return importer.Image{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest}, r.err
 }
 
@@ -297,5 +296,40 @@ func TestAPollThatFailsIsTriedAgainBeforeTheNextInterval(t *testing.T) {
 	}
 	if tag := w.tag(); tag.Current() == nil || tag.NotReadyReason() != v1.ReasonNotFound {
 		t.Errorf("the status is %+v", tag.Status)
+	}
+}
+
+// TestAResultFromBeforeAFreezeTakesNothingBack: while this process stood still, another one was leader and handled a newer
+// request. The registry had nothing new for either, so nothing else of the status tells.
+func TestAResultFromBeforeAFreezeTakesNothingBack(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.reconcile()
+	w.request("1")
+	w.registry.then = func() {
+		w.request("2")
+		w.changeStatus(func(tag *v1.Tag) { tag.Status.LastHandledRequest = "2" })
+	}
+	w.reconcile()
+	if got := w.tag().Status.LastHandledRequest; got != "2" {
+		t.Errorf("the last handled request is %q, want 2", got)
+	}
+}
+
+func (w *world) request(value string) {
+	w.t.Helper()
+	w.change(func(tag *v1.Tag) {
+		if tag.Annotations == nil {
+			tag.Annotations = map[string]string{}
+		}
+		tag.Annotations[v1.AnnotationRequestedCheck] = value
+	})
+}
+
+func (w *world) changeStatus(change func(*v1.Tag)) {
+	w.t.Helper()
+	tag := w.tag()
+	change(tag)
+	if err := w.live.Status().Update(w.t.Context(), tag); err != nil {
+		w.t.Fatal(err)
 	}
 }

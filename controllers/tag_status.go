@@ -19,7 +19,8 @@ import (
 
 // write puts the outcome into the status, once, if it changes anything. The optimistic lock keeps a cache that is
 // behind from making a generation twice: on a conflict the Tag is read live, and the outcome counts only where the spec and
-// the generations are what the step was taken for. It returns nil where they are not.
+// the status are what the step was taken for. It returns nil where they are not: this process may have stood still for
+// longer than its lease, and another one have gone on.
 func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
 	tag = cached.DeepCopy()
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
@@ -52,9 +53,7 @@ func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag) (*v1.Tag, err
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), &live); err != nil {
 		return nil, err
 	}
-	same := live.UID == cached.UID && equality.Semantic.DeepEqual(live.Spec, cached.Spec) &&
-		equality.Semantic.DeepEqual(live.Status.References, cached.Status.References) &&
-		equality.Semantic.DeepEqual(live.Status.Generation, cached.Status.Generation)
+	same := live.UID == cached.UID && equality.Semantic.DeepEqual(live.Spec, cached.Spec) && equality.Semantic.DeepEqual(live.Status, cached.Status)
 	if !same {
 		return nil, nil
 	}
