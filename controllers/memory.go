@@ -16,13 +16,15 @@ import (
 )
 
 // Memory is what a process knows about Tags that is in no object: when registries were asked, and when something
-// changed that imports depend on. Losing it costs one early check a Tag, no more.
+// changed that imports depend on; and what they had imported, should somebody empty a status. Losing it costs one early
+// check a Tag, no more.
 type Memory struct {
 	clock                clock.PassiveClock
 	configurationChanged chan event.GenericEvent
 
 	mu            sync.Mutex
 	checks        map[types.NamespacedName]check
+	imports       map[types.NamespacedName]imports
 	secrets       map[string]time.Time
 	configuration time.Time
 }
@@ -34,12 +36,21 @@ type check struct {
 	request string
 }
 
+// imports is what a Tag had imported from its source.
+type imports struct {
+	uid    types.UID
+	from   string
+	cache  bool
+	status v1.TagStatus
+}
+
 // NewMemory knows nothing yet. The configuration counts as changed: it may have, while no process looked.
 func NewMemory(clock clock.PassiveClock) *Memory {
 	return &Memory{
 		clock:                clock,
 		configurationChanged: make(chan event.GenericEvent, 1),
 		checks:               map[types.NamespacedName]check{},
+		imports:              map[types.NamespacedName]imports{},
 		secrets:              map[string]time.Time{},
 		configuration:        clock.Now(),
 	}
@@ -76,6 +87,24 @@ func (m *Memory) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.checks, name)
+	delete(m.imports, name)
+}
+
+// learn takes note of what the Tag has imported.
+func (m *Memory) learn(tag *v1.Tag) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := client.ObjectKeyFromObject(tag)
+	m.imports[name] = imports{uid: tag.UID, from: tag.Spec.From, cache: tag.Spec.Cache, status: tag.Imports()}
+}
+
+// forgotten is what the very Tag had imported from the very source, when the Tag itself does not know it any more.
+func (m *Memory) forgotten(tag *v1.Tag) (v1.TagStatus, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	had, known := m.imports[client.ObjectKeyFromObject(tag)]
+	same := had.uid == tag.UID && had.from == tag.Spec.From && had.cache == tag.Spec.Cache
+	return had.status, known && same && tag.Newest() == nil
 }
 
 // changed is when something changed last that imports in the namespace depend on.

@@ -93,6 +93,9 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	if written || outcome.change == nil {
 		r.announce(ctx, current, outcome)
 	}
+	if current.Newest() != nil {
+		r.Memory.learn(current)
+	}
 	return ctrl.Result{RequeueAfter: r.next(current)}, nil
 }
 
@@ -100,8 +103,9 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
 	now := r.Clock.Now()
 	last := r.Memory.checked(client.ObjectKeyFromObject(tag), now)
+	_, forgotten := r.Memory.forgotten(tag)
 	return generation.Plan(generation.Input{
-		Tag: tag, Now: now, Checked: last.at, Changed: r.Memory.changed(tag.Namespace), Tried: last.request,
+		Tag: tag, Now: now, Checked: last.at, Changed: r.Memory.changed(tag.Namespace), Tried: last.request, Forgotten: forgotten,
 	})
 }
 
@@ -122,6 +126,8 @@ func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generatio
 		return r.importGeneration(ctx, tag, decision)
 	case generation.Check:
 		return r.check(ctx, tag, decision)
+	case generation.Restore:
+		return r.restored(tag), nil
 	case generation.Select:
 		return selected(decision, r.now()), nil
 	case generation.Refresh:

@@ -64,11 +64,17 @@ func from(source string) edit { return func(t *v1.Tag) { t.Spec.From = source } 
 
 func TestPlan(t *testing.T) {
 	for name, row := range map[string]struct {
-		tag     *v1.Tag
-		changed time.Time
-		tried   string
-		want    generation.Decision
+		tag       *v1.Tag
+		changed   time.Time
+		tried     string
+		forgotten bool
+		want      generation.Decision
 	}{
+		"an emptied status is what it was before, whatever the registry has": {
+			tag:       tag(wants(3)),
+			forgotten: true,
+			want:      generation.Decision{Action: generation.Restore},
+		},
 		"a new Tag is imported as generation 0": {
 			tag:  tag(wants(0)),
 			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
@@ -204,7 +210,7 @@ func TestPlan(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := generation.Plan(generation.Input{Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried})
+			got := generation.Plan(generation.Input{Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried, Forgotten: row.forgotten})
 			if got.Why == "" {
 				t.Error("the decision has no reason")
 			}
