@@ -36,6 +36,12 @@ type ManagerOptions struct {
 	// CacheRegistry is the address of the registry that images are mirrored into, in plain HTTP. Empty means none.
 	CacheRegistry string
 
+	// Program is what to start. Empty means bin/manager.
+	Program string
+
+	// Env is appended to the environment.
+	Env []string
+
 	// Args are appended to the flags, so that they override them.
 	Args []string
 }
@@ -48,8 +54,9 @@ type Manager struct {
 	// Log is the path of its output.
 	Log string
 
-	stop   func() error
-	exited func() error
+	stop    func() error
+	exited  func() error
+	process *process // nil where it runs in this process
 }
 
 // Webhook is an address for webhooks, reserved before there is a manager: the API server has to be told of it first.
@@ -81,7 +88,7 @@ func NewWebhook(dir string) (*Webhook, error) {
 
 // StartManager starts bin/manager and returns when it is ready, its webhooks included.
 func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error) {
-	bin, err := findBin(options.Cluster.options.Bin, "manager")
+	program, err := options.program()
 	if err != nil {
 		return nil, err
 	}
@@ -96,11 +103,11 @@ func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error)
 	if err != nil {
 		return nil, err
 	}
-	process, err := leash.start(command{binary: filepath.Join(bin, "manager"), args: args, env: options.environment(), log: options.Log})
+	process, err := leash.start(command{binary: program, args: args, env: options.environment(), log: options.Log})
 	if err != nil {
 		return nil, errors.Join(err, leash.release())
 	}
-	m.Log, m.exited = options.Log, process.exited
+	m.Log, m.exited, m.process = options.Log, process.exited, process
 	m.stop = func() error { return errors.Join(process.stop(), leash.release()) }
 	return m.ready(ctx)
 }
@@ -174,6 +181,15 @@ func (m *Manager) Stop() error { return m.stop() }
 // Exited returns an error as soon as the manager has ended by itself.
 func (m *Manager) Exited() error { return m.exited() }
 
+// program is the path of the manager.
+func (o ManagerOptions) program() (string, error) {
+	if o.Program != "" {
+		return o.Program, nil
+	}
+	bin, err := findBin(o.Cluster.options.Bin, "manager")
+	return filepath.Join(bin, "manager"), err
+}
+
 // kubeconfig writes the service account's kubeconfig and returns its path.
 func (o ManagerOptions) kubeconfig() (string, error) {
 	config, err := o.Cluster.ServiceAccountConfig(Namespace, ServiceAccount)
@@ -214,5 +230,5 @@ func (o ManagerOptions) environment() []string {
 	if o.CacheRegistry != "" {
 		environment = append(environment, "CACHE_REGISTRY_ADDRESS="+o.CacheRegistry, "CACHE_REGISTRY_INSECURE=true")
 	}
-	return environment
+	return append(environment, o.Env...)
 }
