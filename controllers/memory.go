@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -87,15 +88,36 @@ func (m *Memory) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.checks, name)
-	delete(m.imports, name)
 }
 
-// learn takes note of what the Tag has imported.
-func (m *Memory) learn(tag *v1.Tag) {
+// TagEvents has every replica take note of what Tags have imported, so that one that takes over knows it, too.
+func (m *Memory) TagEvents() toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    m.learn,
+		UpdateFunc: func(_, updated any) { m.learn(updated) },
+		DeleteFunc: m.unlearn,
+	}
+}
+
+// learn takes note of what a Tag has imported. It shares that with the cache, which nobody changes.
+func (m *Memory) learn(object any) {
+	tag, ok := object.(*v1.Tag)
+	if !ok || tag.Newest() == nil {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	name := client.ObjectKeyFromObject(tag)
-	m.imports[name] = imports{uid: tag.UID, from: tag.Spec.From, cache: tag.Spec.Cache, status: tag.Imports()}
+	m.imports[client.ObjectKeyFromObject(tag)] = imports{uid: tag.UID, from: tag.Spec.From, cache: tag.Spec.Cache, status: tag.Imports()}
+}
+
+func (m *Memory) unlearn(object any) {
+	name, err := toolscache.DeletionHandlingObjectToName(object)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.imports, types.NamespacedName{Namespace: name.Namespace, Name: name.Name})
 }
 
 // forgotten is what the very Tag had imported from the very source, when the Tag itself does not know it any more.

@@ -54,7 +54,14 @@ type TagReconciler struct {
 
 // SetupWithManager has the manager call Reconcile for Tags that change, and for those that fail when the pull secrets
 // of their namespace, or registries.conf, change.
-func (r *TagReconciler) SetupWithManager(mgr ctrl.Manager) error {
+func (r *TagReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	tags, err := mgr.GetCache().GetInformer(ctx, &v1.Tag{})
+	if err != nil {
+		return fmt.Errorf("watching Tags: %w", err)
+	}
+	if _, err := tags.AddEventHandler(r.Memory.TagEvents()); err != nil {
+		return fmt.Errorf("watching Tags: %w", err)
+	}
 	pullSecrets := &metav1.PartialObjectMetadata{}
 	pullSecrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return ctrl.NewControllerManagedBy(mgr).
@@ -92,9 +99,6 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	}
 	if written || outcome.change == nil {
 		r.announce(ctx, current, outcome)
-	}
-	if current.Newest() != nil {
-		r.Memory.learn(current)
 	}
 	return ctrl.Result{RequeueAfter: r.next(current)}, nil
 }

@@ -108,6 +108,10 @@ func (w *world) reconcile() ctrl.Result {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	var tag v1.Tag
+	if err := w.live.Get(w.t.Context(), name, &tag); err == nil {
+		w.reconciler.Memory.TagEvents().OnUpdate(nil, &tag)
+	}
 	return result
 }
 

@@ -74,7 +74,7 @@ func addControllers(registries *registries) func(context.Context, ctrl.Manager) 
 		tags := controllers.TagReconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Events: recorder, Clock: clock.RealClock{}, Memory: memory,
 		}
-		problems := []error{register(mgr, imports), tags.SetupWithManager(mgr)}
+		problems := []error{register(mgr, imports), tags.SetupWithManager(ctx, mgr)}
 		for _, kind := range controllers.WorkloadKinds {
 			workloads := controllers.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))

@@ -13,7 +13,7 @@ import (
 )
 
 // freezes is how many leaders are frozen while Tags move, and answers how many while they wait for a registry's answer.
-const freezes, answers = 0, 3
+const freezes, answers = 4, 3
 
 // TestALeaderIsFrozenPastItsLease stops the leader's process until another one leads, and lets it go on: for up to the
 // deadline of a renewal there are two leaders then, one of them with what it knew before.

@@ -43,12 +43,14 @@ func (g *gate) close() {
 	g.shut, g.waiting = make(chan struct{}), 0
 }
 
-// open answers those who wait.
+// open answers those who wait, if it is shut.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	close(g.shut)
-	g.shut = nil
+	if g.shut != nil {
+		close(g.shut)
+		g.shut = nil
+	}
 }
 
 // held is how many wait.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,11 +97,13 @@ func (m *mover) each(do func(*movedTag) error) {
 	m.t.Helper()
 	work := make(chan *movedTag)
 	var workers sync.WaitGroup
+	var failed atomic.Bool
 	for range moverBurst {
 		workers.Go(func() {
 			for moved := range work {
 				if err := do(moved); err != nil {
 					m.t.Errorf("%s: %v", moved.name, err)
+					failed.Store(true)
 				}
 			}
 		})
@@ -110,7 +113,7 @@ func (m *mover) each(do func(*movedTag) error) {
 	}
 	close(work)
 	workers.Wait()
-	if m.t.Failed() {
+	if failed.Load() {
 		m.t.FailNow()
 	}
 }

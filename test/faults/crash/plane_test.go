@@ -69,6 +69,7 @@ func newPlane(t *testing.T) *plane {
 	p.registry = &gate{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
 	server := httptest.NewServer(p.registry)
 	t.Cleanup(server.Close)
+	t.Cleanup(p.registry.open)
 	p.address = strings.TrimPrefix(server.URL, "http://")
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", p.address)
 	if err := os.WriteFile(filepath.Join(p.dir, "registries.conf"), []byte(conf), 0o600); err != nil {

@@ -20,6 +20,7 @@ import (
 // just before it is sent, or when it is carried out and the answer is not seen. The other one takes over, and the story has
 // to go on, and end, as it does without.
 func TestProcessesThatEndBetweenTwoWrites(t *testing.T) {
+	t.Parallel()
 	for _, where := range []string{beforeWrite, afterWrite} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()

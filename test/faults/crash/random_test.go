@@ -15,6 +15,7 @@ const randomPoints, shares = 200, 4
 
 // TestProcessesThatEndAtRandomPoints ends 200 leaders while 100 Tags move.
 func TestProcessesThatEndAtRandomPoints(t *testing.T) {
+	t.Parallel()
 	for share := range shares {
 		t.Run(fmt.Sprint(share), func(t *testing.T) {
 			t.Parallel()
