@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -13,13 +15,15 @@ import (
 )
 
 // Memory is what a process knows about Tags that is in no object: when registries were asked, and when something
-// changed that imports depend on. Losing it costs one early check a Tag, no more.
+// changed that imports depend on; and what they had imported, should somebody empty a status. Losing it costs one early
+// check a Tag, no more.
 type Memory struct {
 	clock                clock.PassiveClock
 	configurationChanged chan event.GenericEvent
 
 	mu            sync.Mutex
 	checks        map[types.NamespacedName]check
+	imports       map[types.NamespacedName]imports
 	secrets       map[string]time.Time
 	configuration time.Time
 }
@@ -47,12 +51,21 @@ func (c check) barFor(question string) generation.Bar {
 	return c.open.bar
 }
 
+// imports is what a Tag had imported from its source.
+type imports struct {
+	uid    types.UID
+	from   string
+	cache  bool
+	status v1.TagStatus
+}
+
 // NewMemory knows nothing yet. The configuration counts as changed: it may have, while no process looked.
 func NewMemory(clock clock.PassiveClock) *Memory {
 	return &Memory{
 		clock:                clock,
 		configurationChanged: make(chan event.GenericEvent, 1),
 		checks:               map[types.NamespacedName]check{},
+		imports:              map[types.NamespacedName]imports{},
 		secrets:              map[string]time.Time{},
 		configuration:        clock.Now(),
 	}
@@ -113,6 +126,45 @@ func (m *Memory) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.checks, name)
+}
+
+// TagEvents has every replica take note of what Tags have imported, so that one that takes over knows it, too.
+func (m *Memory) TagEvents() toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    m.learn,
+		UpdateFunc: func(_, updated any) { m.learn(updated) },
+		DeleteFunc: m.unlearn,
+	}
+}
+
+// learn takes note of what a Tag has imported. It shares that with the cache, which nobody changes.
+func (m *Memory) learn(object any) {
+	tag, ok := object.(*v1.Tag)
+	if !ok || tag.Newest() == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.imports[client.ObjectKeyFromObject(tag)] = imports{uid: tag.UID, from: tag.Spec.From, cache: tag.Spec.Cache, status: tag.Imports()}
+}
+
+func (m *Memory) unlearn(object any) {
+	name, err := toolscache.DeletionHandlingObjectToName(object)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.imports, types.NamespacedName{Namespace: name.Namespace, Name: name.Name})
+}
+
+// forgotten is what the very Tag had imported from the very source, when the Tag itself does not know it any more.
+func (m *Memory) forgotten(tag *v1.Tag) (v1.TagStatus, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	had, known := m.imports[client.ObjectKeyFromObject(tag)]
+	same := had.uid == tag.UID && had.from == tag.Spec.From && had.cache == tag.Spec.Cache
+	return had.status, known && same && tag.Newest() == nil
 }
 
 // changed is when something changed last that imports in the namespace depend on.

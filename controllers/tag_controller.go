@@ -58,6 +58,13 @@ func (r *TagReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) 
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1.Tag{}, failingIndex, indexFailing); err != nil {
 		return fmt.Errorf("indexing the Tags that fail: %w", err)
 	}
+	tags, err := mgr.GetCache().GetInformer(ctx, &v1.Tag{})
+	if err != nil {
+		return fmt.Errorf("watching Tags: %w", err)
+	}
+	if _, err := tags.AddEventHandler(r.Memory.TagEvents()); err != nil {
+		return fmt.Errorf("watching Tags: %w", err)
+	}
 	pullSecrets := &metav1.PartialObjectMetadata{}
 	pullSecrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return ctrl.NewControllerManagedBy(mgr).
@@ -103,9 +110,10 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
 	now := r.Clock.Now()
 	last := r.Memory.checked(client.ObjectKeyFromObject(tag), now)
+	_, forgotten := r.Memory.forgotten(tag)
 	return generation.Plan(generation.Input{
 		Tag: tag, Now: now, Checked: last.at, Changed: r.Memory.changed(tag.Namespace), Tried: last.request,
-		Bar: last.barFor(generation.Question(tag)),
+		Bar: last.barFor(generation.Question(tag)), Forgotten: forgotten,
 	})
 }
 
@@ -129,6 +137,8 @@ func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generatio
 		return r.importGeneration(ctx, tag, decision)
 	case generation.Check:
 		return r.check(ctx, tag, decision)
+	case generation.Restore:
+		return r.restored(tag), nil
 	case generation.Select:
 		return selected(decision, r.now()), nil
 	case generation.Refresh:

@@ -44,22 +44,21 @@ type registry struct {
 	err     error
 	imports int
 	asked   []importer.Terms
-	// then happens on the API server after the next import and before the status is written.
+	// then happens on the API server during the next import or check, before the status is written.
 	then func()
 }
 
 func (r *registry) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
 	r.imports++
-	image, err := r.Check(ctx, tag, terms)
-	if r.then != nil {
-		r.then()
-		r.then = nil
-	}
-	return image, err
+	return r.Check(ctx, tag, terms)
 }
 
 func (r *registry) Check(_ context.Context, _ *v1.Tag, terms importer.Terms) (importer.Image, error) {
 	r.asked = append(r.asked, terms)
+	if r.then != nil {
+		r.then()
+		r.then = nil
+	}
 	return importer.Image{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest}, r.err
 }
 
@@ -126,6 +125,10 @@ func (w *world) reconcile() ctrl.Result {
 	result, err := w.reconciler.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: name})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	var tag v1.Tag
+	if err := w.live.Get(w.t.Context(), name, &tag); err == nil {
+		w.reconciler.Memory.TagEvents().OnUpdate(nil, &tag)
 	}
 	return result
 }
@@ -425,5 +428,105 @@ func TestARegistryThatAsksToWaitIsLeftAloneAndItsTagsAreWrittenOnce(t *testing.T
 	w.reconcile()
 	if !w.tag().IsReady() {
 		t.Errorf("the status is %+v", w.tag().Status)
+	}
+}
+
+// TestAResultFromBeforeAFreezeTakesNothingBack: while this process stood still, another one was leader and handled a newer
+// request. The registry had nothing new for either, so nothing else of the status tells.
+func TestAResultFromBeforeAFreezeTakesNothingBack(t *testing.T) {
+	w := newWorld(t, newTag())
+	w.reconcile()
+	w.request("1")
+	w.registry.then = func() {
+		w.request("2")
+		w.changeStatus(func(tag *v1.Tag) { tag.Status.LastHandledRequest = "2" })
+	}
+	w.reconcile()
+	if got := w.tag().Status.LastHandledRequest; got != "2" {
+		t.Errorf("the last handled request is %q, want 2", got)
+	}
+}
+
+func (w *world) request(value string) {
+	w.t.Helper()
+	w.change(func(tag *v1.Tag) {
+		if tag.Annotations == nil {
+			tag.Annotations = map[string]string{}
+		}
+		tag.Annotations[v1.AnnotationRequestedCheck] = value
+	})
+}
+
+func (w *world) changeStatus(change func(*v1.Tag)) {
+	w.t.Helper()
+	tag := w.tag()
+	change(tag)
+	if err := w.live.Status().Update(w.t.Context(), tag); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// emptied is a world whose Tag was rolled back from generation 1 to 0, and whose status somebody emptied since. The
+// registry has gone on.
+func emptied(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, newTag())
+	w.reconcile()
+	w.registry.digest = "sha256:bb"
+	w.request("1")
+	for range 3 { // ask, move, import
+		w.reconcile()
+	}
+	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64) })
+	w.reconcile()
+	w.registry.digest = "sha256:cc"
+	w.changeStatus(func(tag *v1.Tag) { tag.Status = v1.TagStatus{} })
+	return w
+}
+
+func TestAnEmptiedStatusComesBackAsItWas(t *testing.T) {
+	w := emptied(t)
+	imports := w.registry.imports
+	w.reconcile()
+	tag := w.tag()
+	if got := w.generations(); len(got) != 2 || *tag.Status.Generation != 0 || tag.Status.Digest != "sha256:aa" || tag.Newest().Trigger != v1.TriggerPush {
+		t.Errorf("generations %v at %v, which is %s; want 1 and 0, at 0, as before", got, *tag.Status.Generation, tag.Status.Digest)
+	}
+	if !tag.IsReady() || tag.Status.LastHandledRequest != "1" || tag.Status.LastImportAttempt == nil || w.registry.imports != imports {
+		t.Errorf("after %d more imports the status is %+v", w.registry.imports-imports, tag.Status)
+	}
+	before := tag.ResourceVersion
+	w.reconcile()
+	if after := w.tag().ResourceVersion; after != before {
+		t.Errorf("resourceVersion %s, was %s", after, before)
+	}
+}
+
+func TestAnEmptiedStatusIsNotWhatAnotherTagOrSourceWas(t *testing.T) {
+	for name, change := range map[string]func(*v1.Tag){
+		"a Tag made anew under the name":  func(tag *v1.Tag) { tag.UID = "another" },
+		"a source that changed meanwhile": func(tag *v1.Tag) { tag.Spec.From = "quay.io/company/other:latest" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := emptied(t)
+			w.change(change)
+			w.reconcile()
+			if got := w.generations(); len(got) != 1 || w.tag().Status.Digest != "sha256:cc" {
+				t.Errorf("generations %v with %s, want just what the registry has", got, w.tag().Status.Digest)
+			}
+		})
+	}
+}
+
+func TestAMoveOfATagWhoseStatusIsEmptyIsCarriedOut(t *testing.T) {
+	w := emptied(t)
+	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(1)) })
+	w.reconcile()
+	if w.tag().IsReady() {
+		t.Error("it is Ready before it has moved")
+	}
+	w.reconcile()
+	if tag := w.tag(); *tag.Status.Generation != 1 || tag.Status.Digest != "sha256:bb" || !tag.IsReady() {
+		t.Errorf("the status is %+v, want generation 1 in use", tag.Status)
 	}
 }

@@ -18,7 +18,8 @@ import (
 )
 
 // write puts the outcome into the status, once, if it changes anything, and only where the spec and the status are what the
-// step was taken for: a cache that is behind makes no generation twice. It returns nil where they are not.
+// step was taken for: a cache that is behind makes no generation twice, and a process that stood still for longer than its
+// lease takes nothing back that another one did meanwhile. It returns nil where they are not.
 func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
 	tag = cached.DeepCopy()
 	outcome.apply(tag)
@@ -67,9 +68,7 @@ func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag) (*v1.Tag, err
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), &live); err != nil {
 		return nil, err
 	}
-	same := live.UID == cached.UID && equality.Semantic.DeepEqual(live.Spec, cached.Spec) &&
-		equality.Semantic.DeepEqual(live.Status.References, cached.Status.References) &&
-		equality.Semantic.DeepEqual(live.Status.Generation, cached.Status.Generation)
+	same := live.UID == cached.UID && equality.Semantic.DeepEqual(live.Spec, cached.Spec) && equality.Semantic.DeepEqual(live.Status, cached.Status)
 	if !same {
 		return nil, nil
 	}

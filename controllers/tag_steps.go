@@ -161,6 +161,16 @@ func (r *TagReconciler) bar(tag *v1.Tag, wait time.Duration) {
 	r.Memory.bar(client.ObjectKeyFromObject(tag), generation.Question(tag), generation.Bar{Since: now, Until: now.Add(wait)})
 }
 
+// restored brings an emptied status back without asking the registry: its tag may have moved since.
+func (r *TagReconciler) restored(tag *v1.Tag) outcome {
+	imports, _ := r.Memory.forgotten(tag) // which the decision is for
+	now := r.now()
+	return outcome{
+		change: func(t *v1.Tag) { t.Restore(imports, now) },
+		events: []notice{{corev1.EventTypeWarning, "StatusEmptied", "Restore", "somebody emptied the status; it is what it was before"}},
+	}
+}
+
 func selected(decision generation.Decision, now metav1.Time) outcome {
 	return outcome{
 		change: func(t *v1.Tag) { t.Select(decision.Generation, now) },

@@ -93,6 +93,24 @@ func (t *Tag) RecordGeneration(ref Reference) {
 	t.RecordChecked(ref.ImportedAt)
 }
 
+// Imports is the part of the status that no controller can find out again.
+func (t *Tag) Imports() TagStatus {
+	return TagStatus{
+		Generation:         t.Status.Generation,
+		References:         t.Status.References,
+		LastImportAttempt:  t.Status.LastImportAttempt,
+		LastHandledRequest: t.Status.LastHandledRequest,
+	}
+}
+
+// Restore puts Imports back after somebody emptied the status.
+func (t *Tag) Restore(imports TagStatus, now metav1.Time) {
+	t.Status = *imports.DeepCopy()
+	if current := t.Current(); current != nil && current.Generation == t.WantedGeneration() {
+		t.RecordChecked(now)
+	}
+}
+
 // Select moves the Tag to a generation that is imported already.
 func (t *Tag) Select(generation int64, now metav1.Time) {
 	t.Status.Generation = &generation

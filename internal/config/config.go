@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/net/http/httpproxy"
@@ -47,6 +48,12 @@ type Config struct {
 	LeaderElectionNamespace string
 	// Backstop says who provides the admission policy that refuses what Tagger was not asked about.
 	Backstop string
+	// LeaseDuration is how long other replicas wait for a leader that does not renew the lease before one takes over.
+	LeaseDuration time.Duration
+	// RenewDeadline is how long a leader tries to renew the lease before it gives up and ends. It is shorter than LeaseDuration.
+	RenewDeadline time.Duration
+	// RetryPeriod is how long replicas wait between attempts to acquire or renew the lease.
+	RetryPeriod time.Duration
 	// RegistriesConf is the path of a containers-registries.conf(5), reloaded when it changes. It need not exist.
 	RegistriesConf string
 	// RegistryCAFile is the path of more certificate authorities for registries, in PEM, reloaded when it changes. Empty
@@ -107,6 +114,9 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.LeaderElect, "leader-elect", true, "let one of several replicas reconcile")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty means the pod's own")
 	flags.StringVar(&c.Backstop, "backstop", "", "who provides the admission policy that refuses what Tagger was not asked about, "+strings.Join(Backstops, ", ")+"; without it BACKSTOP is read, and without that it is "+BackstopInstalled)
+	flags.DurationVar(&c.LeaseDuration, "leader-elect-lease-duration", 15*time.Second, "how long the others wait for a leader that does not renew the lease before one takes over")
+	flags.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", 10*time.Second, "how long a leader tries to renew the lease before it gives up and ends")
+	flags.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", 2*time.Second, "how long to wait between attempts to acquire or renew the lease")
 	flags.StringVar(&c.RegistriesConf, "registries-conf", "/etc/containers/registries.conf", "path of a containers-registries.conf(5), reloaded when it changes")
 	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM, reloaded when it changes")
 	flags.StringVar(&c.LogLevel, "log-level", "info", "least level that is logged: "+strings.Join(LogLevels, ", "))
@@ -128,6 +138,7 @@ func (c *Config) Complete(lookup Lookup) error {
 		validateAddress("--health-probe-bind-address", c.HealthAddress),
 		validateAddress("--pprof-bind-address", c.PprofAddress),
 		validatePort("--webhook-port", c.WebhookPort, 1),
+		c.validateLease(),
 		validateOneOf("--log-level", c.LogLevel, LogLevels),
 		validateOneOf("--backstop", c.Backstop, Backstops),
 		c.validateNamespace(),
@@ -192,6 +203,26 @@ func proxyOf(lookup Lookup) *httpproxy.Config {
 		return value
 	}
 	return &httpproxy.Config{HTTPProxy: get("HTTP_PROXY"), HTTPSProxy: get("HTTPS_PROXY"), NoProxy: get("NO_PROXY")}
+}
+
+// leaseJitter is how much longer than the retry period client-go may wait (leaderelection.JitterFactor).
+const leaseJitter = 1.2
+
+// validateLease says what client-go and the API server refuse, before either does: a lease counts in whole seconds, a
+// leader gives up before another one takes over, and tries at least twice until then.
+func (c *Config) validateLease() error {
+	switch {
+	case c.RetryPeriod <= 0:
+		return fmt.Errorf("--leader-elect-retry-period is %s; write more than 0s", c.RetryPeriod)
+	case c.RenewDeadline <= time.Duration(leaseJitter*float64(c.RetryPeriod)):
+		return fmt.Errorf("--leader-elect-renew-deadline is %s; write more than %v times --leader-elect-retry-period, which is %s", c.RenewDeadline, leaseJitter, c.RetryPeriod)
+	case c.LeaseDuration <= c.RenewDeadline:
+		return fmt.Errorf("--leader-elect-lease-duration is %s; write more than --leader-elect-renew-deadline, which is %s", c.LeaseDuration, c.RenewDeadline)
+	case c.LeaseDuration%time.Second != 0:
+		return fmt.Errorf("--leader-elect-lease-duration is %s; write whole seconds", c.LeaseDuration)
+	default:
+		return nil
+	}
 }
 
 func validateRegistry(name, address string) error {

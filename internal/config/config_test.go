@@ -138,3 +138,24 @@ func TestTheBackstopOfTheEnvironmentCountsWithoutTheFlag(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestTheLeaseHasToLastLongerThanALeaderTriesToRenewIt(t *testing.T) {
+	for name, row := range map[string]struct {
+		args []string
+		want string
+	}{
+		"what Kubernetes' own components default to": {nil, ""},
+		"a short lease": {[]string{"--leader-elect-lease-duration=2s", "--leader-elect-renew-deadline=1500ms", "--leader-elect-retry-period=250ms"}, ""},
+		"a lease that ends before its leader gives up":      {[]string{"--leader-elect-lease-duration=10s"}, "--leader-elect-lease-duration is 10s; write more than --leader-elect-renew-deadline, which is 10s"},
+		"a leader that would give up after a single try":    {[]string{"--leader-elect-retry-period=9s"}, "--leader-elect-renew-deadline is 10s; write more than 1.2 times --leader-elect-retry-period, which is 9s"},
+		"no pause between two tries":                        {[]string{"--leader-elect-retry-period=0s"}, "--leader-elect-retry-period is 0s; write more than 0s"},
+		"a lease that the API server would count otherwise": {[]string{"--leader-elect-lease-duration=10500ms"}, "--leader-elect-lease-duration is 10.5s; write whole seconds"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := complete(row.args, nil)
+			if (err == nil) != (row.want == "") || err != nil && err.Error() != row.want {
+				t.Errorf("got %v, want %s", err, row.want)
+			}
+		})
+	}
+}

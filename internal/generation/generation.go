@@ -32,6 +32,8 @@ const (
 	Adopt Action = "Adopt"
 	// Discard drops a request that admission missed and nobody can meet.
 	Discard Action = "Discard"
+	// Restore writes back what was imported, after somebody emptied the status.
+	Restore Action = "Restore"
 	// Reject says that the generation wanted cannot be had.
 	Reject Action = "Reject"
 )
@@ -49,6 +51,8 @@ type Input struct {
 	Tried string
 	// Bar holds back what asks the registry.
 	Bar Bar
+	// Forgotten says that the Tag had imports, of the very source that it has now, and that they are known still.
+	Forgotten bool
 }
 
 // Decision is what to do next, and why.
@@ -69,6 +73,9 @@ type Decision struct {
 func Plan(in Input) Decision { return in.barred(plan(in)) }
 
 func plan(in Input) Decision {
+	if in.Forgotten {
+		return Decision{Action: Restore, Why: "the status was emptied"}
+	}
 	if requested, ok := in.Tag.Annotations[v1.AnnotationRequestedGeneration]; ok {
 		return adopt(in.Tag, requested)
 	}

@@ -55,7 +55,9 @@ func newLeash(dir string) (*leash, error) {
 func (l *leash) program(binary string) (string, error) {
 	name := filepath.Base(binary)
 	link, path := filepath.Join(l.dir, "bin", name), filepath.Join(l.dir, name)
-	if err := os.Symlink(binary, link); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Symlink(binary, link); errors.Is(err, fs.ErrExist) {
+		return path, nil // a script that is being written while another goroutine forks cannot be started
+	} else if err != nil {
 		return "", fmt.Errorf("link %s: %w", binary, err)
 	}
 	if err := os.WriteFile(path, []byte(launcher), 0o755); err != nil {

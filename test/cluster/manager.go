@@ -40,6 +40,9 @@ type ManagerOptions struct {
 	// CacheRegistry is the address of the registry that images are mirrored into, in plain HTTP. Empty means none.
 	CacheRegistry string
 
+	// Program is what to start. Empty means bin/manager.
+	Program string
+
 	// Args are appended to the flags, so that they override them.
 	Args []string
 
@@ -58,8 +61,9 @@ type Manager struct {
 	// PID is its process id, 0 where it runs in this process.
 	PID int
 
-	stop   func() error
-	exited func() error
+	stop    func() error
+	exited  func() error
+	process *process // nil where it runs in this process
 }
 
 // Webhook is an address for webhooks, reserved before there is a manager: the API server has to be told of it first.
@@ -114,7 +118,7 @@ func (w *Webhook) certificateFlags() []string {
 
 // StartManager starts bin/manager and returns when it is ready, its webhooks included.
 func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error) {
-	bin, err := findBin(options.Cluster.options.Bin, "manager")
+	program, err := options.program()
 	if err != nil {
 		return nil, err
 	}
@@ -129,11 +133,11 @@ func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error)
 	if err != nil {
 		return nil, err
 	}
-	process, err := leash.start(command{binary: filepath.Join(bin, "manager"), args: args, env: options.environment(), log: options.Log})
+	process, err := leash.start(command{binary: program, args: args, env: options.environment(), log: options.Log})
 	if err != nil {
 		return nil, errors.Join(err, leash.release())
 	}
-	m.Log, m.PID, m.exited = options.Log, process.cmd.Process.Pid, process.exited
+	m.Log, m.PID, m.exited, m.process = options.Log, process.cmd.Process.Pid, process.exited, process
 	m.stop = func() error { return errors.Join(process.end(), leash.release()) }
 	return m.ready(ctx)
 }
@@ -206,6 +210,15 @@ func (m *Manager) Stop() error { return m.stop() }
 
 // Exited returns an error as soon as the manager has ended by itself.
 func (m *Manager) Exited() error { return m.exited() }
+
+// program is the path of the manager.
+func (o ManagerOptions) program() (string, error) {
+	if o.Program != "" {
+		return o.Program, nil
+	}
+	bin, err := findBin(o.Cluster.options.Bin, "manager")
+	return filepath.Join(bin, "manager"), err
+}
 
 // kubeconfig writes the service account's kubeconfig and returns its path.
 func (o ManagerOptions) kubeconfig() (string, error) {

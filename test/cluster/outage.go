@@ -42,5 +42,10 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 	return ctx.Err() // envtest knows no contexts
 }
 
+// RestartAPIServer is StopAPIServer and StartAPIServer. (Asked politely it would wait for its watches to end.)
+func (c *Cluster) RestartAPIServer(ctx context.Context) error {
+	return errors.Join(c.StopAPIServer(ctx), c.StartAPIServer(ctx))
+}
+
 // EtcdURL is where etcd serves its clients, in plain HTTP.
 func (c *Cluster) EtcdURL() string { return c.env.ControlPlane.Etcd.URL.String() }

@@ -1,0 +1,120 @@
+//go:build faults
+
+package crash
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"syscall"
+	"testing"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// freezes is how many leaders are frozen while Tags move, and answers how many while they wait for a registry's answer.
+const freezes, answers = 4, 3
+
+// TestALeaderIsFrozenPastItsLease stops the leader's process until another one leads, and lets it go on: for up to the
+// deadline of a renewal there are two leaders then, one of them with what it knew before.
+func TestALeaderIsFrozenPastItsLease(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	managers := []*manager{p.shipped(), p.shipped()}
+	m := p.newMover(newRandom(t), "moving")
+	h := p.watchHistory(m.namespace)
+	for n := 1; n <= freezes; n++ {
+		stop := m.start()
+		managers = p.freeze(p.leader(managers...), managers, func() {})
+		stop()
+		t.Logf("freeze %d of %d", n, freezes)
+	}
+	m.settles(h)
+	for n := 1; n <= answers; n++ {
+		managers = m.freezeWithAnswers(managers, 1000*n)
+		t.Logf("freeze %d of %d with answers of the registry on their way", n, answers)
+	}
+	m.settles(h)
+}
+
+// freeze freezes the leader until another one leads, and has done something. Then it waits for the frozen one to notice that
+// it leads no more, which ends it, and replaces it.
+func (p *plane) freeze(frozen *manager, managers []*manager, do func()) []*manager {
+	p.t.Helper()
+	other := managers[0]
+	if other == frozen {
+		other = managers[1]
+	}
+	p.service.remove(frozen.endpoint) // it answers no probe
+	p.signal(frozen, syscall.SIGSTOP)
+	p.leader(other)
+	do()
+	p.signal(frozen, syscall.SIGCONT)
+	p.eventually("the frozen leader to end", func(context.Context) error {
+		select {
+		case <-frozen.Ended():
+			return nil
+		default:
+			return fmt.Errorf("it lives")
+		}
+	})
+	if frozen.State().ExitCode() != 1 {
+		p.t.Errorf("the frozen leader ended with %s, want exit status 1", frozen.State())
+	}
+	return []*manager{other, p.shipped()}
+}
+
+func (p *plane) signal(m *manager, signal syscall.Signal) {
+	p.t.Helper()
+	if err := m.Signal(signal); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// freezeWithAnswers has every Tag checked, and freezes the leader when the registry's answers are on their way to it. The
+// other one handles the same requests and newer ones. There is nothing new: the numbers of the requests are all that changes.
+func (m *mover) freezeWithAnswers(managers []*manager, first int) []*manager {
+	m.t.Helper()
+	leader := m.leader(managers...)
+	m.registry.close()
+	m.requestAll(first)
+	m.eventually("the leader to ask the registry", func(context.Context) error {
+		if held := m.registry.held(); held < 20 {
+			return fmt.Errorf("it has asked %d times", held)
+		}
+		return nil
+	})
+	m.signal(leader, syscall.SIGSTOP)
+	m.registry.open()
+	return m.freeze(leader, managers, func() {
+		m.handled(first)
+		m.requestAll(first + 1)
+		m.handled(first + 1)
+	})
+}
+
+// requestAll asks for a check of every Tag, until nobody changes it at the same time.
+func (m *mover) requestAll(request int) {
+	m.t.Helper()
+	m.each(func(moved *movedTag) error {
+		moved.requests = request
+		tag := newTag(m.namespace, moved.name, "")
+		return m.patch(tag, fmt.Sprintf(`{"metadata":{"annotations":{%q:"%d"}}}`, v1.AnnotationRequestedCheck, request))
+	})
+}
+
+func (m *mover) handled(request int) {
+	m.t.Helper()
+	m.eventually(fmt.Sprint("all Tags to have handled request ", request), func(ctx context.Context) error {
+		tags, err := m.list(ctx)
+		if err != nil {
+			return err
+		}
+		for _, tag := range tags {
+			if tag.Status.LastHandledRequest != strconv.Itoa(request) {
+				return fmt.Errorf("Tag %s has handled %q", tag.Name, tag.Status.LastHandledRequest)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,212 @@
+//go:build faults
+
+package crash
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// history is everything that a namespace's Tags and Deployments ever were, in the order of the API server. Whatever must
+// not be is told as soon as it is seen.
+type history struct {
+	t  *testing.T
+	mu sync.Mutex
+	// images is what each generation of each Tag is, for ever.
+	images map[string]map[int64]string
+	// current is what each Tag was, one after the other, and workloads what each Deployment was.
+	current, workloads map[string][]string
+	last               map[string]*v1.Tag
+	events             int
+	stop               func()
+}
+
+// watchHistory watches from now on until stop is called, or the test ends.
+func (p *plane) watchHistory(namespace string) *history {
+	p.t.Helper()
+	h := &history{
+		t: p.t, images: map[string]map[int64]string{}, current: map[string][]string{}, workloads: map[string][]string{}, last: map[string]*v1.Tag{},
+	}
+	ctx, cancel := context.WithCancel(p.t.Context())
+	var done sync.WaitGroup
+	for _, list := range []client.ObjectList{&v1.TagList{}, &appsv1.DeploymentList{}} {
+		watcher, err := p.client.Watch(ctx, list, client.InNamespace(namespace))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		done.Go(func() { h.follow(ctx, watcher) })
+	}
+	h.stop = func() {
+		cancel()
+		done.Wait()
+	}
+	p.t.Cleanup(h.stop)
+	return h
+}
+
+func (h *history) follow(ctx context.Context, watcher watch.Interface) {
+	defer watcher.Stop()
+	for event := range watcher.ResultChan() {
+		switch object := event.Object.(type) {
+		case *v1.Tag:
+			h.tag(object)
+		case *appsv1.Deployment:
+			h.deployment(object)
+		default:
+			if ctx.Err() != nil {
+				return // it says that it cannot go on
+			}
+			h.t.Errorf("the watch says %v", event.Object)
+		}
+	}
+	if ctx.Err() == nil {
+		h.t.Error("the watch ended before the test")
+	}
+}
+
+// deployment takes note of a Deployment's image. What names a Tag, or is nothing to pull, must never be stored.
+func (h *history) deployment(d *appsv1.Deployment) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events++
+	image := d.Spec.Template.Spec.Containers[0].Image
+	if _, isDigest := digestOf(image); !isDigest {
+		h.t.Errorf("Deployment %s is stored with the image %s", d.Name, image)
+	}
+	h.workloads[d.Name] = appendNew(h.workloads[d.Name], image)
+}
+
+// tag takes note of a Tag, and compares it with what it was before.
+func (h *history) tag(tag *v1.Tag) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events++
+	for _, problem := range append(h.references(tag), backwards(h.last[tag.Name], tag)...) {
+		h.t.Errorf("Tag %s at resourceVersion %s: %s", tag.Name, tag.ResourceVersion, problem)
+	}
+	if current := tag.Current(); current != nil {
+		h.current[tag.Name] = appendNew(h.current[tag.Name], current.ImageReference)
+	}
+	h.last[tag.Name] = tag
+}
+
+// references are the problems of a Tag's list of generations by itself, and with what each of them was before.
+func (h *history) references(tag *v1.Tag) (problems []string) {
+	if h.images[tag.Name] == nil {
+		h.images[tag.Name] = map[int64]string{}
+	}
+	for i, ref := range tag.Status.References {
+		if i > 0 && ref.Generation >= tag.Status.References[i-1].Generation {
+			problems = append(problems, fmt.Sprintf("generation %d comes after %d", ref.Generation, tag.Status.References[i-1].Generation))
+		}
+		if was, known := h.images[tag.Name][ref.Generation]; known && was != ref.ImageReference {
+			problems = append(problems, fmt.Sprintf("generation %d is %s and was %s", ref.Generation, ref.ImageReference, was))
+		}
+		h.images[tag.Name][ref.Generation] = ref.ImageReference
+	}
+	if tag.Status.Generation != nil && tag.Current() == nil {
+		problems = append(problems, fmt.Sprintf("generation %d is in use and unknown", *tag.Status.Generation))
+	}
+	return problems
+}
+
+// backwards is what a Tag was before and is not any more.
+func backwards(before, after *v1.Tag) (problems []string) {
+	if before == nil {
+		return nil
+	}
+	for _, ref := range before.Status.References {
+		if after.Reference(ref.Generation) == nil && !isTrimmed(after, ref.Generation) {
+			problems = append(problems, fmt.Sprintf("generation %d is lost", ref.Generation))
+		}
+	}
+	was, is := before.Newest(), after.Newest()
+	if was != nil && is != nil && is.Generation != was.Generation && is.Generation != was.Generation+1 {
+		problems = append(problems, fmt.Sprintf("the newest generation is %d and was %d", is.Generation, was.Generation))
+	}
+	if after.Status.ObservedGeneration < before.Status.ObservedGeneration {
+		problems = append(problems, fmt.Sprintf("observedGeneration is %d and was %d", after.Status.ObservedGeneration, before.Status.ObservedGeneration))
+	}
+	if number(after.Status.LastHandledRequest) < number(before.Status.LastHandledRequest) {
+		problems = append(problems, fmt.Sprintf("lastHandledRequest is %s and was %s", after.Status.LastHandledRequest, before.Status.LastHandledRequest))
+	}
+	if attempted(after).Before(attempted(before)) {
+		problems = append(problems, fmt.Sprintf("lastImportAttempt is of %s and was of %s", attempted(after), attempted(before)))
+	}
+	return problems
+}
+
+// isTrimmed says whether a generation had to make room for newer ones.
+func isTrimmed(tag *v1.Tag, generation int64) bool {
+	newer := 0
+	for _, ref := range tag.Status.References {
+		if ref.Generation > generation {
+			newer++
+		}
+	}
+	return newer >= v1.DefaultHistoryLimit-1 // one place may be taken by the one in use
+}
+
+// followed are the problems of Deployments that were not, one after the other, what their Tags were. They may leave out
+// what a Tag was for a moment. Each has the name of its Tag.
+func (h *history) followed() (problems []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, images := range h.workloads {
+		tag := h.current[name]
+		for _, image := range images {
+			next := slices.Index(tag, image)
+			if next < 0 {
+				problems = append(problems, fmt.Sprintf("Deployment %s went back to %s: it was %v, and its Tag %v", name, image, images, h.current[name]))
+				break
+			}
+			tag = tag[next:]
+		}
+	}
+	return problems
+}
+
+// rollouts is how often the Deployments changed their image.
+func (h *history) rollouts() (count int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, images := range h.workloads {
+		count += len(images) - 1
+	}
+	return count
+}
+
+func appendNew(images []string, image string) []string {
+	if len(images) > 0 && images[len(images)-1] == image {
+		return images
+	}
+	return append(images, image)
+}
+
+// number is a request of these tests; none is 0.
+func number(request string) int {
+	n, err := strconv.Atoi(request)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func attempted(tag *v1.Tag) time.Time {
+	if tag.Status.LastImportAttempt == nil {
+		return metav1.Time{}.Time
+	}
+	return tag.Status.LastImportAttempt.When.Time
+}

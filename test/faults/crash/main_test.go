@@ -1,0 +1,82 @@
+//go:build faults
+
+package crash
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/images-io/tagger/internal/app"
+	"github.com/images-io/tagger/internal/config"
+)
+
+// endsAt is the variable that makes this binary a manager, and says at which point it ends.
+const endsAt = "TAGGER_TEST_ENDS_AT"
+
+// lanes is how many control planes there are at a time. They wait for leases most of the time.
+const lanes = "4"
+
+func TestMain(m *testing.M) {
+	if text, ok := os.LookupEnv(endsAt); ok {
+		if err := manage(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	ctrl.SetLogger(logr.Discard()) // the tests' own clients have nothing to say
+	flag.Parse()
+	if err := flag.Set("test.parallel", lanes); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// manage is bin/manager, but for the point at which it ends.
+func manage(text string) error {
+	p, err := parsePoint(text)
+	if err != nil {
+		return err
+	}
+	var cfg config.Config
+	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	cfg.AddFlags(flags)
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return err
+	}
+	if err := cfg.Complete(os.LookupEnv); err != nil {
+		return err
+	}
+	cluster, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	(&ending{point: p}).install(cluster)
+	ctrl.SetLogger(zap.New(zap.UseDevMode(false)))
+	return app.Run(ctrl.SetupSignalHandler(), cluster, cfg)
+}
+
+// newRandom is the test's own source of randomness. It prints the seed that makes the next run begin like this one.
+func newRandom(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text, ok := os.LookupEnv("TAGGER_SEED"); ok {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("TAGGER_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, uint64(len(t.Name())))) //nolint:gosec // what is random here is no secret
+}

@@ -1,0 +1,193 @@
+//go:build faults
+
+package crash
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// TestProcessesThatEndBetweenTwoWrites plays one story again and again. Each time the leader ends at another of its writes:
+// just before it is sent, or when it is carried out and the answer is not seen. The other one takes over, and the story has
+// to go on, and end, as it does without.
+func TestProcessesThatEndBetweenTwoWrites(t *testing.T) {
+	t.Parallel()
+	for _, where := range []string{beforeWrite, afterWrite} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			p := newPlane(t)
+			next := func(n int64) *manager {
+				return p.ending(point{where: where, count: n, namespace: fmt.Sprint("point-", n)})
+			}
+			leader, standby := next(1), next(2)
+			for n := int64(1); ; n++ {
+				p.leader(leader)
+				p.play(fmt.Sprint("point-", n))
+				select {
+				case <-leader.Ended():
+				default:
+					p.isWholeStory(n - 1)
+					return
+				}
+				t.Logf("%s %d: the story went on", where, n)
+				p.end(leader)
+				leader, standby = standby, next(n+2)
+			}
+		})
+	}
+}
+
+// isWholeStory fails the test unless the story was interrupted at as many writes as it has. The leader writes each change of
+// the status, of a Deployment and of what a push asks for, and tells of it by an event. Events of the same kind may be one.
+func (p *plane) isWholeStory(writes int64) {
+	p.t.Helper()
+	p.t.Logf("the story has %d writes", writes)
+	if writes < 20 {
+		p.t.Errorf("the story was interrupted at %d writes, want at least 20", writes)
+	}
+}
+
+// story is a Tag, its Deployment, and what is pushed.
+type story struct {
+	*plane
+	namespace string
+	digests   []string // by generation
+}
+
+// play tells the story from the first import to the last move, and waits after each step for what has to come of it.
+func (p *plane) play(namespace string) {
+	p.t.Helper()
+	p.namespace(namespace)
+	s := &story{plane: p, namespace: namespace}
+	h := p.watchHistory(namespace)
+	defer h.stop()
+	s.create()
+	s.push("stable")
+	s.move(v1.AnnotationRequestedGeneration, "1")
+	s.becomes("an upgrade", 1, 1, "User", "")
+	s.move(v1.AnnotationRequestedGeneration, "0")
+	s.becomes("a downgrade", 0, 1, "User", "")
+	s.push("stable")
+	s.move(v1.AnnotationRequestedCheck, "1")
+	s.becomes("a push to a Tag that was rolled back", 0, 2, "Push", "1")
+	s.move(v1.AnnotationRequestedGeneration, "2")
+	s.becomes("an upgrade to what was imported beside it", 2, 2, "Push", "1")
+	s.push("stable")
+	s.move(v1.AnnotationRequestedCheck, "2")
+	s.becomes("a push", 3, 3, "Push", "2")
+	s.push("other")
+	s.from("other")
+	s.becomes("another source", 4, 4, "User", "2")
+	s.move(v1.AnnotationRequestedCheck, "3")
+	s.becomes("a check that finds nothing new", 4, 4, "User", "3")
+	for _, problem := range h.followed() {
+		p.t.Error(problem)
+	}
+	if got, want := h.rollouts(), 5; got != want {
+		p.t.Errorf("%s: %d rollouts, want %d", namespace, got, want)
+	}
+}
+
+// create makes the Tag, and the Deployment once it is imported.
+func (s *story) create() {
+	s.t.Helper()
+	s.push("stable")
+	s.try("create the Tag", func() error { return s.client.Create(s.t.Context(), newTag(s.namespace, "app", s.image("stable"))) })
+	s.eventually("the first import", func(ctx context.Context) error { return s.is(ctx, 0, 0, "Import", "") })
+	s.try("create the Deployment", func() error { return s.client.Create(s.t.Context(), newDeployment(s.namespace, "app", "app")) })
+	s.becomes("a Deployment", 0, 0, "Import", "")
+}
+
+// push pushes the image of the next generation.
+func (s *story) push(name string) {
+	s.t.Helper()
+	digest, err := cluster.PushImage(s.t.Context(), s.image(name), fmt.Sprint(s.namespace, len(s.digests)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.digests = append(s.digests, digest)
+}
+
+func (s *story) image(name string) string {
+	return fmt.Sprintf("%s/%s/app:%s", s.address, s.namespace, name)
+}
+
+// move asks the Tag for something by annotation, as kubectl tag and pushes do.
+func (s *story) move(key, value string) {
+	s.t.Helper()
+	text := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, key, value)
+	if err := s.patch(newTag(s.namespace, "app", ""), text, client.FieldOwner("kubectl-tag")); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *story) from(name string) {
+	s.t.Helper()
+	text := fmt.Sprintf(`{"spec":{"from":%q}}`, s.image(name))
+	if err := s.patch(newTag(s.namespace, "app", ""), text, client.FieldOwner("kubectl-edit")); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// try does something until admission answers for it.
+func (s *story) try(what string, do func() error) {
+	s.t.Helper()
+	if err := retry.OnError(patientBackoff, isOutage, do); err != nil {
+		s.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// becomes waits until the step is done, at the Tag and at the Deployment.
+func (s *story) becomes(step string, generation, newest int64, trigger v1.Trigger, handled string) {
+	s.t.Helper()
+	s.eventually(s.namespace+": "+step, func(ctx context.Context) error {
+		if err := s.is(ctx, generation, newest, trigger, handled); err != nil {
+			return err
+		}
+		var tag v1.Tag
+		var deployment appsv1.Deployment
+		for _, object := range []client.Object{&tag, &deployment} {
+			if err := s.client.Get(ctx, s.key(), object); err != nil {
+				return err
+			}
+		}
+		return follows(&deployment, &tag)
+	})
+}
+
+// is returns an error unless the Tag stands at the generation, and has all up to the newest one, each with its digest.
+func (s *story) is(ctx context.Context, generation, newest int64, trigger v1.Trigger, handled string) error {
+	var tag v1.Tag
+	if err := s.client.Get(ctx, s.key(), &tag); err != nil {
+		return err
+	}
+	if err := settled(&tag); err != nil {
+		return err
+	}
+	if *tag.Status.Generation != generation || tag.Newest().Generation != newest || tag.Newest().Trigger != trigger || tag.Status.LastHandledRequest != handled {
+		return fmt.Errorf("it is at %d, the newest generation is %+v, handled is %q; want %d, %d by %s, and %q",
+			*tag.Status.Generation, tag.Newest(), tag.Status.LastHandledRequest, generation, newest, trigger, handled)
+	}
+	for _, ref := range tag.Status.References {
+		if digest, _ := digestOf(ref.ImageReference); digest != s.digests[ref.Generation] {
+			return fmt.Errorf("generation %d is %s, want %s", ref.Generation, digest, s.digests[ref.Generation])
+		}
+	}
+	if got := len(tag.Status.References); got != int(newest)+1 {
+		return fmt.Errorf("%d generations, want %d", got, newest+1)
+	}
+	return nil
+}
+
+func (s *story) key() types.NamespacedName {
+	return types.NamespacedName{Namespace: s.namespace, Name: "app"}
+}
