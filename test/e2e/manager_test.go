@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +71,7 @@ func TestMetrics(t *testing.T) {
 			fmt.Sprintf(`tagger_tag_references{namespace=%q,tag="missing"} 0`, u.namespace),
 			`tagger_import_success_total `,
 			`tagger_certificate_expiry_timestamp_seconds `,
+			fmt.Sprintf(`tagger_registry_requests_total{code="200",host=%q,method="HEAD"} `, world.registry.Address),
 			`tagger_import_failures_total{reason="NotFound"} `,
 			`tagger_import_failures_total{reason="MirrorUnavailable"} 0`,
 			`tagger_import_duration_seconds_bucket{cached="false",le="0.01"}`,
@@ -102,7 +105,7 @@ func TestHealth(t *testing.T) {
 func TestAManagerWithoutStreamedLists(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	webhook, err := cluster.NewWebhook(filepath.Join(dir, "webhook"))
+	webhook, err := cluster.ReserveWebhook()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,6 +119,21 @@ func TestAManagerWithoutStreamedLists(t *testing.T) {
 	if err := replica.Stop(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestACertificateThatSomebodyBreaksIsMended happens beside the other tests: none of their admissions fails.
+func TestACertificateThatSomebodyBreaksIsMended(t *testing.T) {
+	newUser(t)
+	installation := &user{t: t, namespace: cluster.Namespace}
+	secret := "secret/" + cluster.CertificateSecret
+	installation.kubectl("patch " + secret + ` --type=merge --patch={"stringData":{"tls.crt":"broken"}}`)
+	installation.eventually("a sound certificate", func() error {
+		content, err := base64.StdEncoding.DecodeString(installation.get(secret, `.data.tls\.crt`))
+		if block, _ := pem.Decode(content); block == nil {
+			return fmt.Errorf("it is %q: %w", content, err)
+		}
+		return nil
+	})
 }
 
 // theLogIsSound looks at all that the manager said in all tests: JSON with levels, nothing that the shipped role is not
