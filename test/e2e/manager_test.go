@@ -38,6 +38,7 @@ func TestMetrics(t *testing.T) {
 			fmt.Sprintf(`tagger_tag_references{namespace=%q,tag="myapp"} 2`, u.namespace),
 			fmt.Sprintf(`tagger_tag_references{namespace=%q,tag="missing"} 0`, u.namespace),
 			`tagger_import_success_total `,
+			fmt.Sprintf(`tagger_registry_requests_total{code="200",host=%q,method="HEAD"} `, world.registry.Address),
 			`tagger_import_failures_total{reason="NotFound"} `,
 			`tagger_import_failures_total{reason="MirrorUnavailable"} 0`,
 			`tagger_import_duration_seconds_bucket{cached="false",le="0.01"}`,
