@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -198,19 +199,58 @@ func (m *manager) leads(ctx context.Context) bool {
 	return err == nil && strings.Contains(string(metrics), `leader_election_master_status{name="tagger.images.io"} 1`)
 }
 
-// leader waits until one of the managers leads.
-func (p *plane) leader(managers ...*manager) (leader *manager) {
+// pair is two managers, of which one leads.
+type pair struct{ leader, other *manager }
+
+// newPair starts two shipped managers.
+func (p *plane) newPair() pair { return p.leads(p.shipped(), p.shipped()) }
+
+// leads waits until one of two managers leads. One that ends meanwhile, for it has lost its lease on a busy machine, is
+// replaced.
+func (p *plane) leads(managers ...*manager) (found pair) {
 	p.t.Helper()
 	p.eventually("a leader", func(ctx context.Context) error {
-		for _, m := range managers {
-			if m.leads(ctx) {
-				leader = m
+		for i, m := range managers {
+			if m.hasEnded() {
+				p.t.Logf("replaced: %v", m.Exited())
+				p.end(m)
+				managers[i] = p.shipped()
+			}
+			if managers[i].leads(ctx) {
+				found = pair{leader: managers[i], other: managers[1-i]}
 				return nil
 			}
 		}
 		return fmt.Errorf("none of %d managers leads", len(managers))
 	})
-	return leader
+	return found
+}
+
+// hasEnded says whether the manager's process has ended.
+func (m *manager) hasEnded() bool {
+	select {
+	case <-m.Ended():
+		return true
+	default:
+		return false
+	}
+}
+
+// wasKilled says whether it ended by SIGKILL, which is how these tests end it.
+func (m *manager) wasKilled() bool {
+	if !m.hasEnded() {
+		return false
+	}
+	status, ok := m.State().Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// try does something until admission answers for it.
+func (p *plane) try(what string, do func() error) {
+	p.t.Helper()
+	if err := retry.OnError(patientBackoff, isOutage, do); err != nil {
+		p.t.Fatalf("%s: %v", what, err)
+	}
 }
 
 // eventually waits until a condition holds.
