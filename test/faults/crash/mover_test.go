@@ -128,8 +128,8 @@ func (m *mover) start() (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = wait.PollUntilContextCancel(ctx, moverInterval, true, func(ctx context.Context) (bool, error) {
-			m.burst(ctx)
+		_ = wait.PollUntilContextCancel(ctx, moverInterval, true, func(context.Context) (bool, error) {
+			m.burst(m.t.Context()) // to its end: what is carried out and cut off would be asked for and not known
 			return false, nil
 		})
 	}()
