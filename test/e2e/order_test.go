@@ -56,15 +56,50 @@ func TestADeploymentWhoseTagHasNoImport(t *testing.T) {
 	}
 }
 
+// emptyStatus are ways to empty the status of a Tag by hand, given its manifest.
+var emptyStatus = map[string]func(u *user, manifest string){
+	"kubectl patch": func(u *user, _ string) {
+		u.kubectl(`patch tag/myapp --subresource=status --type=json -p [{"op":"remove","path":"/status"}]`)
+	},
+	"kubectl replace": func(u *user, manifest string) { u.with(manifest, "replace --subresource=status -f -") },
+}
+
+// TestAStatusEmptiedByHandComesBack empties the status of a Tag that was rolled back, after its registry has gone on. Nobody
+// asked for what is there now.
 func TestAStatusEmptiedByHandComesBack(t *testing.T) {
-	u := newUser(t)
-	image := u.imported("myapp")
-	u.with(deploymentYAML("app", "myapp"), "apply -f -")
-	generation := u.get("deployment/app", ".metadata.generation")
-	u.kubectl(`patch tag/myapp --subresource=status --type=json -p [{"op":"remove","path":"/status"}]`)
-	u.becomes("tag/myapp", ".status.references[0].imageReference", image)
-	if got := u.get("deployment/app", ".metadata.generation"); got != generation {
-		t.Errorf("the Deployment rolled: generation %s, want %s", got, generation)
+	for name, empty := range emptyStatus {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			first := u.imported("myapp")
+			u.with(deploymentYAML("app", "myapp"), "apply -f -")
+			u.moved("myapp", 1)
+			u.request("myapp", 0)
+			u.becomes("deployment/app", containerImage, first)
+			u.kubectl("rollout status deployment/app --timeout=60s")
+			u.push("build 2")
+			generation, replicaSets := u.get("deployment/app", ".metadata.generation"), u.replicaSets("app")
+			for range 5 {
+				empty(u, tagYAML("myapp", u.source()))
+				u.admitsNothingBare(first)
+				u.becomes("tag/myapp", ".status.references[*].generation", "1 0")
+				u.becomes("tag/myapp", ".status.generation", "0")
+			}
+			if got := u.get("tag/myapp", ".status.references[1].imageReference"); got != first {
+				t.Errorf("generation 0 is %s, want %s", got, first)
+			}
+			if got := u.get("deployment/app", ".metadata.generation"); got != generation || u.replicaSets("app") != replicaSets {
+				t.Errorf("the Deployment rolled: generation %s, want %s; %d ReplicaSets, want %d", got, generation, u.replicaSets("app"), replicaSets)
+			}
+		})
+	}
+}
+
+// admitsNothingBare asks what a new Deployment that names the Tag would be.
+func (u *user) admitsNothingBare(pinned string) {
+	u.t.Helper()
+	got := u.with(deploymentYAML("new", "myapp"), "create --dry-run=server -o jsonpath={"+containerImage+"} -f -")
+	if placeholder := "not-imported.invalid/" + u.namespace + "/myapp"; !strings.Contains(got, pinned) && !strings.Contains(got, placeholder) {
+		u.t.Errorf("the image is %q, want %s or %s", got, pinned, placeholder)
 	}
 }
 

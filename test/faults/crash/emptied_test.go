@@ -21,7 +21,7 @@ import (
 func TestAStatusEmptiedWhileNobodyLeads(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t)
-	leader := p.shipped()
+	managers := p.newPair()
 	p.namespace("emptied")
 	s := &story{plane: p, namespace: "emptied"}
 	s.create()
@@ -33,13 +33,11 @@ func TestAStatusEmptiedWhileNobodyLeads(t *testing.T) {
 	before := s.deployment("app")
 	s.push("stable") // which nobody asks for
 
-	p.leader(leader)
-	standby := p.shipped()
-	p.end(leader)
+	managers = p.leads(managers.leader, managers.other)
+	p.end(managers.leader)
 	s.empty()
 	s.nothingBareIsAdmitted(before)
 
-	p.leader(standby)
 	s.digests = s.digests[:2]
 	s.becomes("what it was", 0, 1, "User", "")
 	if after := s.deployment("app"); after.Generation != before.Generation {

@@ -20,12 +20,12 @@ const freezes, answers = 4, 3
 func TestALeaderIsFrozenPastItsLease(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t)
-	managers := []*manager{p.shipped(), p.shipped()}
+	managers := p.newPair()
 	m := p.newMover(newRandom(t), "moving")
 	h := p.watchHistory(m.namespace)
 	for n := 1; n <= freezes; n++ {
 		stop := m.start()
-		managers = p.freeze(p.leader(managers...), managers, func() {})
+		managers = p.freeze(p.leads(managers.leader, managers.other), func() {})
 		stop()
 		t.Logf("freeze %d of %d", n, freezes)
 	}
@@ -38,30 +38,25 @@ func TestALeaderIsFrozenPastItsLease(t *testing.T) {
 }
 
 // freeze freezes the leader until another one leads, and has done something. Then it waits for the frozen one to notice that
-// it leads no more, which ends it, and replaces it.
-func (p *plane) freeze(frozen *manager, managers []*manager, do func()) []*manager {
+// it leads no more, which ends it.
+func (p *plane) freeze(managers pair, do func()) pair {
 	p.t.Helper()
-	other := managers[0]
-	if other == frozen {
-		other = managers[1]
-	}
+	frozen := managers.leader
 	p.service.remove(frozen.endpoint) // it answers no probe
 	p.signal(frozen, syscall.SIGSTOP)
-	p.leader(other)
+	next := p.leads(managers.other, p.shipped())
 	do()
 	p.signal(frozen, syscall.SIGCONT)
 	p.eventually("the frozen leader to end", func(context.Context) error {
-		select {
-		case <-frozen.Ended():
-			return nil
-		default:
+		if !frozen.hasEnded() {
 			return fmt.Errorf("it lives")
 		}
+		return nil
 	})
 	if frozen.State().ExitCode() != 1 {
 		p.t.Errorf("the frozen leader ended with %s, want exit status 1", frozen.State())
 	}
-	return []*manager{other, p.shipped()}
+	return next
 }
 
 func (p *plane) signal(m *manager, signal syscall.Signal) {
@@ -73,9 +68,9 @@ func (p *plane) signal(m *manager, signal syscall.Signal) {
 
 // freezeWithAnswers has every Tag checked, and freezes the leader when the registry's answers are on their way to it. The
 // other one handles the same requests and newer ones. There is nothing new: the numbers of the requests are all that changes.
-func (m *mover) freezeWithAnswers(managers []*manager, first int) []*manager {
+func (m *mover) freezeWithAnswers(managers pair, first int) pair {
 	m.t.Helper()
-	leader := m.leader(managers...)
+	managers = m.leads(managers.leader, managers.other)
 	m.registry.close()
 	m.requestAll(first)
 	m.eventually("the leader to ask the registry", func(context.Context) error {
@@ -84,9 +79,9 @@ func (m *mover) freezeWithAnswers(managers []*manager, first int) []*manager {
 		}
 		return nil
 	})
-	m.signal(leader, syscall.SIGSTOP)
+	m.signal(managers.leader, syscall.SIGSTOP)
 	m.registry.open()
-	return m.freeze(leader, managers, func() {
+	return m.freeze(managers, func() {
 		m.handled(first)
 		m.requestAll(first + 1)
 		m.handled(first + 1)

@@ -12,8 +12,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -42,7 +45,12 @@ func (p *plane) watchHistory(namespace string) *history {
 	ctx, cancel := context.WithCancel(p.t.Context())
 	var done sync.WaitGroup
 	for _, list := range []client.ObjectList{&v1.TagList{}, &appsv1.DeploymentList{}} {
-		watcher, err := p.client.Watch(ctx, list, client.InNamespace(namespace))
+		from := listed{p.client, namespace, list}
+		if err := p.client.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			p.t.Fatal(err)
+		}
+		_ = meta.EachListItem(list, func(object runtime.Object) error { h.saw(object); return nil })
+		watcher, err := watchtools.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), from)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -56,23 +64,35 @@ func (p *plane) watchHistory(namespace string) *history {
 	return h
 }
 
+// listed watches what a list is about. The API server ends watches that do not keep up, and they are taken up where they were.
+type listed struct {
+	client    client.WithWatch
+	namespace string
+	list      client.ObjectList
+}
+
+// WatchWithContext implements cache.WatcherWithContext.
+func (l listed) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	return l.client.Watch(ctx, l.list, &client.ListOptions{Namespace: l.namespace, Raw: &options})
+}
+
 func (h *history) follow(ctx context.Context, watcher watch.Interface) {
-	defer watcher.Stop()
 	for event := range watcher.ResultChan() {
-		switch object := event.Object.(type) {
-		case *v1.Tag:
-			h.tag(object)
-		case *appsv1.Deployment:
-			h.deployment(object)
-		default:
-			if ctx.Err() != nil {
-				return // it says that it cannot go on
-			}
-			h.t.Errorf("the watch says %v", event.Object)
-		}
+		h.saw(event.Object)
 	}
 	if ctx.Err() == nil {
 		h.t.Error("the watch ended before the test")
+	}
+}
+
+func (h *history) saw(object runtime.Object) {
+	switch object := object.(type) {
+	case *v1.Tag:
+		h.tag(object)
+	case *appsv1.Deployment:
+		h.deployment(object)
+	default:
+		h.t.Errorf("the watch says %v", object)
 	}
 }
 

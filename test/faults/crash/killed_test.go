@@ -3,7 +3,6 @@
 package crash
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -16,32 +15,28 @@ func TestManagersKilled(t *testing.T) {
 	t.Parallel()
 	random := newRandom(t)
 	p := newPlane(t)
-	managers := []*manager{p.shipped(), p.shipped()}
+	managers := p.newPair()
 	m := p.newMover(random, "moving")
 	h := p.watchHistory(m.namespace)
 	stop := m.start()
 	for n := 1; n <= kills; n++ {
-		managers = p.kill(random, n, managers)
+		managers = p.leads(managers.leader, managers.other)
+		moment := time.Duration(random.IntN(1500)) * time.Millisecond
+		<-time.After(moment)
+		managers = p.kill(managers, n%5 == 0)
+		t.Logf("kill %d of %d, %s after it was seen to lead, both: %v", n, kills, moment, n%5 == 0)
 	}
 	stop()
 	m.settles(h)
 }
 
-// kill kills the leader somewhere in its first moments, every fifth time the other one too, and replaces what is gone.
-func (p *plane) kill(random *rand.Rand, n int, managers []*manager) []*manager {
+// kill kills the leader, or both, and replaces what is gone.
+func (p *plane) kill(managers pair, both bool) pair {
 	p.t.Helper()
-	leader := p.leader(managers...)
-	other := managers[0]
-	if other == leader {
-		other = managers[1]
+	p.end(managers.leader)
+	if both {
+		p.end(managers.other)
+		managers.other = p.shipped()
 	}
-	moment := time.Duration(random.IntN(1500)) * time.Millisecond
-	<-time.After(moment)
-	p.end(leader)
-	if n%5 == 0 {
-		p.end(other)
-		other = p.shipped()
-	}
-	p.t.Logf("kill %d of %d, %s after it was seen to lead, both: %v", n, kills, moment, n%5 == 0)
-	return []*manager{other, p.shipped()}
+	return pair{leader: managers.other, other: p.shipped()}
 }

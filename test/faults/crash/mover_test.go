@@ -83,11 +83,15 @@ func (p *plane) newMover(random *rand.Rand, namespace string) *mover {
 				return err
 			}
 		}
-		return p.client.Create(p.t.Context(), newTag(namespace, moved.name, m.image(moved, 0)))
+		return retry.OnError(patientBackoff, isOutage, func() error {
+			return p.client.Create(p.t.Context(), newTag(namespace, moved.name, m.image(moved, 0)))
+		})
 	})
 	p.eventually("all Tags to be imported", func(ctx context.Context) error { return m.tagsSettled(ctx) })
 	m.each(func(moved *movedTag) error {
-		return p.client.Create(p.t.Context(), newDeployment(namespace, moved.name, moved.name))
+		return retry.OnError(patientBackoff, isOutage, func() error {
+			return p.client.Create(p.t.Context(), newDeployment(namespace, moved.name, moved.name))
+		})
 	})
 	return m
 }
@@ -124,8 +128,8 @@ func (m *mover) start() (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = wait.PollUntilContextCancel(ctx, moverInterval, true, func(ctx context.Context) (bool, error) {
-			m.burst(ctx)
+		_ = wait.PollUntilContextCancel(ctx, moverInterval, true, func(context.Context) (bool, error) {
+			m.burst(m.t.Context()) // to its end: what is carried out and cut off would be asked for and not known
 			return false, nil
 		})
 	}()

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -134,18 +135,22 @@ func (p *plane) ending(at point) *manager {
 	return p.start(program, at)
 }
 
-// start starts a manager, and another one where that becomes the leader, and ends, before it is seen to be ready.
+// maxStarts is how often a manager may end before it is ready.
+const maxStarts = 5
+
+// start starts a manager, and another one where that becomes the leader, and ends at its point or for a lost lease, before it
+// is seen to be ready.
 func (p *plane) start(program string, at point) *manager {
 	p.t.Helper()
-	for {
+	for starts := 1; ; starts++ {
 		m, err := p.tryStart(program, at)
 		if err == nil {
 			return m
 		}
-		if !strings.Contains(err.Error(), "signal: killed") {
+		if starts == maxStarts || !strings.Contains(err.Error(), "ended by itself") {
 			p.t.Fatal(err)
 		}
-		p.t.Logf("one ended at %s before it was ready", at)
+		p.t.Logf("one that ends at %s was not ready before: %v", at, err)
 	}
 }
 
@@ -198,19 +203,58 @@ func (m *manager) leads(ctx context.Context) bool {
 	return err == nil && strings.Contains(string(metrics), `leader_election_master_status{name="tagger.images.io"} 1`)
 }
 
-// leader waits until one of the managers leads.
-func (p *plane) leader(managers ...*manager) (leader *manager) {
+// pair is two managers, of which one leads.
+type pair struct{ leader, other *manager }
+
+// newPair starts two shipped managers.
+func (p *plane) newPair() pair { return p.leads(p.shipped(), p.shipped()) }
+
+// leads waits until one of two managers leads. One that ends meanwhile, for it has lost its lease on a busy machine, is
+// replaced.
+func (p *plane) leads(managers ...*manager) (found pair) {
 	p.t.Helper()
 	p.eventually("a leader", func(ctx context.Context) error {
-		for _, m := range managers {
-			if m.leads(ctx) {
-				leader = m
+		for i, m := range managers {
+			if m.hasEnded() {
+				p.t.Logf("replaced: %v", m.Exited())
+				p.end(m)
+				managers[i] = p.shipped()
+			}
+			if managers[i].leads(ctx) {
+				found = pair{leader: managers[i], other: managers[1-i]}
 				return nil
 			}
 		}
 		return fmt.Errorf("none of %d managers leads", len(managers))
 	})
-	return leader
+	return found
+}
+
+// hasEnded says whether the manager's process has ended.
+func (m *manager) hasEnded() bool {
+	select {
+	case <-m.Ended():
+		return true
+	default:
+		return false
+	}
+}
+
+// wasKilled says whether it ended by SIGKILL, which is how these tests end it.
+func (m *manager) wasKilled() bool {
+	if !m.hasEnded() {
+		return false
+	}
+	status, ok := m.State().Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// try does something until admission answers for it.
+func (p *plane) try(what string, do func() error) {
+	p.t.Helper()
+	if err := retry.OnError(patientBackoff, isOutage, do); err != nil {
+		p.t.Fatalf("%s: %v", what, err)
+	}
 }
 
 // eventually waits until a condition holds.

@@ -5,7 +5,6 @@ package crash
 import (
 	"fmt"
 	"math/rand/v2"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -21,42 +20,41 @@ func TestProcessesThatEndAtRandomPoints(t *testing.T) {
 			t.Parallel()
 			random := newRandom(t)
 			p := newPlane(t)
-			first := p.shipped()
+			managers := p.newPair()
 			m := p.newMover(random, "moving")
 			h := p.watchHistory(m.namespace)
 			stop := m.start()
-			p.endAtRandom(random, first, randomPoints/shares)
+			p.endAtRandom(random, managers, randomPoints/shares)
 			stop()
 			m.settles(h)
 		})
 	}
 }
 
-// endAtRandom ends the first leader and then one leader after the other, each at a random point. There are always two
-// managers, or a second one is starting. The last one stays.
-func (p *plane) endAtRandom(random *rand.Rand, leader *manager, count int) {
+// endAtRandom replaces the managers by others of which each ends at a random point of its time as leader, and is replaced in turn.
+// The last two stay.
+func (p *plane) endAtRandom(random *rand.Rand, shipped pair, count int) {
 	p.t.Helper()
-	standby := p.ending(randomPoint(random))
-	p.end(leader)
-	leader, standby = standby, p.ending(randomPoint(random))
+	a, b := p.ending(randomPoint(random)), p.ending(randomPoint(random))
+	p.end(shipped.leader)
+	p.end(shipped.other)
 	for ended := 0; ended < count; {
 		began := time.Now()
-		gone := p.gone(leader, standby)
-		if gone == leader {
-			leader = standby
+		if gone := p.gone(a, b); gone == a {
+			a, b = b, a
 		}
-		if signal := gone.State().Sys().(syscall.WaitStatus); signal.Signaled() && signal.Signal() == syscall.SIGKILL {
+		if b.wasKilled() {
 			ended++
-			p.t.Logf("%d of %d ended at %s, after %s", ended, count, gone.point, time.Since(began).Round(time.Millisecond))
+			p.t.Logf("%d of %d ended at %s, after %s", ended, count, b.point, time.Since(began).Round(time.Millisecond))
 		} else {
-			p.t.Logf("one more ended by itself: %v", gone.Exited())
+			p.t.Logf("one more ended by itself: %v", b.Exited())
 		}
-		p.end(gone)
-		standby = p.ending(randomPoint(random))
+		p.end(b)
+		b = p.ending(randomPoint(random))
 	}
-	p.shipped()
-	p.end(leader)
-	p.end(standby)
+	p.newPair()
+	p.end(a)
+	p.end(b)
 }
 
 // gone waits until one of the managers has ended.
