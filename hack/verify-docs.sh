@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Holds the documentation against the tree: every link leads to a file, and every `make TARGET` that is shown exists.
+# Holds the documentation against the tree: every link leads to a file, and every `make TARGET` and test that is named exists.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,5 +14,8 @@ while IFS= read -r file; do
   while IFS= read -r target; do
     grep -qx -- "$target" <<<"$targets" || complain "$file shows make $target, and there is no such target"
   done < <(grep -oE '(^|`)make [a-z-]+' "$file" | sed 's/.*make //')
+  while IFS= read -r name; do
+    git grep -qE "^func $name\\(" -- '*_test.go' || complain "$file names $name, and there is no such test"
+  done < <(grep -oE '`Test[A-Za-z0-9]+`' "$file" | tr -d '`')
 done < <(git ls-files '*.md')
 exit $failed
