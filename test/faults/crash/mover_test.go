@@ -163,7 +163,7 @@ func (m *mover) move(ctx context.Context, way move, moved *movedTag) {
 	case err == nil:
 		m.accepted[way.name]++
 	case ctx.Err() != nil:
-	case apierrors.IsConflict(err) || isOutage(err):
+	case apierrors.IsConflict(err) || isOutage(err) || isTrimmedAway(err):
 		m.refused[way.name]++
 	default:
 		m.t.Errorf("%s of %s: %v", way.name, moved.name, err)
@@ -259,6 +259,12 @@ var patientBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Steps: int(p
 // isOutage says that nobody answered for admission.
 func isOutage(err error) bool {
 	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
+}
+
+// isTrimmedAway says that a generation made room between the read and the request: admission is asked before the API server
+// finds the conflict.
+func isTrimmedAway(err error) bool {
+	return strings.Contains(err.Error(), "is not one of the imported generations")
 }
 
 func (m *mover) image(moved *movedTag, source int) string {
