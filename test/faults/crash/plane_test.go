@@ -181,6 +181,7 @@ func (p *plane) tryStart(program string, at point) (*manager, error) {
 func (p *plane) end(m *manager) {
 	p.service.remove(m.endpoint)
 	_ = m.Signal(syscall.SIGKILL) // fails where it has ended
+	<-m.Ended()                   // Stop wants a good end of what it ends itself
 	if err := m.Stop(); err != nil {
 		p.t.Error(err)
 	}

@@ -26,8 +26,7 @@ const (
 // manager has read of it is out of date when it writes. The webhooks of Tags are taken away: with them, the API server
 // could not write one object as often.
 func TestLabelsChangeTwoHundredTimesASecondDuringAnImport(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t) // beside no other test: the client has to be fast
 	webhook := w.webhook("manager")
 	w.install(webhook)
 	proxy := w.behind(webhook)
