@@ -52,7 +52,7 @@ func (r *BackstopReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 		return err
 	}
 	if len(missing) > 0 {
-		mgr.GetLogger().WithName("backstop").Error(nil, "the manager may not look after the backstop, so there is none that it made", "missing", missing)
+		mgr.GetLogger().WithName("backstop").Error(nil, "the manager may not look after the backstop, so it neither makes one nor takes one away; one that was installed stays", "missing", missing)
 		return nil
 	}
 	always := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []ctrl.Request {

@@ -32,7 +32,7 @@ func TestAddressesThatNoRegistryHas(t *testing.T) {
 func TestHostsAreJudgedByHowTheyAreWritten(t *testing.T) {
 	for written, want := range map[string]bool{
 		"127.0.0.1": true, "127.0.0.1.": true, "127.1": true, "2130706433": true, "0x7f000001": true, "0X7F.1": true, "0177.0.0.1": true,
-		"127.0.0.0x1": true, "0x": true, "fe80::1%25eth0": true, "::1": true, "localhost": true, "LocalHost.": true, "a.b.localhost": true,
+		"127.0.0.0x1": true, "0x": true, "fe80::1%25eth0": true, "::1": true, "localhost": true, "LocalHost.": true, "localhost..": true, "127.0.0.1..": true, "metadata.google.internal..": true, "a.b.localhost": true,
 		"metadata.google.internal": true, "１２７.０.０.１": true, "①②⑦.⓪.⓪.①": true, "loc\u00adalhost": true, "": true, "127。0。0。1": true,
 		// A number, but no way to write an address that everybody understands.
 		"10.1": true, "8.8.8.8.8": true, "registry.1": true,

@@ -26,7 +26,7 @@ var (
 // isForbiddenName judges a host by how it is written. Through a proxy that is all we ever see of it. What looks up as an
 // address is judged again when we connect to it.
 func isForbiddenName(host string) bool {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	host = strings.TrimRight(strings.ToLower(host), ".")
 	if address, err := netip.ParseAddr(host); err == nil {
 		return isForbidden(address)
 	}

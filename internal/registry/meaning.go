@@ -111,6 +111,7 @@ var silences = []struct {
 	{is(errStalled), "it stopped in the middle of an answer"},
 	{is(errTooManyRedirects), fmt.Sprintf("it redirects more than %d times", maxRedirects)},
 	{is(errBodyElsewhere), "it redirects to another host what only it may see"},
+	{is(errRedirectedLogin), "it redirects with a credential of its own"},
 	{isTimeout, "it does not answer in time"},
 	{isA[x509.UnknownAuthorityError], "its certificate is signed by an authority that is not trusted; the administrator can add it to the CA bundle"},
 	{isA[x509.HostnameError], "its certificate is for another name"},

@@ -17,25 +17,49 @@ const limited = v1.ReasonRateLimited
 
 // meter is the layer that every request passes, redirected ones and those for tokens too: it holds each host to its quota,
 // and learns from what the host answers. It stands next to the wire, so that it sees no refusal of our own.
-func (q *quotas) meter(next http.RoundTripper) http.RoundTripper {
-	return roundTrip(func(request *http.Request) (*http.Response, error) {
-		if err := q.admit(request); err != nil {
-			if request.Body != nil {
-				request.Body.Close()
+func (q *quotas) meter(at location) layer {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(request *http.Request) (*http.Response, error) {
+			sent := sentRequest{Request: request, isQuestion: isQuestion(request, at)}
+			if err := q.admit(&sent); err != nil {
+				if request.Body != nil {
+					request.Body.Close()
+				}
+				return nil, err
 			}
-			return nil, err
-		}
-		response, err := next.RoundTrip(request)
-		q.learn(request, response, err)
-		return response, err
-	})
+			response, err := next.RoundTrip(request)
+			q.learn(sent, response, err)
+			return response, err
+		})
+	}
 }
 
-func (q *quotas) admit(request *http.Request) error {
+// sentRequest is a request under way.
+type sentRequest struct {
+	*http.Request
+	// isQuestion: it is for a manifest.
+	isQuestion bool
+	at         time.Time
+}
+
+// cameLate says whether the time for the whole question was over before the host had had its own. Another one, whose
+// redirect led here, may have taken it, and this one is not to blame.
+func (r sentRequest) cameLate(now time.Time) bool {
+	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.at) < headerTimeout
+}
+
+// isQuestion says whether a request is for a manifest of the place. Where a redirect or a realm leads is not: anybody may
+// name any host there.
+func isQuestion(request *http.Request, at location) bool {
+	return request.Response == nil && addressOf(request.URL) == at.address() && strings.Contains(request.URL.Path, "/manifests/")
+}
+
+func (q *quotas) admit(request *sentRequest) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(addressOf(request.URL))
-	h.isRegistry = h.isRegistry || isQuestion(request)
+	request.at = now
+	h.isRegistry = h.isRegistry || request.isQuestion
 	if err := h.closed(now); err != nil {
 		return err
 	}
@@ -48,10 +72,14 @@ func (q *quotas) admit(request *http.Request) error {
 	return nil
 }
 
-func (q *quotas) learn(request *http.Request, response *http.Response, err error) {
+func (q *quotas) learn(request sentRequest, response *http.Response, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(addressOf(request.URL))
+	if err != nil && request.cameLate(now) {
+		h.breaker.toldNothing()
+		return
+	}
 	if err != nil {
 		h.learnFailure(err, now, q.jitter())
 		return
@@ -75,7 +103,7 @@ func (h *host) learnFailure(err error, now time.Time, jitter float64) {
 	}
 }
 
-func (h *host) learnAnswer(request *http.Request, response *http.Response, now time.Time, jitter float64) {
+func (h *host) learnAnswer(request sentRequest, response *http.Response, now time.Time, jitter float64) {
 	asked := retryAfter(response.Header.Get("Retry-After"), now)
 	switch code := response.StatusCode; {
 	case code == http.StatusTooManyRequests:
@@ -84,15 +112,12 @@ func (h *host) learnAnswer(request *http.Request, response *http.Response, now t
 		h.breaker.failed(now, asked, jitter)
 	case code >= 500 && code != http.StatusNotImplemented: // which is how some registries say that they know no HEAD
 		h.breaker.failed(now, 0, jitter)
-	case code < 500 && (isQuestion(request) || !h.isRegistry):
+	case code < 500 && (request.isQuestion || !h.isRegistry):
 		h.breaker.worked(now)
 	default:
 		h.breaker.toldNothing()
 	}
 }
-
-// isQuestion says whether a request is for a manifest.
-func isQuestion(request *http.Request) bool { return strings.Contains(request.URL.Path, "/manifests/") }
 
 // explain gives an error its meaning, and says until when its host is left alone.
 func (q *quotas) explain(err error, at location) error {

@@ -13,6 +13,8 @@ var (
 	errTooManyRedirects = errors.New("too many redirects")
 	// errBodyElsewhere is a redirect that wants what was posted, an identity token, at another host.
 	errBodyElsewhere = errors.New("a redirect wants the request's body at another host")
+	// errRedirectedLogin is a redirect with a user's name in it, which http.Client would show as a credential.
+	errRedirectedLogin = errors.New("a redirect brings a credential of its own")
 )
 
 // redirectsUpTo counts redirects, and sees that what was shown to one host is not shown to the next: no credential, no body,
@@ -26,6 +28,9 @@ func redirectsUpTo(limit int) layer {
 			earlier := hops(request)
 			if len(earlier) > limit {
 				return nil, errTooManyRedirects
+			}
+			if request.URL.User != nil {
+				return nil, errRedirectedLogin
 			}
 			request = request.Clone(request.Context())
 			request.Header.Del("Referer")

@@ -102,6 +102,28 @@ func TestACredentialStaysAtItsHost(t *testing.T) {
 	}
 }
 
+func TestARedirectBringsNoCredentialOfItsOwn(t *testing.T) {
+	u := newUpstream(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Host == "registry.example.com" && strings.Contains(r.URL.Path, "/manifests/") {
+				http.Redirect(w, r, "https://robot:s3cret@other.example.com"+r.URL.Path, http.StatusTemporaryRedirect)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	u.push(t, "team/app", "latest", "one")
+	got := failure(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", nobody)
+	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "a credential of its own") || strings.Contains(got.Error(), "s3cret") {
+		t.Errorf("%s %v", got.Reason(), got)
+	}
+	for _, r := range u.requests("", "") {
+		if r.host == "other.example.com" {
+			t.Errorf("%s was asked, and shown %q", r.host, r.authorization)
+		}
+	}
+}
+
 // neverShown fails the test when any host but these was shown an Authorization, or a Referer.
 func (u *upstream) neverShown(t *testing.T, but ...string) {
 	t.Helper()

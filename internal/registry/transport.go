@@ -65,7 +65,7 @@ func (t *transports) to(at location) http.RoundTripper {
 	return layered(
 		tlsByHost{insecure: insecure, wires: t.wires},
 		t.around,
-		t.quotas.meter,
+		t.quotas.meter(at),
 		userAgent(t.agent),
 		t.gate.judging,
 		httpsUnless(insecure),

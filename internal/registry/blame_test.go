@@ -1,0 +1,86 @@
+package registry
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// metered sends a request through the meter of a place, to a wire that takes a while and then answers or fails.
+func metered(t *testing.T, q *quotas, at location, ctx context.Context, address string, wire roundTrip, redirected bool) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if redirected {
+		request.Response = &http.Response{}
+	}
+	response, err := q.meter(at)(wire).RoundTrip(request)
+	if err == nil {
+		response.Body.Close()
+	}
+}
+
+func place(t *testing.T, host string) location {
+	t.Helper()
+	source, err := reference.Parse(host+"/team/app:latest", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := newLocation(source, source, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func answersWith(code int) roundTrip {
+	return func(request *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: code, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("")), Request: request}, nil
+	}
+}
+
+// TestAHostIsNotBlamedForTheTimeThatAnotherTook: evil.example stalls for almost as long as a question may take, and then
+// redirects to a registry that everybody needs.
+func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	q := newQuotas(clock)
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	cut := func(took time.Duration) roundTrip {
+		return func(*http.Request) (*http.Response, error) {
+			clock.SetTime(clock.Now().Add(took))
+			return nil, context.DeadlineExceeded
+		}
+	}
+	for range failuresToOpen {
+		metered(t, q, place(t, "evil.example"), late, "https://quay.io/v2/team/app/manifests/latest", cut(50*time.Millisecond), true)
+	}
+	if q.host("quay.io").breaker.refuses(clock.Now()) {
+		t.Error("quay.io is left alone for what evil.example did")
+	}
+	for range failuresToOpen {
+		metered(t, q, place(t, "quay.io"), late, "https://quay.io/v2/team/app/manifests/latest", cut(headerTimeout), false)
+	}
+	if !q.host("quay.io").breaker.refuses(clock.Now()) {
+		t.Error("quay.io does not answer in all its time, and is not left alone")
+	}
+}
+
+// TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere: it would never be asked for a manifest, and so never work again.
+func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
+	q := newQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)))
+	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), true)
+	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), false) // as a realm
+	if q.host("auth.docker.io").isRegistry {
+		t.Error("auth.docker.io counts as a registry")
+	}
+}
