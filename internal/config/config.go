@@ -113,7 +113,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.ValidatingWebhookConfiguration, "validating-webhook-configuration-name", "", "the ValidatingWebhookConfiguration whose caBundle the manager writes, with --webhook-cert-secret")
 	flags.BoolVar(&c.LeaderElect, "leader-elect", true, "let one of several replicas reconcile")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty means the pod's own")
-	flags.StringVar(&c.Backstop, "backstop", "", "who provides the admission policy that refuses what Tagger was not asked about, "+strings.Join(Backstops, ", ")+"; without it BACKSTOP is read, and without that it is "+BackstopInstalled)
+	flags.StringVar(&c.Backstop, "backstop", "", "who provides the admission policy that refuses what Tagger was not asked about, "+strings.Join(Backstops, ", ")+"; off takes away what a manager made, and not what was installed; without it BACKSTOP is read, and without that it is "+BackstopInstalled)
 	flags.DurationVar(&c.LeaseDuration, "leader-elect-lease-duration", 15*time.Second, "how long the others wait for a leader that does not renew the lease before one takes over")
 	flags.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", 10*time.Second, "how long a leader tries to renew the lease before it gives up and ends")
 	flags.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", 2*time.Second, "how long to wait between attempts to acquire or renew the lease")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 )
 
@@ -24,6 +25,8 @@ type session struct {
 	challenge *transport.Challenge
 	// keptFrom is the token service that was not shown the credential, as it is not the registry's own; mostly empty.
 	keptFrom string
+	// readers are those who read manifests, of all sessions.
+	readers *semaphore.Weighted
 	// expires is when the token is over; zero when nobody said so. Then a 401 tells.
 	expires time.Time
 	// isGuess: the registry was greeted before, and may want something else by now.
@@ -35,6 +38,8 @@ type policy struct {
 	clock clock.PassiveClock
 	// lists says what the administrator names in registries.conf.
 	lists func(address string) bool
+	// readers bounds who reads manifests at a time.
+	readers *semaphore.Weighted
 }
 
 func (s *session) usableAt(now time.Time) bool {
@@ -44,7 +49,7 @@ func (s *session) usableAt(now time.Time) bool {
 // login gets a token where the registry wants one.
 func login(ctx context.Context, wire http.RoundTripper, at location, who credential, challenge *transport.Challenge, policy policy) (*session, error) {
 	asked := policy.clock.Now()
-	opened := &session{scheme: "https", challenge: challenge}
+	opened := &session{scheme: "https", challenge: challenge, readers: policy.readers}
 	if challenge.Insecure {
 		opened.scheme = "http"
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 )
@@ -20,6 +21,7 @@ type sessions struct {
 	kept       *lru.Cache
 	opening    coalesced[*session]
 	greetings  *greetings
+	readers    *semaphore.Weighted
 }
 
 func newSessions(transports *transports, clock clock.PassiveClock, limit time.Duration) *sessions {
@@ -29,6 +31,7 @@ func newSessions(transports *transports, clock clock.PassiveClock, limit time.Du
 		kept:       lru.New(maxSessions),
 		opening:    coalesced[*session]{limit: limit},
 		greetings:  newGreetings(limit),
+		readers:    semaphore.NewWeighted(readAtOnce),
 	}
 }
 
@@ -62,7 +65,7 @@ func (s *sessions) open(ctx context.Context, at location, who credential) (*sess
 
 // opened asks for a new token only, where an old session's is over and all else may well be as it was.
 func (s *sessions) opened(ctx context.Context, at location, who credential, old *session) (*session, error) {
-	wire, policy := s.transports.to(at), policy{clock: s.clock, lists: s.transports.configuration.lists}
+	wire, policy := s.transports.to(at), policy{clock: s.clock, lists: s.transports.configuration.lists, readers: s.readers}
 	if old != nil && wantsToken(old.challenge) {
 		return login(ctx, wire, at, who, old.challenge, policy)
 	}
