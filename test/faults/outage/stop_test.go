@@ -92,6 +92,7 @@ func TestAManagerThatEndedLeavesNoGoroutine(t *testing.T) {
 	tags := w.tags(10)
 	w.deployments(tags...)
 	w.move(tags...)
+	w.eventually("the moves", func(ctx context.Context) error { return w.standAt(ctx, tags) }) // one of them would wait for the stalled registry first
 	w.stall("stalled")
 
 	reviewing, cancel := context.WithCancel(t.Context())
