@@ -62,12 +62,7 @@ func (b *bundle) start(t *testing.T) {
 
 func (b *bundle) write(t *testing.T, content string) {
 	t.Helper()
-	if err := os.WriteFile(b.path+".new", []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(b.path+".new", b.path); err != nil {
-		t.Fatal(err)
-	}
+	replaceFile(t, b.path, content)
 }
 
 func (b *bundle) tick() {

@@ -228,10 +228,15 @@ func newConf(t *testing.T, content *string) *conf {
 // write replaces the file at once, as the kubelet does.
 func (c *conf) write(t *testing.T, content string) {
 	t.Helper()
-	if err := os.WriteFile(c.path+".new", []byte(content), 0o600); err != nil {
+	replaceFile(t, c.path, content)
+}
+
+func replaceFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(c.path+".new", c.path); err != nil {
+	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
 }
