@@ -18,21 +18,21 @@ type Workload struct {
 	// PodPath is where the pod's spec is in the object, as a JSON pointer (RFC 6901).
 	PodPath string
 	// PodFields is the same as the names of the fields on the way.
-	PodFields []any
+	PodFields []string
 	// Recovers says whether pods that cannot be pulled are replaced once the template changes. An ordered StatefulSet and
 	// a DaemonSet that waits for deletions keep their stuck pods, and the templates of Jobs do not change.
 	Recovers bool
 }
 
 var (
-	podFields     = []any{"spec", "template", "spec"}
-	cronPodFields = []any{"spec", "jobTemplate", "spec", "template", "spec"}
+	podFields     = []string{"spec", "template", "spec"}
+	cronPodFields = []string{"spec", "jobTemplate", "spec", "template", "spec"}
 )
 
-func workload(meta *metav1.ObjectMeta, pod *corev1.PodSpec, fields []any, recovers bool) (Workload, bool) {
+func workload(meta *metav1.ObjectMeta, pod *corev1.PodSpec, fields []string, recovers bool) (Workload, bool) {
 	path := ""
 	for _, field := range fields {
-		path += "/" + field.(string)
+		path += "/" + field
 	}
 	return Workload{Meta: meta, Pod: pod, PodPath: path, PodFields: fields, Recovers: recovers}, true
 }

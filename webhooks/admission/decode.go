@@ -2,9 +2,10 @@ package admission
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -53,10 +54,13 @@ type container struct {
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy"`
 }
 
+// writtenByTheAPIServer spares the search for names that come twice: the API server wrote the objects in a request.
+var writtenByTheAPIServer = jsontext.AllowDuplicateNames(true)
+
 // decode reads the essence of a workload. It is false for kinds that Tagger leaves alone.
 func decode(kind string, raw []byte) (pin.Workload, bool, error) {
 	var object essence
-	if err := json.Unmarshal(raw, &object); err != nil {
+	if err := json.Unmarshal(raw, &object, writtenByTheAPIServer); err != nil {
 		return pin.Workload{}, false, fmt.Errorf("the %s in the request cannot be read: %w", kind, err)
 	}
 	workload, ok := pin.Of(object.of(kind))

@@ -1,41 +1,43 @@
 package admission
 
 import (
-	"slices"
-
 	"gomodules.xyz/jsonpatch/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/images-io/tagger/internal/pin"
 )
 
-var generationPath = fieldpath.MakePathOrDie("spec", "generation")
+// generationField is the field that says where a Tag stands.
+var generationField = fieldTree{"f:spec": {"f:generation": {}}}
 
 // ownsGeneration says whether the entry owns spec.generation.
 func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
-	fields, err := fieldsOf(*entry)
-	return err == nil && fields.Has(generationPath)
+	_, owns, err := without(entry.FieldsV1, generationField)
+	return err == nil && owns
 }
 
 // imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed.
-func imageFields(w pin.Workload) *fieldpath.Set {
-	owned := fieldpath.NewSet()
+func imageFields(w pin.Workload) fieldTree {
+	written := fieldTree{}
 	for _, pinned := range w.Pinned() {
-		path := append(slices.Clone(w.PodFields), pinned.List, fieldpath.KeyByFields("name", pinned.Container))
-		owned.Insert(fieldpath.MakePathOrDie(append(path, "image")...))
+		pod := written
+		for _, field := range w.PodFields {
+			pod = pod.child("f:" + field)
+		}
+		container := pod.child("f:" + pinned.List).child(containerKey(pinned.Container))
+		container.child("f:image")
 		if pinned.PullPolicy {
-			owned.Insert(fieldpath.MakePathOrDie(append(path, "imagePullPolicy")...))
+			container.child("f:imagePullPolicy")
 		}
 	}
-	return owned
+	return written
 }
 
 // releaseOperations take fields from every manager that wrote them by an update. Admission writes these fields, so what an
 // update left there is not what is stored: had it to own them, the next server-side apply of the unchanged manifest would
 // fail with a conflict. Appliers keep what they own.
-func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldpath.Set) []jsonpatch.Operation {
-	if fields.Empty() {
+func releaseOperations(entries []metav1.ManagedFieldsEntry, fields fieldTree) []jsonpatch.Operation {
+	if len(fields) == 0 {
 		return nil
 	}
 	var released []metav1.ManagedFieldsEntry
@@ -57,24 +59,14 @@ func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldpath.Se
 }
 
 // release takes the fields from an entry, and says whether it had any of them, and whether anything is left of it.
-func release(entry *metav1.ManagedFieldsEntry, fields *fieldpath.Set) (had, left bool, err error) {
+func release(entry *metav1.ManagedFieldsEntry, fields fieldTree) (had, left bool, err error) {
 	if entry.Operation != metav1.ManagedFieldsOperationUpdate || entry.Subresource != "" {
 		return false, true, nil
 	}
-	owned, err := fieldsOf(*entry)
-	if err != nil || owned.Intersection(fields).Empty() {
+	rest, had, err := without(entry.FieldsV1, fields)
+	if err != nil || !had {
 		return false, true, err
 	}
-	owned = owned.Difference(fields)
-	rest, err := owned.ToJSON()
-	entry.FieldsV1 = metav1.NewFieldsV1(string(rest))
-	return true, !owned.Empty(), err
-}
-
-func fieldsOf(entry metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
-	fields := &fieldpath.Set{}
-	if entry.FieldsV1 == nil {
-		return fields, nil
-	}
-	return fields, fields.FromJSON(entry.FieldsV1.GetRawReader())
+	entry.FieldsV1 = metav1.NewFieldsV1(rest)
+	return true, rest != noFields, nil
 }

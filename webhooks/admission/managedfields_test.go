@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 func entry(manager string, operation metav1.ManagedFieldsOperationType, fields string) metav1.ManagedFieldsEntry {
@@ -17,7 +16,7 @@ func TestReleaseTakesAFieldFromUpdatesAndLeavesItToAppliers(t *testing.T) {
 		entry("flux", metav1.ManagedFieldsOperationApply, both),
 		entry("kubectl-create", metav1.ManagedFieldsOperationUpdate, both),
 		entry("kubectl-patch", metav1.ManagedFieldsOperationUpdate, generation),
-	}, fieldpath.NewSet(generationPath))
+	}, generationField)
 	if len(operations) != 1 {
 		t.Fatalf("got %v", operations)
 	}
@@ -35,11 +34,11 @@ func TestReleaseOfWhatNobodyOwnsChangesNothing(t *testing.T) {
 		entry("kubectl-create", metav1.ManagedFieldsOperationUpdate, `{"f:spec":{"f:from":{}}}`),
 		{Manager: "without fields", Operation: metav1.ManagedFieldsOperationUpdate},
 	}
-	if operations := releaseOperations(entries, fieldpath.NewSet(generationPath)); operations != nil {
+	if operations := releaseOperations(entries, generationField); operations != nil {
 		t.Errorf("got %v", operations)
 	}
 	broken := []metav1.ManagedFieldsEntry{entry("x", metav1.ManagedFieldsOperationUpdate, `{`)}
-	if operations := releaseOperations(broken, fieldpath.NewSet(generationPath)); operations != nil {
+	if operations := releaseOperations(broken, generationField); operations != nil {
 		t.Errorf("fields that cannot be read make the patch %v", operations)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
@@ -39,7 +38,7 @@ func (d *TagDefaulter) Handle(_ context.Context, request admission.Request) admi
 	if before.Spec.Generation == nil || *before.Spec.Generation != *tag.Spec.Generation {
 		patch = append(patch, jsonpatch.NewOperation("add", "/spec/generation", *tag.Spec.Generation))
 	}
-	patch = append(patch, releaseOperations(tag.ManagedFields, fieldpath.NewSet(generationPath))...)
+	patch = append(patch, releaseOperations(tag.ManagedFields, generationField)...)
 	return admission.Patched("", patch...).WithWarnings(s.warnings...)
 }
 

@@ -61,8 +61,8 @@ func realistic(annotations map[string]string, images ...string) *appsv1.Deployme
 	d.Annotations = annotations
 	d.Labels = map[string]string{"app.kubernetes.io/name": "app", "app.kubernetes.io/part-of": "shop", "team": "checkout"}
 	d.ManagedFields = []metav1.ManagedFieldsEntry{{
-		Manager: "kubectl-client-side-apply", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
-		FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{` + strings.Repeat(`"f:x":{},`, 200) + `"f:team":{}}}}`),
+		Manager: "kubectl-create", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
+		FieldsV1: metav1.NewFieldsV1(ownedBy(len(images))),
 	}}
 	pod := &d.Spec.Template.Spec
 	pod.Containers = nil
@@ -79,6 +79,21 @@ func realistic(annotations map[string]string, images ...string) *appsv1.Deployme
 	}
 	pod.Volumes = []corev1.Volume{{Name: "config"}, {Name: "tmp"}}
 	return d
+}
+
+// ownedBy is what who creates such a Deployment owns of it.
+func ownedBy(containers int) string {
+	const probe = `{".":{},"f:failureThreshold":{},"f:httpGet":{".":{},"f:path":{},"f:port":{},"f:scheme":{}},"f:periodSeconds":{},"f:successThreshold":{},"f:timeoutSeconds":{}}`
+	var env, list []string
+	for e := range 20 {
+		env = append(env, fmt.Sprintf(`"k:{\"name\":\"SETTING_%d\"}":{".":{},"f:name":{},"f:value":{}}`, e))
+	}
+	for i := range containers {
+		list = append(list, fmt.Sprintf(`"k:{\"name\":\"c%d\"}":{".":{},"f:args":{},"f:env":{".":{},%s},"f:image":{},"f:imagePullPolicy":{},"f:livenessProbe":%s,`+
+			`"f:name":{},"f:readinessProbe":%s,"f:resources":{".":{},"f:requests":{".":{},"f:cpu":{},"f:memory":{}}}}`, i, strings.Join(env, ","), probe, probe))
+	}
+	return `{"f:metadata":{"f:labels":{".":{},"f:team":{}}},"f:spec":{"f:replicas":{},"f:selector":{},"f:strategy":{"f:type":{}},"f:template":{"f:spec":{"f:containers":{` +
+		strings.Join(list, ",") + `},"f:dnsPolicy":{},"f:restartPolicy":{},"f:volumes":{".":{},"k:{\"name\":\"tmp\"}":{".":{},"f:name":{}}}}}}}`
 }
 
 func BenchmarkPinner(b *testing.B) {
