@@ -9,16 +9,34 @@ import (
 )
 
 // fieldTree is a set of fields by the keys of FieldsV1, which nests them as the object does (structured-merge-diff,
-// "fieldpath"): f:<name> for a field, k:<key> for an element of a list. What has no children is in the set.
-type fieldTree map[string]fieldTree
-
-// child is the tree below a key, which is added where it is not there yet.
-func (t fieldTree) child(key string) fieldTree {
-	if t[key] == nil {
-		t[key] = fieldTree{}
-	}
-	return t[key]
+// "fieldpath"): f:<name> for a field, k:<key> for an element of a list. What has nothing below it is in the set.
+type fieldTree struct {
+	below map[string]*fieldTree
 }
+
+// fieldAt is the set of one field.
+func fieldAt(path ...string) *fieldTree {
+	tree := &fieldTree{}
+	tree.at(path...)
+	return tree
+}
+
+// at is the tree below a path, which is added where it is not there yet.
+func (t *fieldTree) at(path ...string) *fieldTree {
+	for _, key := range path {
+		if t.below == nil {
+			t.below = map[string]*fieldTree{}
+		}
+		if t.below[key] == nil {
+			t.below[key] = &fieldTree{}
+		}
+		t = t.below[key]
+	}
+	return t
+}
+
+// isEmpty says that there is nothing below.
+func (t *fieldTree) isEmpty() bool { return len(t.below) == 0 }
 
 // containerKey is the element of that name in a list of containers.
 func containerKey(name string) string { return fmt.Sprintf(`k:{"name":%q}`, name) }
@@ -31,7 +49,7 @@ var errNoFields = errors.New("FieldsV1 is no JSON object")
 // without is FieldsV1 but for the fields, and for what has nothing else below it; had says whether any of them was there.
 // It copies what is not on the way to them unread: a set of the hundreds of fields of a workload costs more than all else
 // that admission does.
-func without(owned *metav1.FieldsV1, fields fieldTree) (left string, had bool, err error) {
+func without(owned *metav1.FieldsV1, fields *fieldTree) (left string, had bool, err error) {
 	if owned == nil {
 		return noFields, false, nil
 	}
@@ -46,7 +64,7 @@ type pruning struct {
 }
 
 // object copies one object but for the fields.
-func (p *pruning) object(fields fieldTree) (had bool, err error) {
+func (p *pruning) object(fields *fieldTree) (had bool, err error) {
 	if open, err := p.in.ReadToken(); err != nil || open.Kind() != jsontext.KindBeginObject {
 		return false, errors.Join(errNoFields, err)
 	}
@@ -72,13 +90,13 @@ func (p *pruning) object(fields fieldTree) (had bool, err error) {
 }
 
 // member copies a member of an object. It is gone when it is one of the fields, or when they were all that it had.
-func (p *pruning) member(fields fieldTree) (gone, had bool, err error) {
+func (p *pruning) member(fields *fieldTree) (gone, had bool, err error) {
 	name, err := p.in.ReadToken()
 	if err != nil {
 		return false, false, err
 	}
-	below, isOnTheWay := fields[name.String()]
-	if isOnTheWay && len(below) == 0 {
+	below, isOnTheWay := fields.below[name.String()]
+	if isOnTheWay && below.isEmpty() {
 		return true, true, p.in.SkipValue()
 	}
 	if p.left, err = jsontext.AppendQuote(p.left, name.String()); err != nil {

@@ -10,11 +10,9 @@ import (
 
 // TestWithoutIsTheDifferenceOfTheSets holds the copying against the library whose format it is.
 func TestWithoutIsTheDifferenceOfTheSets(t *testing.T) {
-	images := fieldTree{}
-	pod := images.child("f:spec").child("f:containers")
-	pod.child(containerKey("c0")).child("f:image")
-	pod.child(containerKey("c0")).child("f:imagePullPolicy")
-	pod.child(containerKey("c1")).child("f:image")
+	images := fieldAt("f:spec", "f:containers", containerKey("c0"), "f:image")
+	images.at("f:spec", "f:containers", containerKey("c0"), "f:imagePullPolicy")
+	images.at("f:spec", "f:containers", containerKey("c1"), "f:image")
 	container := func(name string) fieldpath.Path {
 		return fieldpath.MakePathOrDie("spec", "containers", fieldpath.KeyByFields("name", name))
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // generationField is the field that says where a Tag stands.
-var generationField = fieldTree{"f:spec": {"f:generation": {}}}
+var generationField = fieldAt("f:spec", "f:generation")
 
 // ownsGeneration says whether the entry owns spec.generation.
 func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
@@ -17,18 +17,21 @@ func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
 }
 
 // imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed.
-func imageFields(w pin.Workload) fieldTree {
-	written := fieldTree{}
+func imageFields(w pin.Workload) *fieldTree {
+	written := &fieldTree{}
+	pod := written
+	for _, field := range w.PodFields {
+		pod = pod.at("f:" + field)
+	}
 	for _, pinned := range w.Pinned() {
-		pod := written
-		for _, field := range w.PodFields {
-			pod = pod.child("f:" + field)
-		}
-		container := pod.child("f:" + pinned.List).child(containerKey(pinned.Container))
-		container.child("f:image")
+		container := pod.at("f:"+pinned.List, containerKey(pinned.Container))
+		container.at("f:image")
 		if pinned.PullPolicy {
-			container.child("f:imagePullPolicy")
+			container.at("f:imagePullPolicy")
 		}
+	}
+	if pod.isEmpty() {
+		return pod
 	}
 	return written
 }
@@ -36,8 +39,8 @@ func imageFields(w pin.Workload) fieldTree {
 // releaseOperations take fields from every manager that wrote them by an update. Admission writes these fields, so what an
 // update left there is not what is stored: had it to own them, the next server-side apply of the unchanged manifest would
 // fail with a conflict. Appliers keep what they own.
-func releaseOperations(entries []metav1.ManagedFieldsEntry, fields fieldTree) []jsonpatch.Operation {
-	if len(fields) == 0 {
+func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldTree) []jsonpatch.Operation {
+	if fields.isEmpty() {
 		return nil
 	}
 	var released []metav1.ManagedFieldsEntry
@@ -59,7 +62,7 @@ func releaseOperations(entries []metav1.ManagedFieldsEntry, fields fieldTree) []
 }
 
 // release takes the fields from an entry, and says whether it had any of them, and whether anything is left of it.
-func release(entry *metav1.ManagedFieldsEntry, fields fieldTree) (had, left bool, err error) {
+func release(entry *metav1.ManagedFieldsEntry, fields *fieldTree) (had, left bool, err error) {
 	if entry.Operation != metav1.ManagedFieldsOperationUpdate || entry.Subresource != "" {
 		return false, true, nil
 	}
