@@ -24,6 +24,7 @@ type Memory struct {
 	mu            sync.Mutex
 	checks        map[types.NamespacedName]check
 	imports       map[types.NamespacedName]imports
+	upkeep        map[types.NamespacedName]*upkeep
 	secrets       map[string]time.Time
 	configuration time.Time
 }
@@ -66,6 +67,7 @@ func NewMemory(clock clock.PassiveClock) *Memory {
 		configurationChanged: make(chan event.GenericEvent, 1),
 		checks:               map[types.NamespacedName]check{},
 		imports:              map[types.NamespacedName]imports{},
+		upkeep:               map[types.NamespacedName]*upkeep{},
 		secrets:              map[string]time.Time{},
 		configuration:        clock.Now(),
 	}
@@ -126,6 +128,7 @@ func (m *Memory) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.checks, name)
+	delete(m.upkeep, name)
 }
 
 // TagEvents has every replica take note of what Tags have imported, so that one that takes over knows it, too.
