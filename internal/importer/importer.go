@@ -110,8 +110,10 @@ func (i *Importer) Check(ctx context.Context, tag *v1.Tag, terms Terms) (Image, 
 	if err != nil {
 		return Image{}, failure{v1.ReasonInvalidReference, fmt.Errorf("spec.from: %w", err)}
 	}
-	if digest, ok := i.Copies.noted(tag, terms.Question); ok && tag.Spec.Cache {
-		return Image{Reference: source.AtDigest(digest), Digest: digest}, nil
+	if tag.Spec.Cache {
+		if digest, ok := i.Copies.noted(tag, terms.Question); ok {
+			return Image{Reference: source.AtDigest(digest), Digest: digest}, nil
+		}
 	}
 	if err := i.Registry.Turn(ctx, source); err != nil {
 		return Image{}, err
