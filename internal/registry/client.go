@@ -83,11 +83,12 @@ type Client struct {
 func New(options Options) *Client {
 	options = options.complete()
 	quotas := newQuotas(options.Clock)
+	greetings := newGreetings(options.limits.requests)
 	return &Client{
 		configuration: options.Configuration,
 		clock:         options.Clock,
 		quotas:        quotas,
-		sessions:      newSessions(newTransports(options, quotas), options.Clock, options.limits.requests),
+		sessions:      newSessions(forResolving(options, quotas), greetings, options.Clock, options.limits.requests),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
 	}
@@ -111,6 +112,7 @@ func (options Options) complete() Options {
 	options.limits.requests = cmp.Or(options.limits.requests, requestsLimit)
 	options.limits.header = cmp.Or(options.limits.header, headerTimeout)
 	options.limits.stall = cmp.Or(options.limits.stall, stallTimeout)
+	options.limits.stored = cmp.Or(options.limits.stored, storeTimeout)
 	return options
 }
 

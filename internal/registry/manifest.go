@@ -108,11 +108,16 @@ func (s *session) ask(ctx context.Context, method string, at location) (*http.Re
 		return nil, err
 	}
 	request.Header.Set("Accept", acceptable)
+	return s.send(request, http.StatusOK)
+}
+
+// send is an answer that has one of these statuses. Any other is a *transport.Error.
+func (s *session) send(request *http.Request, statuses ...int) (*http.Response, error) {
 	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(response, http.StatusOK); err != nil {
+	if err := transport.CheckError(response, statuses...); err != nil {
 		response.Body.Close()
 		return nil, err
 	}
