@@ -68,13 +68,19 @@ type Terms struct {
 	Patience time.Duration
 }
 
-// Client resolves images. It is safe for concurrent use.
+// Client resolves and copies images. It is safe for concurrent use.
 type Client struct {
 	configuration *RegistriesConf
 	clock         clock.PassiveClock
 	quotas        *quotas
 	sessions      *sessions
 	answers       *answers
+	copies        CopyLimits
+	// reading and writing are the sessions of copies.
+	reading, writing *sessions
+	placements       *placements
+	// apiless are the registries that do not list what is attached to an image.
+	apiless *lru.Cache
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
 }
@@ -89,6 +95,11 @@ func New(options Options) *Client {
 		clock:         options.Clock,
 		quotas:        quotas,
 		sessions:      newSessions(forResolving(options, quotas), greetings, options.Clock, options.limits.requests),
+		copies:        options.Copies,
+		reading:       newSessions(forReading(options, quotas), greetings, options.Clock, options.limits.requests),
+		writing:       newSessions(forWriting(options, quotas), greetings, options.Clock, options.limits.requests),
+		placements:    newPlacements(),
+		apiless:       lru.New(maxMounters),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
 	}
@@ -162,12 +173,18 @@ func (c *Client) firstOf(ctx context.Context, source reference.Source, ask func(
 	var failures []error
 	for _, at := range locations {
 		digest, err := ask(at)
-		if err == nil || ctx.Err() != nil || isBusy(err) {
+		if err == nil || ctx.Err() != nil || isBusy(err) || isMirrors(err) {
 			return digest, err
 		}
 		failures = append(failures, err)
 	}
 	return "", lastOf(failures)
+}
+
+// isMirrors says that the mirror is at fault, whatever location is copied from.
+func isMirrors(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && failure.reason == v1.ReasonMirrorUnavailable
 }
 
 // isBusy says that a host that answers has others to answer first.

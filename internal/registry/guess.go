@@ -54,4 +54,6 @@ func plainly(request *http.Request) *http.Request {
 	return plain
 }
 
-func isBodiless(request *http.Request) bool { return request.Body == nil || request.Body == http.NoBody }
+func isBodiless(request *http.Request) bool {
+	return request.Body == nil || request.Body == http.NoBody
+}

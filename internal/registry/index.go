@@ -68,7 +68,7 @@ func parseDescriptors(content []byte, limit int, tooMany error) ([]descriptor, e
 	if open, err := stream.Token(); open != json.Delim('[') {
 		return nil, errors.Join(errNoManifest, err)
 	}
-	var found []descriptor
+	found := []descriptor{}
 	for stream.More() {
 		if len(found) == limit {
 			return nil, tooMany

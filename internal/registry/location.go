@@ -75,6 +75,15 @@ func (l location) url(scheme, path string) string {
 	return address.String()
 }
 
+// isOurs says that we write there.
+func (l location) isOurs() bool { return l.writes || l.deletes }
+
+// tagged is where a tag is.
+func (l location) tagged(tag string) location {
+	l.identifier, l.digest = tag, ""
+	return l
+}
+
 // child is where a manifest is that an index names.
 func (l location) child(of digest.Digest) location {
 	l.identifier, l.digest = of.String(), of

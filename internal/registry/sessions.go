@@ -37,6 +37,9 @@ func newSessions(transports *transports, greetings *greetings, clock clock.Passi
 	}
 }
 
+// limit is how long a question may take.
+func (s *sessions) limit() time.Duration { return s.opening.limit }
+
 // get is the session that is kept, or a new one; isNew says which. Callers at the same time share the opening.
 func (s *sessions) get(ctx context.Context, at location, who credential) (found *session, isNew bool, err error) {
 	key := sessionKey(at, who)
