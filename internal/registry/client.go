@@ -68,13 +68,19 @@ type Terms struct {
 	Patience time.Duration
 }
 
-// Client resolves images. It is safe for concurrent use.
+// Client resolves and copies images. It is safe for concurrent use.
 type Client struct {
 	configuration *RegistriesConf
 	clock         clock.PassiveClock
 	quotas        *quotas
 	sessions      *sessions
 	answers       *answers
+	copies        CopyLimits
+	// reading and writing are the sessions of copies.
+	reading, writing *sessions
+	placements       *placements
+	// apiless are the registries that do not list what is attached to an image.
+	apiless *lru.Cache
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
 }
@@ -83,11 +89,17 @@ type Client struct {
 func New(options Options) *Client {
 	options = options.complete()
 	quotas := newQuotas(options.Clock)
+	greetings := newGreetings(options.limits.requests)
 	return &Client{
 		configuration: options.Configuration,
 		clock:         options.Clock,
 		quotas:        quotas,
-		sessions:      newSessions(newTransports(options, quotas), options.Clock, options.limits.requests),
+		sessions:      newSessions(forResolving(options, quotas), greetings, options.Clock, options.limits.requests),
+		copies:        options.Copies,
+		reading:       newSessions(forReading(options, quotas), greetings, options.Clock, options.limits.requests),
+		writing:       newSessions(forWriting(options, quotas), greetings, options.Clock, options.limits.requests),
+		placements:    newPlacements(),
+		apiless:       lru.New(maxMounters),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
 	}
@@ -111,6 +123,7 @@ func (options Options) complete() Options {
 	options.limits.requests = cmp.Or(options.limits.requests, requestsLimit)
 	options.limits.header = cmp.Or(options.limits.header, headerTimeout)
 	options.limits.stall = cmp.Or(options.limits.stall, stallTimeout)
+	options.limits.stored = cmp.Or(options.limits.stored, storeTimeout)
 	return options
 }
 
@@ -160,12 +173,18 @@ func (c *Client) firstOf(ctx context.Context, source reference.Source, ask func(
 	var failures []error
 	for _, at := range locations {
 		digest, err := ask(at)
-		if err == nil || ctx.Err() != nil || isBusy(err) {
+		if err == nil || ctx.Err() != nil || isBusy(err) || isMirrors(err) {
 			return digest, err
 		}
 		failures = append(failures, err)
 	}
 	return "", lastOf(failures)
+}
+
+// isMirrors says that the mirror is at fault, whatever location is copied from.
+func isMirrors(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && failure.reason == v1.ReasonMirrorUnavailable
 }
 
 // isBusy says that a host that answers has others to answer first.
