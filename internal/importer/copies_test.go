@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,21 +25,28 @@ func tagOf(namespace, name string) *v1.Tag {
 type yard struct {
 	t *testing.T
 	*Copies
-	stop    context.CancelFunc
+	stop  context.CancelFunc
+	halts map[string]chan error
+
+	guard   sync.Mutex // the copies run beside each other
 	running []string
-	began   []string
-	halts   map[string]chan error
 	move    map[string]func()
 	ends    []string
 }
 
 func newYard(t *testing.T, limit int) *yard {
 	y := &yard{t: t, Copies: NewCopies(clock.RealClock{}, limit), halts: map[string]chan error{}, move: map[string]func(){}}
-	y.OnEnd(func(tag types.NamespacedName) { y.ends = append(y.ends, tag.Name) })
+	y.OnEnd(func(tag types.NamespacedName) { y.guarded(func() { y.ends = append(y.ends, tag.Name) }) })
 	ctx, stop := context.WithCancel(t.Context())
 	y.stop = stop
 	go func() { _ = y.Start(ctx) }()
 	return y
+}
+
+func (y *yard) guarded(change func()) {
+	y.guard.Lock()
+	defer y.guard.Unlock()
+	change()
 }
 
 // order asks for the copy of a generation.
@@ -46,10 +54,14 @@ func (y *yard) order(tag *v1.Tag, registry string, generation int64) error {
 	halt := make(chan error, 1)
 	y.halts[tag.Name] = halt
 	_, err := y.copy(tag, v1.MirroredImage{Generation: generation, ImageReference: fmt.Sprint(generation)}, registry, func(ctx context.Context, progress func(Progress)) (Copied, error) {
-		y.running, y.began = append(y.running, tag.Name), append(y.began, tag.Name)
 		bytes := int64(0)
-		y.move[tag.Name] = func() { bytes++; progress(Progress{Blobs: 1, BytesDone: bytes}) }
-		defer func() { y.running = slices.DeleteFunc(y.running, func(name string) bool { return name == tag.Name }) }()
+		y.guarded(func() {
+			y.running = append(y.running, tag.Name)
+			y.move[tag.Name] = func() { bytes++; progress(Progress{Blobs: 1, BytesDone: bytes}) }
+		})
+		defer y.guarded(func() {
+			y.running = slices.DeleteFunc(y.running, func(name string) bool { return name == tag.Name })
+		})
 		select {
 		case err := <-halt:
 			return Copied{Sent: 1}, err
@@ -70,10 +82,20 @@ func (y *yard) end(name string, err error) {
 // runs fails the test unless just these run.
 func (y *yard) runs(why string, want ...string) {
 	y.t.Helper()
-	got := slices.Sorted(slices.Values(y.running))
+	var got []string
+	y.guarded(func() { got = slices.Sorted(slices.Values(y.running)) })
 	if slices.Sort(want); !slices.Equal(got, want) {
 		y.t.Errorf("%s: %v are copied, want %v", why, got, want)
 	}
+}
+
+// widen changes the limit.
+func (y *yard) widen(limit int) {
+	y.mu.Lock()
+	y.limit = limit
+	y.mu.Unlock()
+	y.look()
+	synctest.Wait()
 }
 
 // pass lets time pass, in which those that are named move.
@@ -112,11 +134,11 @@ func TestRegistriesAndNamespacesTakeTurns(t *testing.T) {
 		}
 		_ = y.order(tagOf("dev", "b1"), "ghcr.io", 0)
 		_ = y.order(tagOf("prod", "a4"), "quay.io", 0)
-		y.Copies.limit = 3
-		y.pass(look, "a1")
-		if want := []string{"a1", "b1", "a4"}; !slices.Equal(y.began, want) {
-			t.Errorf("they began as %v, want %v", y.began, want)
-		}
+		y.runs("it came first", "a1")
+		y.widen(2)
+		y.runs("the other registry", "a1", "b1")
+		y.widen(3)
+		y.runs("the other namespace", "a1", "b1", "a4")
 	})
 }
 
@@ -160,15 +182,14 @@ func TestAResultIsKeptUntilItIsFetchedOnce(t *testing.T) {
 		defer y.stop()
 		isUnderWay(t, y.order(tag, "quay.io", 0), true)
 		isUnderWay(t, y.order(tag, "quay.io", 0), false)
-		first := y.began
-		y.Copies.tags[keyOf(tag)].job.progress = Progress{Blobs: 2}
+		y.runs("it was ordered twice", "a")
 		y.stop()
 		synctest.Wait()
 		if err := y.order(tag, "quay.io", 0); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want the end of the copy", err)
 		}
-		if len(first) != 1 || len(y.tags) != 0 {
-			t.Errorf("%v began, and %d Tags are remembered", first, len(y.tags))
+		if len(y.tags) != 0 {
+			t.Errorf("%d Tags are remembered", len(y.tags))
 		}
 	})
 }
