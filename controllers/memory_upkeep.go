@@ -82,8 +82,9 @@ func (m *Memory) warnsOfDeletion(name types.NamespacedName) (first bool) {
 	return first
 }
 
-// wake has the Tag's copy looked at: it ended.
-func (m *Memory) wake(name types.NamespacedName, now time.Time) {
+// CopyEnded has the Tag's copy looked at, whatever it waits for.
+func (m *Memory) CopyEnded(name types.NamespacedName) {
+	now := m.clock.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if known, ok := m.checks[name]; ok {

@@ -38,7 +38,7 @@ type Copies interface {
 func (r *TagReconciler) copiesThatEnd() source.Source {
 	return source.Func(func(_ context.Context, q queue) error {
 		r.Copies.OnEnd(func(tag client.ObjectKey) {
-			r.Memory.wake(tag, r.Clock.Now())
+			r.Memory.CopyEnded(tag)
 			enqueue(q, freshPriority, []ctrl.Request{{NamespacedName: tag}})
 		})
 		return nil
