@@ -148,13 +148,30 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 		return unlessForbidden(untagged) // it goes with the last generation of its digest
 	}
 	deleted := m.client.Delete(ctx, to, digest)
-	if untagged == nil {
+	switch {
+	case deleted == nil:
+		return m.removeAttached(ctx, to, digest)
+	case untagged == nil:
 		return unlessForbidden(deleted) // the registry's own garbage collection finds it
-	}
-	if errors.Is(deleted, registry.ErrDeletionForbidden) {
+	case errors.Is(deleted, registry.ErrDeletionForbidden):
 		return fmt.Errorf("%w: %w", importer.ErrDeletionForbidden, deleted)
+	default:
+		return deleted
 	}
-	return deleted
+}
+
+// removeAttached takes away what has a tag because it was attached to an image that is gone.
+func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, image string) error {
+	for _, tag := range registry.AttachmentTags(image) {
+		attached, err := m.client.Holds(ctx, to, tag)
+		if err == nil && attached != "" {
+			err = m.client.Delete(ctx, to, attached)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func unlessForbidden(err error) error {

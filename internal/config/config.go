@@ -221,8 +221,8 @@ func (c *Config) completeMirror() error {
 	if c.Mirror.MaxImageSize.Value() < 1 {
 		problems = append(problems, fmt.Errorf("--mirror-max-image-size is %s; write a size such as 20Gi", c.maxImageSize))
 	}
-	if c.Mirror.VerifyInterval < time.Minute {
-		problems = append(problems, fmt.Errorf("--mirror-verify-interval is %s; write at least 1m", c.Mirror.VerifyInterval))
+	if c.Mirror.VerifyInterval < time.Second {
+		problems = append(problems, fmt.Errorf("--mirror-verify-interval is %s; write at least 1s", c.Mirror.VerifyInterval))
 	}
 	return errors.Join(append(problems,
 		validateCount("--mirror-concurrent-copies", c.Mirror.ConcurrentCopies), validateCount("--mirror-blobs-per-copy", c.Mirror.BlobsPerCopy))...)

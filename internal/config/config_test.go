@@ -62,7 +62,7 @@ func TestTheSeedsVariables(t *testing.T) {
 func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 	_, err := complete(
 		[]string{"--webhook-port=70000", "--log-level=loud", "--metrics-bind-address=8443", "--health-probe-bind-address=:x", "--registry-ca-file=/does/not/exist", "--webhook-cert-dir=", "--backstop=managed",
-			"--mirror-concurrent-copies=0", "--mirror-blobs-per-copy=65", "--mirror-max-image-size=0", "--mirror-verify-interval=1s"},
+			"--mirror-concurrent-copies=0", "--mirror-blobs-per-copy=65", "--mirror-max-image-size=0", "--mirror-verify-interval=1ms"},
 		map[string]string{"CACHE_REGISTRY_INSECURE": "maybe", "CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_ADDRESS": "u:hunter2@registry"},
 	)
 	if err == nil {
@@ -72,7 +72,7 @@ func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 		`--webhook-port is 70000`, `--log-level is "loud"; write one of debug, info, error`, `--metrics-bind-address is "8443"; write host:port`,
 		`--health-probe-bind-address is ":x"`, `/does/not/exist`, `--webhook-cert-dir is empty`, `--backstop=managed needs --leader-election-namespace`, `CACHE_REGISTRY_INSECURE is "maybe"; write true or false`,
 		`CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD go together`, `CACHE_REGISTRY_ADDRESS: it is not host[:port][/prefix]`,
-		`--mirror-concurrent-copies is 0; write a number from 1 to 64`, `--mirror-blobs-per-copy is 65`, `--mirror-max-image-size is 0`, `--mirror-verify-interval is 1s; write at least 1m`,
+		`--mirror-concurrent-copies is 0; write a number from 1 to 64`, `--mirror-blobs-per-copy is 65`, `--mirror-max-image-size is 0`, `--mirror-verify-interval is 1ms; write at least 1s`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in:\n%v", want, err)
