@@ -16,7 +16,7 @@ type plainHosts struct{ kept *lru.Cache }
 func newPlainHosts() *plainHosts { return &plainHosts{kept: lru.New(maxPlainHosts)} }
 
 // guessing sends what is meant for HTTPS by plain HTTP, to hosts that answer only there, and no credential: whoever shows one
-// has greeted the host. Only a request without a body finds that out: it can be sent twice.
+// has greeted the host.
 func (p *plainHosts) guessing(insecure func(host string) bool) layer {
 	if p == nil {
 		return nil
@@ -29,16 +29,20 @@ func (p *plainHosts) guessing(insecure func(host string) bool) layer {
 			}
 			if _, isPlain := p.kept.Get(host); isPlain {
 				response, err := next.RoundTrip(plainly(request))
-				if err != nil {
+				if err != nil && request.Context().Err() == nil {
 					p.kept.Remove(host)
 				}
 				return response, err
 			}
 			response, err := next.RoundTrip(request)
-			if err == nil || request.Context().Err() != nil || !isBodiless(request) {
+			if err == nil || request.Context().Err() != nil {
 				return response, err
 			}
-			response, plainErr := next.RoundTrip(plainly(request))
+			again, canRepeat := repeated(request)
+			if !canRepeat {
+				return nil, err
+			}
+			response, plainErr := next.RoundTrip(plainly(again))
 			if plainErr != nil {
 				return nil, err
 			}
@@ -54,6 +58,19 @@ func plainly(request *http.Request) *http.Request {
 	return plain
 }
 
-func isBodiless(request *http.Request) bool {
-	return request.Body == nil || request.Body == http.NoBody
+// repeated is a request that was sent, to be sent once more. What was streamed cannot be.
+func repeated(request *http.Request) (*http.Request, bool) {
+	if request.Body == nil || request.Body == http.NoBody {
+		return request, true
+	}
+	if request.GetBody == nil {
+		return nil, false
+	}
+	body, err := request.GetBody()
+	if err != nil {
+		return nil, false
+	}
+	again := request.Clone(request.Context())
+	again.Body = body
+	return again, true
 }

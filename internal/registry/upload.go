@@ -185,9 +185,11 @@ func (u *upload) request(ctx context.Context, to *url.URL, blob descriptor) (*ht
 	request.ContentLength = blob.Size
 	if blob.Size == 0 {
 		request.Body = http.NoBody
-		_, err = u.Read(nil) // which judges it
+		if _, err := u.Read(nil); err != nil && !errors.Is(err, io.EOF) { // which judges it
+			return nil, err
+		}
 	}
-	return request, err
+	return request, nil
 }
 
 // Read implements io.Reader.
