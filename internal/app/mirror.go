@@ -154,7 +154,7 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	case untagged == nil:
 		return unlessForbidden(deleted) // the registry's own garbage collection finds it
 	case errors.Is(deleted, registry.ErrDeletionForbidden):
-		return fmt.Errorf("%w: %w", importer.ErrDeletionForbidden, deleted)
+		return fmt.Errorf("%w (%w)", importer.ErrDeletionForbidden, deleted)
 	default:
 		return deleted
 	}
