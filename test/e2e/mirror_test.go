@@ -177,6 +177,17 @@ func TestTurningCacheOnAndOffMakesGenerations(t *testing.T) {
 	u.mirrorHas("myapp", "1")
 }
 
+func TestARolloutThatNamesAPullSecretThatIsNotThereIsWarnedOf(t *testing.T) {
+	u := newUser(t)
+	u.hosts(world.mirror.Address, asSeenByNodes(world.mirror.Address))
+	source := u.imported("myapp")
+	u.with(pullSecretYAML("there", world.mirror.Address), "apply -f -")
+	u.with(deploymentYAML("app", "myapp")+"      imagePullSecrets:\n      - name: there\n      - name: absent\n", "apply -f -")
+	u.kubectl(`patch tag/myapp --type=merge -p {"spec":{"cache":true}}`)
+	u.becomes("deployment/app", containerImage, u.inMirror("myapp", source))
+	u.said("PullSecretMissing", "no pull secret of this namespace: absent")
+}
+
 func TestWhatLeftTheHistoryGoesOnceNothingRunsFromIt(t *testing.T) {
 	u := newUser(t)
 	first := u.cached("myapp", "historyLimit: 1")
