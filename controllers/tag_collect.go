@@ -190,7 +190,7 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.Memory.forget(name)
-	if stays := append(found.left, found.forbidden...); len(stays) > 0 {
+	if stays := slices.Concat(found.left, found.forbidden); len(stays) > 0 {
 		r.announce(ctx, free, outcome{events: []notice{{corev1.EventTypeWarning, "LeftInMirror", "Collect", "the Tag is gone, and in the internal registry stay " + strings.Join(stays, "; ")}}})
 	}
 	return ctrl.Result{}, nil

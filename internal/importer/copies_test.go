@@ -104,7 +104,7 @@ func (y *yard) pass(time_ time.Duration, moving ...string) {
 		for _, name := range moving {
 			y.move[name]()
 		}
-		time.Sleep(look)
+		<-time.After(look)
 		synctest.Wait()
 	}
 }

@@ -73,6 +73,12 @@ func (u *user) mirrorHas(name string, want ...string) {
 	})
 }
 
+// atDigest is an image without its repository.
+func atDigest(image string) string {
+	_, digest, _ := strings.Cut(image, "@")
+	return "@" + digest
+}
+
 func (u *user) mirrorPath(name, identifier string) string {
 	return world.mirror.Address + "/" + u.namespace + "/" + name + identifier
 }
@@ -201,7 +207,7 @@ func TestWhatLeftTheHistoryGoesOnceNothingRunsFromIt(t *testing.T) {
 	u.kubectl("delete deployment/stays")
 	u.mirrorHas("myapp", "1")
 	u.becomes("tag/myapp", ".status.mirrored[*].generation", "1")
-	if _, err := crane.Head(u.mirrorPath("myapp", first[strings.Index(first, "@"):]), crane.Insecure); err == nil {
+	if _, err := crane.Head(u.mirrorPath("myapp", atDigest(first)), crane.Insecure); err == nil {
 		t.Error("its manifest is still there")
 	}
 }
@@ -222,7 +228,7 @@ func TestADeletedTagLeavesNothingInTheInternalRegistry(t *testing.T) {
 func TestAnImageThatVanishedIsCopiedAgain(t *testing.T) {
 	u := newUser(t)
 	image := u.cached("myapp")
-	at := u.mirrorPath("myapp", image[strings.Index(image, "@"):])
+	at := u.mirrorPath("myapp", atDigest(image))
 	if err := crane.Delete(at, crane.Insecure); err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +249,7 @@ func TestAnImageThatVanishedWithItsSourceIsAConditionAndNothingElse(t *testing.T
 	image := u.cached("myapp")
 	u.with(deploymentYAML("app", "myapp"), "apply -f -")
 	u.becomes("deployment/app", containerImage, image)
-	digest := image[strings.Index(image, "@"):]
+	digest := atDigest(image)
 	for _, at := range []string{world.registry.Address + "/" + u.namespace + "/myapp" + digest, u.mirrorPath("myapp", digest)} {
 		if err := crane.Delete(at, crane.Insecure); err != nil {
 			t.Fatal(err)
