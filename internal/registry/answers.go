@@ -24,11 +24,13 @@ type answers struct {
 
 	mu   sync.Mutex
 	kept *lru.Cache
+	// waiting is, by source and place, when the last answer began that somebody left before it came, and that is there now.
+	waiting *lru.Cache
 }
 
-// question is what is asked. Questions of one key have the same answer; the key contains who asks.
+// question is what is asked. Questions of one key have the same answer; the key contains who asks, which about does not.
 type question struct {
-	key string
+	key, about string
 	// notBefore is when the asking must have begun, or later.
 	notBefore time.Time
 	// begin refuses the question, or returns what is told of its end.
@@ -42,10 +44,12 @@ type answer struct {
 	done   chan struct{}
 	digest string
 	err    error
+	// isLeft: somebody left before it came, and comes back for it.
+	isLeft bool
 }
 
 func newAnswers(clock clock.PassiveClock, limit time.Duration) *answers {
-	return &answers{clock: clock, limit: limit, kept: lru.New(maxAnswers)}
+	return &answers{clock: clock, limit: limit, kept: lru.New(maxAnswers), waiting: lru.New(maxAnswers)}
 }
 
 // known is the answer to a question that need not be asked.
@@ -54,6 +58,12 @@ func (a *answers) known(q question) (*answer, bool) {
 	defer a.mu.Unlock()
 	found := a.lookup(q.key)
 	return found, found != nil && found.isDone() && a.isGood(found, q)
+}
+
+// waits says whether an answer is there that somebody left before it came. Whose it is, known tells.
+func (a *answers) waits(about string) bool {
+	began, found := a.waiting.Get(about)
+	return found && a.isKept(began.(time.Time))
 }
 
 // get waits for the answer, but no longer than ctx. The asking goes on when who began it leaves. Who comes while it is
@@ -66,12 +76,38 @@ func (a *answers) get(ctx context.Context, q question) (string, error) {
 		}
 		select {
 		case <-ctx.Done():
+			a.leave(found, q)
 			return "", ctx.Err()
 		case <-found.done:
 		}
 		if isMine || !found.began.Before(q.notBefore) {
 			return found.digest, found.err
 		}
+	}
+}
+
+// start sees to it that an answer comes, for somebody who does not wait for it.
+func (a *answers) start(ctx context.Context, q question) error {
+	found, _, err := a.join(ctx, q)
+	if err != nil {
+		return err
+	}
+	a.leave(found, q)
+	return nil
+}
+
+// leave notes that somebody comes back for the answer.
+func (a *answers) leave(found *answer, q question) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found.isLeft = true
+	a.offer(found, q)
+}
+
+// offer has an answer that is there be found by whoever left before.
+func (a *answers) offer(found *answer, q question) {
+	if found.isLeft && found.isDone() && a.lookup(q.key) == found {
+		a.waiting.Add(q.about, found.began)
 	}
 }
 
@@ -103,11 +139,14 @@ func (a *answers) ask(ctx context.Context, q question, into *answer, end func(er
 	if (isPostponed(into.err) || isClosed(into.err)) && a.lookup(q.key) == into {
 		a.kept.Remove(q.key) // nobody was asked
 	}
+	a.offer(into, q)
 }
 
 func (a *answers) isGood(found *answer, q question) bool {
-	return !found.began.Before(q.notBefore) && a.clock.Since(found.began) <= answersLast
+	return !found.began.Before(q.notBefore) && a.isKept(found.began)
 }
+
+func (a *answers) isKept(began time.Time) bool { return a.clock.Since(began) <= answersLast }
 
 func (a *answers) lookup(key string) *answer {
 	kept, _ := a.kept.Get(key)

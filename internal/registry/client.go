@@ -80,7 +80,7 @@ type Client struct {
 // New makes a Client.
 func New(options Options) *Client {
 	options = options.complete()
-	quotas := newQuotas(options.Clock)
+	quotas := newQuotas(options.Clock, options.limits.slow)
 	return &Client{
 		configuration: options.Configuration,
 		clock:         options.Clock,
@@ -108,6 +108,7 @@ func (options Options) complete() Options {
 	options.limits.requests = cmp.Or(options.limits.requests, requestsLimit)
 	options.limits.header = cmp.Or(options.limits.header, headerTimeout)
 	options.limits.stall = cmp.Or(options.limits.stall, stallTimeout)
+	options.limits.slow = cmp.Or(options.limits.slow, slowAnswer)
 	return options
 }
 
@@ -140,10 +141,16 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, credent
 	})
 }
 
-// Turn says whether the source could be asked for now: the error is what ResolveOn would fail with at once. It is cheap, so
-// that credentials need not be looked up in vain.
+// Turn says whether it is of use to ask for the source now: the error is what ResolveOn would fail with at once. It is cheap,
+// so that credentials need not be looked up in vain. It is always of use to come back for an answer that is there by now,
+// whoever's it is; with other credentials ResolveOn may have to refuse.
 func (c *Client) Turn(ctx context.Context, source reference.Source) error {
-	_, err := c.firstOf(ctx, source, func(at location) (string, error) { return "", c.quotas.turn(at) })
+	_, err := c.firstOf(ctx, source, func(at location) (string, error) {
+		if c.answers.waits(at.key()) {
+			return "", nil
+		}
+		return "", c.quotas.turn(at)
+	})
 	return err
 }
 
@@ -213,7 +220,7 @@ func (c *Client) resolveAs(ctx context.Context, at location, who credential, ter
 		defer leave()
 		return c.answers.get(ctx, asked)
 	}
-	if _, _, err := c.answers.join(ctx, asked); err != nil {
+	if err := c.answers.start(ctx, asked); err != nil {
 		return "", err
 	}
 	return "", c.quotas.underWay(at)
@@ -222,6 +229,7 @@ func (c *Client) resolveAs(ctx context.Context, at location, who credential, ter
 func (c *Client) question(at location, who credential, terms Terms) question {
 	return question{
 		key:       who.id + " " + at.key(),
+		about:     at.key(),
 		notBefore: terms.NotBefore,
 		begin: func() (func(error), error) {
 			if err := c.quotas.spare(at, who, terms.Hint); err != nil {

@@ -9,7 +9,8 @@ import (
 
 const (
 	// places is how many may wait for one host that answers, and how many questions to it may be under way. Who waits is a
-	// worker of the controller, which has 32. Nobody waits for a host that does not answer, and it is asked one question.
+	// worker of the controller, which has 32. Nobody waits for a host that answers slowly, or not at all, and one that does
+	// not answer is asked one question.
 	places = 8
 
 	// placesOfAsker is how many of one namespace may wait, whatever for.
@@ -20,7 +21,7 @@ const (
 	unprovenCalls   = 256
 	unprovenOfAsker = 64
 
-	// slowAnswer is how long an answer may take before a host counts as silent.
+	// slowAnswer is how long an answer may take before nobody waits for its host.
 	slowAnswer = 3 * time.Second
 )
 
@@ -30,8 +31,12 @@ type manner int
 const (
 	unknown manner = iota
 	answering
+	answeringLate
 	silent
 )
+
+// isPoor says that the host is known to keep people waiting.
+func (m manner) isPoor() bool { return m == answeringLate || m == silent }
 
 // shares counts what each asker has.
 type shares map[string]int
@@ -59,7 +64,7 @@ func (q *quotas) turn(at location) error {
 }
 
 func (h *host) isFull(taken int) bool {
-	if h.manner == answering {
+	if h.manner == answering || h.manner == answeringLate {
 		return taken >= places
 	}
 	return taken >= 1
@@ -126,8 +131,10 @@ func (q *quotas) end(h *host, began time.Time, err error) {
 	switch {
 	case isPostponed(err) || isClosed(err):
 	case errors.As(err, &failure) && failure.reason == v1.ReasonRefusedByPolicy:
-	case q.clock.Since(began) > slowAnswer, failure != nil && failure.reason == v1.ReasonUnavailable:
+	case failure != nil && failure.reason == v1.ReasonUnavailable:
 		h.manner = silent
+	case q.clock.Since(began) > q.slow:
+		h.manner = answeringLate
 	default:
 		h.manner = answering
 	}
@@ -140,10 +147,12 @@ func (q *quotas) underWay(at location) *Postponed {
 	return q.later(q.host(at.address()), "the answer is under way")
 }
 
-// keptWaiting is for somebody who waited in vain.
+// keptWaiting is for somebody who waited in vain. Whether the host is silent shows when its answer comes, or does not.
 func (q *quotas) keptWaiting(at location) *Postponed {
 	q.mu.Lock()
-	q.host(at.address()).manner = silent
+	if h := q.host(at.address()); h.manner == answering {
+		h.manner = answeringLate
+	}
 	q.mu.Unlock()
 	return q.underWay(at)
 }
