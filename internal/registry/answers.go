@@ -33,8 +33,8 @@ type question struct {
 	key, about string
 	// notBefore is when the asking must have begun, or later.
 	notBefore time.Time
-	// begin refuses the question, or returns what is told of its end.
-	begin func() (end func(error), err error)
+	// begin refuses the question, or returns what is told of its end. isStray says that nobody waits for the answer.
+	begin func(isStray bool) (end func(error), err error)
 	ask   func(context.Context) (string, error)
 }
 
@@ -70,7 +70,7 @@ func (a *answers) waits(about string) bool {
 // under way and needs a fresher answer waits for its end, and then asks for all who came meanwhile.
 func (a *answers) get(ctx context.Context, q question) (string, error) {
 	for {
-		found, isMine, err := a.join(ctx, q)
+		found, isMine, err := a.join(ctx, q, false)
 		if err != nil {
 			return "", err
 		}
@@ -88,7 +88,7 @@ func (a *answers) get(ctx context.Context, q question) (string, error) {
 
 // start sees to it that an answer comes, for somebody who does not wait for it.
 func (a *answers) start(ctx context.Context, q question) error {
-	found, _, err := a.join(ctx, q)
+	found, _, err := a.join(ctx, q, true)
 	if err != nil {
 		return err
 	}
@@ -112,13 +112,13 @@ func (a *answers) offer(found *answer, q question) {
 }
 
 // join is the answer that is good or under way, or else a new one, which is the caller's.
-func (a *answers) join(ctx context.Context, q question) (found *answer, isMine bool, err error) {
+func (a *answers) join(ctx context.Context, q question, isStray bool) (found *answer, isMine bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if found := a.lookup(q.key); found != nil && (!found.isDone() || a.isGood(found, q)) {
 		return found, false, nil
 	}
-	end, err := q.begin()
+	end, err := q.begin(isStray)
 	if err != nil {
 		return nil, false, err
 	}

@@ -59,10 +59,10 @@ type Terms struct {
 	NotBefore time.Time
 	// Hint: nobody waits for the answer, so it leaves the reserve of a rate limit to others.
 	Hint bool
-	// Asker is who asks, such as a namespace. Those of one share what there is for hosts that do not answer.
+	// Asker is who asks, such as a namespace. Nobody has more than a share of what there is for all.
 	Asker string
 	// Patience is how long to wait for the answer: when it comes later, it is there for whoever asks again. Those who have
-	// patience share the places that there are at each host; 0 waits until the answer comes, beside all others.
+	// patience share the places that there are; 0 waits until the answer comes, beside all others.
 	Patience time.Duration
 }
 
@@ -126,6 +126,7 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, credent
 	if now := c.clock.Now(); terms.NotBefore.After(now) {
 		terms.NotBefore = now
 	}
+	ctx = askedBy(ctx, terms.Asker)
 	waiting := ctx
 	if terms.Patience > 0 {
 		var cancel context.CancelFunc
@@ -203,7 +204,7 @@ func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring
 }
 
 // resolveAs takes an answer that is there, or else waits for one. Who has patience waits only where there is a place, and
-// where the host is known to answer: for another the question is asked, and the answer is there when they come back.
+// where the host is known to answer soon: else the question is asked, and the answer is there when they come back.
 func (c *Client) resolveAs(ctx context.Context, at location, who credential, terms Terms) (string, error) {
 	asked := c.question(at, who, terms)
 	if known, ok := c.answers.known(asked); ok {
@@ -212,11 +213,7 @@ func (c *Client) resolveAs(ctx context.Context, at location, who credential, ter
 	if terms.Patience == 0 {
 		return c.answers.get(ctx, asked)
 	}
-	leave, err := c.quotas.enter(at, terms.Asker)
-	if err != nil {
-		return "", err
-	}
-	if leave != nil {
+	if leave := c.quotas.enter(at, terms.Asker); leave != nil {
 		defer leave()
 		return c.answers.get(ctx, asked)
 	}
@@ -231,14 +228,14 @@ func (c *Client) question(at location, who credential, terms Terms) question {
 		key:       who.id + " " + at.key(),
 		about:     at.key(),
 		notBefore: terms.NotBefore,
-		begin: func() (func(error), error) {
+		begin: func(isStray bool) (func(error), error) {
 			if err := c.quotas.spare(at, who, terms.Hint); err != nil {
 				return nil, err
 			}
 			if terms.Patience == 0 {
 				return func(error) {}, nil
 			}
-			return c.quotas.begin(at, terms.Asker)
+			return c.quotas.begin(at, terms.Asker, isStray)
 		},
 		ask: func(ctx context.Context) (string, error) { return c.digest(identifiedBy(ctx, who), at, who) },
 	}

@@ -38,9 +38,8 @@ type quotas struct {
 	hosts *lru.Cache
 	// budgets are what registries said, by host and identity.
 	budgets *lru.Cache
-	// waiting counts who waits for hosts that answer, and unprovenOf whose questions to other hosts are under way.
-	waiting, unprovenOf shares
-	unproven            int
+	// waiting is who waits for hosts, and strays the questions under way that nobody waited for when they began.
+	waiting, strays *shares
 }
 
 // host is what is known of one host, port included, as it is contacted. Token services are hosts of their own.
@@ -60,7 +59,7 @@ func newQuotas(clock clock.PassiveClock, slow time.Duration) *quotas {
 	return &quotas{
 		clock: clock, jitter: rand.Float64, slow: slow,
 		hosts: lru.New(maxHosts), budgets: lru.New(maxBudgets),
-		waiting: shares{}, unprovenOf: shares{},
+		waiting: newShares(waiters, waitersOfAsker, 0), strays: newShares(strays, straysOfAsker, places),
 	}
 }
 
