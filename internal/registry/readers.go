@@ -8,7 +8,7 @@ import (
 )
 
 // readAtOnce bounds the questions that read manifests at a time, whoever asks: each holds an index and two below it, and a
-// registry may take all the time that there is to send them. readOfAsker bounds those of one asker, who may know such one.
+// registry may take all the time that there is to send them. readOfAsker bounds those of one asker, whose registry may.
 const (
 	readAtOnce  = 4
 	readOfAsker = 2
@@ -32,7 +32,7 @@ func newReaders() *readers {
 	return &readers{all: semaphore.NewWeighted(readAtOnce), of: map[string]*readersOfAsker{}}
 }
 
-// enter waits until whoever ctx names may read. Nobody takes from others what they cannot use yet.
+// enter waits until the asker may read: for a share of its own first, so that meanwhile it has nothing of what is for all.
 func (r *readers) enter(ctx context.Context) (leave func(), err error) {
 	asker := askerOf(ctx)
 	own := r.use(asker)
