@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 )
@@ -21,7 +20,7 @@ type sessions struct {
 	kept       *lru.Cache
 	opening    coalesced[*session]
 	greetings  *greetings
-	readers    *semaphore.Weighted
+	readers    *readers
 }
 
 func newSessions(transports *transports, clock clock.PassiveClock, limit time.Duration) *sessions {
@@ -31,7 +30,7 @@ func newSessions(transports *transports, clock clock.PassiveClock, limit time.Du
 		kept:       lru.New(maxSessions),
 		opening:    coalesced[*session]{limit: limit},
 		greetings:  newGreetings(limit),
-		readers:    semaphore.NewWeighted(readAtOnce),
+		readers:    newReaders(),
 	}
 }
 
