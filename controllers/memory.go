@@ -7,12 +7,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
 )
+
+// maxNamespaces bounds for how many namespaces is known when their pull secrets changed. A Tag that fails in one that is
+// forgotten waits until its next try is due.
+const maxNamespaces = 4096
 
 // Memory is what a process knows about Tags that is in no object: when registries were asked, and when something
 // changed that imports depend on; and what they had imported, should somebody empty a status. Losing it costs one early
@@ -25,7 +30,7 @@ type Memory struct {
 	checks        map[types.NamespacedName]check
 	imports       map[types.NamespacedName]imports
 	upkeep        map[types.NamespacedName]*upkeep
-	secrets       map[string]time.Time
+	secrets       *lru.Cache // when pull secrets changed, by namespace
 	configuration time.Time
 }
 
@@ -68,7 +73,7 @@ func NewMemory(clock clock.PassiveClock) *Memory {
 		checks:               map[types.NamespacedName]check{},
 		imports:              map[types.NamespacedName]imports{},
 		upkeep:               map[types.NamespacedName]*upkeep{},
-		secrets:              map[string]time.Time{},
+		secrets:              lru.New(maxNamespaces),
 		configuration:        clock.Now(),
 	}
 }
@@ -174,8 +179,8 @@ func (m *Memory) forgotten(tag *v1.Tag) (v1.TagStatus, bool) {
 func (m *Memory) changed(namespace string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if secrets := m.secrets[namespace]; secrets.After(m.configuration) {
-		return secrets
+	if kept, known := m.secrets.Get(namespace); known && kept.(time.Time).After(m.configuration) {
+		return kept.(time.Time)
 	}
 	return m.configuration
 }
@@ -183,5 +188,5 @@ func (m *Memory) changed(namespace string) time.Time {
 func (m *Memory) secretsChanged(namespace string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.secrets[namespace] = m.clock.Now()
+	m.secrets.Add(namespace, m.clock.Now())
 }

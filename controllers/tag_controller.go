@@ -134,10 +134,12 @@ func (r *TagReconciler) next(tag *v1.Tag) ctrl.Result {
 	switch {
 	case decision.Action != generation.Keep && decision.Action != generation.Reject:
 		return ctrl.Result{RequeueAfter: soon}
-	case tag.IsReady():
-		return ctrl.Result{RequeueAfter: decision.After, Priority: new(restingPriority)}
-	default:
+	case !tag.FailingSince().IsZero():
 		return ctrl.Result{RequeueAfter: decision.After, Priority: new(retryPriority)}
+	case decision.Awaited:
+		return ctrl.Result{RequeueAfter: decision.After, Priority: new(freshPriority)}
+	default:
+		return ctrl.Result{RequeueAfter: decision.After, Priority: new(restingPriority)}
 	}
 }
 

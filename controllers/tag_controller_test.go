@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -384,6 +385,39 @@ func TestATagWhoseTurnItIsNotComesBackWithoutAWrite(t *testing.T) {
 		t.Errorf("ready: %v, with answers since %s, want since the first try at %s", w.tag().IsReady(), got, first)
 	}
 }
+
+// TestWhoComesBackIsServedByWhatWaitsForIt: a person or a push that it was not the turn of is not put behind what fails, nor
+// behind polls.
+func TestWhoComesBackIsServedByWhatWaitsForIt(t *testing.T) {
+	postponed, missing := later{errors.New("others are there")}, notFound{errors.New("there is no such tag")}
+	for name, row := range map[string]struct {
+		change func(*world)
+		err    error
+		want   int
+	}{
+		"a new Tag":            {func(*world) {}, postponed, 0},
+		"a push":               {func(w *world) { w.reconcile(); w.change(pushed) }, postponed, 0},
+		"a Tag that fails":     {func(*world) {}, missing, -50},
+		"a Tag that is polled": {func(w *world) { w.change(everyMinute); w.reconcile() }, postponed, -100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, newTag())
+			row.change(w)
+			w.registry.err = row.err
+			w.clock.SetTime(w.clock.Now().Add(time.Hour))
+			result := w.reconcile()
+			if result.RequeueAfter <= 0 || result.Priority == nil || *result.Priority != row.want {
+				t.Errorf("it comes back in %s with priority %v, want %d", result.RequeueAfter, ptr.Deref(result.Priority, 1), row.want)
+			}
+		})
+	}
+}
+
+func pushed(tag *v1.Tag) {
+	metav1.SetMetaDataAnnotation(&tag.ObjectMeta, v1.AnnotationRequestedCheck, "a push")
+}
+
+func everyMinute(tag *v1.Tag) { tag.Spec.Interval = &metav1.Duration{Duration: time.Minute} }
 
 // TestAPushWhileItIsNotTheTagsTurnWantsAFreshAnswer: the answer to the push before may be older than this one.
 func TestAPushWhileItIsNotTheTagsTurnWantsAFreshAnswer(t *testing.T) {

@@ -57,14 +57,13 @@ func (a access) use(ctx context.Context, ask func(context.Context, *session) err
 
 // patiently waits for its turn, too. Nothing was sent of a question that was postponed.
 func (a access) patiently(ctx context.Context, ask func(context.Context, *session) error) error {
-	giveUp := time.Now().Add(patience)
-	for {
+	for waited := time.Duration(0); ; {
 		err := a.use(ctx, ask)
 		var postponed *Postponed
 		if !errors.As(err, &postponed) {
 			return err
 		}
-		if time.Now().Add(postponed.after).After(giveUp) {
+		if waited += postponed.after; waited > patience {
 			return newError(v1.ReasonUnavailable, postponed, "%s: %v", a.at.text, postponed)
 		}
 		select {

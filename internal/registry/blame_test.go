@@ -52,7 +52,7 @@ func answersWith(code int) roundTrip {
 // redirects to a registry that everybody needs.
 func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q := newQuotas(clock)
+	q := newQuotas(clock, slowAnswer)
 	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
 	cut := func(took time.Duration) roundTrip {
@@ -77,7 +77,7 @@ func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 
 // TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere: it would never be asked for a manifest, and so never work again.
 func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
-	q := newQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)))
+	q := newQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), slowAnswer)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), true)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), false) // as a realm
 	if q.host("auth.docker.io").isRegistry {

@@ -61,10 +61,10 @@ type Terms struct {
 	NotBefore time.Time
 	// Hint: nobody waits for the answer, so it leaves the reserve of a rate limit to others.
 	Hint bool
-	// Asker is who asks, such as a namespace. Those of one share what there is for hosts that do not answer.
+	// Asker is who asks, such as a namespace. Nobody has more than a share of what there is for all.
 	Asker string
 	// Patience is how long to wait for the answer: when it comes later, it is there for whoever asks again. Those who have
-	// patience share the places that there are at each host; 0 waits until the answer comes, beside all others.
+	// patience share the places that there are; 0 waits until the answer comes, beside all others.
 	Patience time.Duration
 }
 
@@ -88,7 +88,7 @@ type Client struct {
 // New makes a Client.
 func New(options Options) *Client {
 	options = options.complete()
-	quotas := newQuotas(options.Clock)
+	quotas := newQuotas(options.Clock, options.limits.slow)
 	greetings := newGreetings(options.limits.requests)
 	return &Client{
 		configuration: options.Configuration,
@@ -124,6 +124,7 @@ func (options Options) complete() Options {
 	options.limits.header = cmp.Or(options.limits.header, headerTimeout)
 	options.limits.stall = cmp.Or(options.limits.stall, stallTimeout)
 	options.limits.stored = cmp.Or(options.limits.stored, storeTimeout)
+	options.limits.slow = cmp.Or(options.limits.slow, slowAnswer)
 	return options
 }
 
@@ -141,6 +142,7 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, credent
 	if now := c.clock.Now(); terms.NotBefore.After(now) {
 		terms.NotBefore = now
 	}
+	ctx = askedBy(ctx, terms.Asker)
 	waiting := ctx
 	if terms.Patience > 0 {
 		var cancel context.CancelFunc
@@ -156,10 +158,16 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, credent
 	})
 }
 
-// Turn says whether the source could be asked for now: the error is what ResolveOn would fail with at once. It is cheap, so
-// that credentials need not be looked up in vain.
+// Turn says whether it is of use to ask for the source now: the error is what ResolveOn would fail with at once. It is cheap,
+// so that credentials need not be looked up in vain. It is always of use to come back for an answer that is there by now,
+// whoever's it is; with other credentials ResolveOn may have to refuse.
 func (c *Client) Turn(ctx context.Context, source reference.Source) error {
-	_, err := c.firstOf(ctx, source, func(at location) (string, error) { return "", c.quotas.turn(at) })
+	_, err := c.firstOf(ctx, source, func(at location) (string, error) {
+		if c.answers.waits(at.key()) {
+			return "", nil
+		}
+		return "", c.quotas.turn(at)
+	})
 	return err
 }
 
@@ -227,7 +235,7 @@ func (c *Client) asEach(at location, credentials Keyring, try func(credential) e
 }
 
 // resolveAs takes an answer that is there, or else waits for one. Who has patience waits only where there is a place, and
-// where the host is known to answer: for another the question is asked, and the answer is there when they come back.
+// where the host is known to answer soon: else the question is asked, and the answer is there when they come back.
 func (c *Client) resolveAs(ctx context.Context, at location, who credential, terms Terms) (string, error) {
 	asked := c.question(at, who, terms)
 	if known, ok := c.answers.known(asked); ok {
@@ -236,15 +244,11 @@ func (c *Client) resolveAs(ctx context.Context, at location, who credential, ter
 	if terms.Patience == 0 {
 		return c.answers.get(ctx, asked)
 	}
-	leave, err := c.quotas.enter(at, terms.Asker)
-	if err != nil {
-		return "", err
-	}
-	if leave != nil {
+	if leave := c.quotas.enter(at, terms.Asker); leave != nil {
 		defer leave()
 		return c.answers.get(ctx, asked)
 	}
-	if _, _, err := c.answers.join(ctx, asked); err != nil {
+	if err := c.answers.start(ctx, asked); err != nil {
 		return "", err
 	}
 	return "", c.quotas.underWay(at)
@@ -253,15 +257,16 @@ func (c *Client) resolveAs(ctx context.Context, at location, who credential, ter
 func (c *Client) question(at location, who credential, terms Terms) question {
 	return question{
 		key:       who.id + " " + at.key(),
+		about:     at.key(),
 		notBefore: terms.NotBefore,
-		begin: func() (func(error), error) {
+		begin: func(isStray bool) (func(error), error) {
 			if err := c.quotas.spare(at, who, terms.Hint); err != nil {
 				return nil, err
 			}
 			if terms.Patience == 0 {
 				return func(error) {}, nil
 			}
-			return c.quotas.begin(at, terms.Asker)
+			return c.quotas.begin(at, terms.Asker, isStray)
 		},
 		ask: func(ctx context.Context) (string, error) {
 			return access{sessions: c.sessions, quotas: c.quotas, at: at, who: who}.digest(ctx)

@@ -236,11 +236,23 @@ func mounting(next http.Handler) http.Handler {
 			w.WriteHeader(http.StatusCreated)
 			return
 		}
-		next.ServeHTTP(w, r)
-		if r.Method == http.MethodPut && query.Has("digest") {
+		answer := &noting{ResponseWriter: w}
+		next.ServeHTTP(answer, r)
+		if answer.status == http.StatusCreated && query.Has("digest") {
 			hold(query.Get("digest"))
 		}
 	})
+}
+
+// noting is an answer whose status is kept.
+type noting struct {
+	http.ResponseWriter
+	status int
+}
+
+func (n *noting) WriteHeader(status int) {
+	n.status = status
+	n.ResponseWriter.WriteHeader(status)
 }
 
 // knowsNoMounts makes a registry that refuses what it does not know.

@@ -11,6 +11,11 @@ func Waiting(requests, header, stall time.Duration) func(*Options) {
 	return func(options *Options) { options.limits = limits{requests: requests, header: header, stall: stall} }
 }
 
+// SlowAfter is an option of how long an answer may take before nobody waits for its host.
+func SlowAfter(wait time.Duration) func(*Options) {
+	return func(options *Options) { options.limits.slow = wait }
+}
+
 // Dialing is an option of who looks names up, and of what is asked last before a connection is made.
 func Dialing(resolver *net.Resolver, control func(network, address string, connection syscall.RawConn) error) func(*Options) {
 	return func(options *Options) { options.resolver, options.control = resolver, control }

@@ -16,10 +16,6 @@ import (
 // "Pushing Manifests"), and the most that others read.
 const maxManifest = 4 << 20
 
-// readAtOnce bounds the questions that read manifests at a time, whoever asks: each holds an index and two below it, and a
-// registry may take all the time that there is to send them.
-const readAtOnce = 4
-
 // acceptable are the manifests that the kubelet's runtimes pull. Indexes come first, so that all platforms stay.
 var acceptable = strings.Join([]string{
 	string(types.OCIImageIndex), string(types.DockerManifestList),
@@ -54,10 +50,11 @@ func (l location) takes(found digest.Digest) bool { return l.digest == "" || l.d
 
 // hashed reads the manifest, makes the digest itself, and looks at the indexes below.
 func (s *session) hashed(ctx context.Context, at location) (string, error) {
-	if err := s.readers.Acquire(ctx, 1); err != nil {
+	leave, err := s.readers.enter(ctx)
+	if err != nil {
 		return "", err
 	}
-	defer s.readers.Release(1)
+	defer leave()
 	content, found, err := s.read(ctx, at)
 	if err != nil {
 		return "", err

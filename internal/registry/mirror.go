@@ -79,11 +79,7 @@ func (c *Client) mirror(at Repository) (mirror, error) {
 
 // greet finds out how the registry wants to be asked, where that is worth a request.
 func (m mirror) greet(ctx context.Context) error {
-	_, _, err := m.sessions.get(ctx, m.at, m.who)
-	if err != nil {
-		return m.fault(m.quotas.explain(err, m.at))
-	}
-	return nil
+	return m.fault(m.patiently(ctx, func(context.Context, *session) error { return nil }))
 }
 
 // mounting is the mirror for mounting from a repository; an empty one is the mirror's own.

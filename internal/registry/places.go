@@ -8,19 +8,21 @@ import (
 )
 
 const (
-	// places is how many may wait for one host that answers, and how many questions to it may be under way. Who waits is a
-	// worker of the controller, which has 32. Nobody waits for a host that does not answer, and it is asked one question.
+	// places is how many may wait for one host that answers, and how many questions to it may be under way. Nobody waits for a
+	// host that answers late, or not at all, and one that does not answer is asked one question.
 	places = 8
 
-	// placesOfAsker is how many of one namespace may wait, whatever for.
-	placesOfAsker = 16
+	// waiters is how many may wait, whatever for, and waitersOfAsker those of one namespace. Who waits is a worker of the
+	// controller, which has 32. The other half never waits.
+	waiters        = 16
+	waitersOfAsker = 8
 
-	// unprovenCalls bounds the questions under way to hosts that have not answered, all together, and unprovenOfAsker those of
-	// one namespace: a tenant may invent any number of hosts.
-	unprovenCalls   = 256
-	unprovenOfAsker = 64
+	// strays bounds the questions under way that nobody waits for, all together, and straysOfAsker those of one namespace: a
+	// tenant may invent any number of hosts. Whatever the others have, a namespace may have as many as one host takes.
+	strays        = 256
+	straysOfAsker = 64
 
-	// slowAnswer is how long an answer may take before a host counts as silent.
+	// slowAnswer is how long an answer may take before nobody waits for its host.
 	slowAnswer = 3 * time.Second
 )
 
@@ -30,19 +32,12 @@ type manner int
 const (
 	unknown manner = iota
 	answering
+	answeringLate
 	silent
 )
 
-// shares counts what each asker has.
-type shares map[string]int
-
-func (s shares) take(asker string) { s[asker]++ }
-
-func (s shares) give(asker string) {
-	if s[asker]--; s[asker] == 0 {
-		delete(s, asker)
-	}
-}
+// isPoor says that the host is known to keep people waiting.
+func (m manner) isPoor() bool { return m == answeringLate || m == silent }
 
 // turn says whether a question could be asked, without asking it.
 func (q *quotas) turn(at location) error {
@@ -59,27 +54,24 @@ func (q *quotas) turn(at location) error {
 }
 
 func (h *host) isFull(taken int) bool {
-	if h.manner == answering {
+	if h.manner == answering || h.manner == answeringLate {
 		return taken >= places
 	}
 	return taken >= 1
 }
 
-// enter gives somebody a place to wait for a host that answers, or none at once. For other hosts nobody waits, so that
-// leave is nil.
-func (q *quotas) enter(at location, asker string) (leave func(), err error) {
+// enter gives somebody a place to wait for a host that answers soon. Where there is none, leave is nil: one may ask, and come
+// back for the answer.
+func (q *quotas) enter(at location, asker string) (leave func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h := q.host(at.address())
-	if h.manner != answering {
-		return nil, nil
-	}
-	if h.isFull(h.waiters) || q.waiting[asker] >= placesOfAsker {
-		return nil, q.later(h, "others are there")
+	if h.manner != answering || h.isFull(h.waiters) || !q.waiting.hasRoom(asker) {
+		return nil
 	}
 	h.waiters++
 	q.waiting.take(asker)
-	return func() { q.leave(h, asker) }, nil
+	return func() { q.leave(h, asker) }
 }
 
 func (q *quotas) leave(h *host, asker string) {
@@ -89,33 +81,30 @@ func (q *quotas) leave(h *host, asker string) {
 	q.waiting.give(asker)
 }
 
-// begin counts a question under way, or refuses it. Whoever asked may leave before it ends.
-func (q *quotas) begin(at location, asker string) (end func(error), err error) {
+// begin counts a question under way, or refuses it. isStray says that nobody waits for the answer from the start.
+func (q *quotas) begin(at location, asker string, isStray bool) (end func(error), err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(at.address())
 	if err := h.closed(now); err != nil {
 		return nil, q.explain(err, at)
 	}
-	isProven := h.manner == answering
-	if h.isFull(h.calls) || !isProven && (q.unproven >= unprovenCalls || q.unprovenOf[asker] >= unprovenOfAsker) {
+	if h.isFull(h.calls) || isStray && !q.strays.hasRoom(asker) {
 		return nil, q.later(h, "others ask it")
 	}
 	h.calls++
-	if isProven {
+	if !isStray {
 		return func(err error) { q.end(h, now, err) }, nil
 	}
-	q.unproven++
-	q.unprovenOf.take(asker)
-	return func(err error) { q.endUnproven(h, asker, now, err) }, nil
+	q.strays.take(asker)
+	return func(err error) { q.endStray(h, asker, now, err) }, nil
 }
 
-func (q *quotas) endUnproven(h *host, asker string, began time.Time, err error) {
+func (q *quotas) endStray(h *host, asker string, began time.Time, err error) {
 	q.end(h, began, err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.unproven--
-	q.unprovenOf.give(asker)
+	q.strays.give(asker)
 }
 
 func (q *quotas) end(h *host, began time.Time, err error) {
@@ -126,8 +115,10 @@ func (q *quotas) end(h *host, began time.Time, err error) {
 	switch {
 	case isPostponed(err) || isClosed(err):
 	case errors.As(err, &failure) && failure.reason == v1.ReasonRefusedByPolicy:
-	case q.clock.Since(began) > slowAnswer, failure != nil && failure.reason == v1.ReasonUnavailable:
+	case failure != nil && failure.reason == v1.ReasonUnavailable:
 		h.manner = silent
+	case q.clock.Since(began) > q.slow:
+		h.manner = answeringLate
 	default:
 		h.manner = answering
 	}
@@ -140,10 +131,12 @@ func (q *quotas) underWay(at location) *Postponed {
 	return q.later(q.host(at.address()), "the answer is under way")
 }
 
-// keptWaiting is for somebody who waited in vain.
+// keptWaiting is for somebody who waited in vain. Whether the host is silent shows when its answer comes, or does not.
 func (q *quotas) keptWaiting(at location) *Postponed {
 	q.mu.Lock()
-	q.host(at.address()).manner = silent
+	if h := q.host(at.address()); h.manner == answering {
+		h.manner = answeringLate
+	}
 	q.mu.Unlock()
 	return q.underWay(at)
 }

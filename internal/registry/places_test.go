@@ -47,41 +47,73 @@ func silentHost(t *testing.T) (address string) {
 	return listener.Addr().String()
 }
 
-// workers are those of a controller: each takes questions, and comes back later with those that are postponed.
-func workers(t *testing.T, client *registry.Client, count int, sources []string, answered func(source string)) {
+// reconciler asks as the controllers do: 32 workers ask for sources, and come back later with those that are postponed.
+type reconciler struct {
+	client   *registry.Client
+	patience time.Duration
+	answered atomic.Int32
+	queue    chan wish
+}
+
+// wish is a source, and since when somebody wants to know about it.
+type wish struct {
+	source reference.Source
+	since  time.Time
+}
+
+func newReconciler(t *testing.T, client *registry.Client, patience time.Duration) *reconciler {
 	t.Helper()
-	queue := make(chan string, len(sources))
-	for _, source := range sources {
-		queue <- source
+	r := &reconciler{client: client, patience: patience, queue: make(chan wish, 4096)}
+	for range 32 {
+		go r.work(t.Context())
 	}
-	for range count {
-		go func() {
-			for {
-				select {
-				case <-t.Context().Done():
-					return
-				case source := <-queue:
-					parsed, err := reference.Parse(source, "")
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					namespace, _, _ := strings.Cut(strings.TrimPrefix(source, parsed.Registry()+"/"), "/")
-					_, err = client.ResolveOn(t.Context(), parsed, nobody, registry.Terms{NotBefore: time.Now(), Asker: namespace, Patience: 3 * time.Second})
-					var again interface{ RetryAfter() time.Duration }
-					var postponed *registry.Postponed
-					switch {
-					case err == nil:
-						answered(source)
-					case errors.As(err, &postponed):
-						time.AfterFunc(postponed.Postponed(), func() { queue <- source })
-					case errors.As(err, &again):
-						time.AfterFunc(max(again.RetryAfter(), time.Second), func() { queue <- source })
-					}
-				}
-			}
-		}()
+	return r
+}
+
+func (r *reconciler) ask(t *testing.T, sources ...string) {
+	t.Helper()
+	for _, from := range sources {
+		source, err := reference.Parse(from, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.queue <- wish{source: source, since: time.Now()}
 	}
+}
+
+func (r *reconciler) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case next := <-r.queue:
+			r.try(ctx, next)
+		}
+	}
+}
+
+func (r *reconciler) try(ctx context.Context, next wish) {
+	err := r.resolve(ctx, next)
+	var again interface{ RetryAfter() time.Duration }
+	var postponed *registry.Postponed
+	switch {
+	case err == nil:
+		r.answered.Add(1)
+	case errors.As(err, &postponed):
+		time.AfterFunc(postponed.Postponed(), func() { r.queue <- next })
+	case errors.As(err, &again):
+		time.AfterFunc(max(again.RetryAfter(), time.Second), func() { r.queue <- next })
+	}
+}
+
+// resolve asks for a namespace that is the first part of the repository.
+func (r *reconciler) resolve(ctx context.Context, next wish) error {
+	if err := r.client.Turn(ctx, next.source); err != nil {
+		return err
+	}
+	namespace, _, _ := strings.Cut(strings.TrimPrefix(next.source.Repository(), next.source.Registry()+"/"), "/")
+	_, err := r.client.ResolveOn(ctx, next.source, nobody, registry.Terms{NotBefore: next.since, Asker: namespace, Patience: r.patience})
+	return err
 }
 
 // TestHostsThatNeverAnswerHoldNobodyUp has 32 workers, like the controller, and 50 hosts that never answer.
@@ -98,20 +130,13 @@ func TestHostsThatNeverAnswerHoldNobodyUp(t *testing.T) {
 		healthy.push(t, "good/app", fmt.Sprintf("v%d", tag), fmt.Sprint(tag))
 		sources = append(sources, fmt.Sprintf("%s/good/app:v%d", healthy.host(), tag))
 	}
-	var done atomic.Int32
-	all := make(chan struct{})
 	start := time.Now()
-	workers(t, newClient(t, healthy), 32, sources, func(string) {
-		if done.Add(1) == 50 {
-			close(all)
-		}
-	})
-	select {
-	case <-all:
-		t.Logf("50 Tags of a host that answers took %s beside 1000 of hosts that do not", time.Since(start))
-	case <-time.After(30 * time.Second): // three times what it may take
-		t.Errorf("%d of 50 in 30 s", done.Load())
+	tags := newReconciler(t, newClient(t, healthy), 3*time.Second)
+	tags.ask(t, sources...)
+	if !happens(30*time.Second, func() bool { return tags.answered.Load() == 50 }) { // three times what it may take
+		t.Fatalf("%d of 50 are answered in 30 s", tags.answered.Load())
 	}
+	t.Logf("50 Tags of a host that answers took %s beside 1000 of hosts that do not", time.Since(start))
 }
 
 // TestAHostThatDoesNotAnswerIsAskedOneQuestionAndNobodyWaits: a worker that waited would do so for a minute.

@@ -13,7 +13,7 @@ import (
 type Postponed struct {
 	host, why string
 	after     time.Duration
-	// silent: the host does not answer, so that another location may be asked instead.
+	// silent: the host does not answer, or not soon, so that another location may be asked instead.
 	silent bool
 }
 

@@ -31,14 +31,15 @@ const (
 type quotas struct {
 	clock  clock.PassiveClock
 	jitter func() float64
+	// slow is how long an answer may take before nobody waits for the host.
+	slow time.Duration
 
 	mu    sync.Mutex
 	hosts *lru.Cache
 	// budgets are what registries said, by host and identity.
 	budgets *lru.Cache
-	// waiting counts who waits for hosts that answer, and unprovenOf whose questions to other hosts are under way.
-	waiting, unprovenOf shares
-	unproven            int
+	// waiting is who waits for hosts, and strays the questions under way that nobody waited for when they began.
+	waiting, strays *shares
 }
 
 // host is what is known of one host, port included, as it is contacted. Token services are hosts of their own.
@@ -54,11 +55,11 @@ type host struct {
 	waiters, calls int
 }
 
-func newQuotas(clock clock.PassiveClock) *quotas {
+func newQuotas(clock clock.PassiveClock, slow time.Duration) *quotas {
 	return &quotas{
-		clock: clock, jitter: rand.Float64,
+		clock: clock, jitter: rand.Float64, slow: slow,
 		hosts: lru.New(maxHosts), budgets: lru.New(maxBudgets),
-		waiting: shares{}, unprovenOf: shares{},
+		waiting: newShares(waiters, waitersOfAsker, 0), strays: newShares(strays, straysOfAsker, places),
 	}
 }
 
@@ -80,16 +81,16 @@ func (h *host) closed(now time.Time) error {
 	return &closedError{host: h.name, reason: h.breaker.reason, until: h.breaker.until}
 }
 
-// later has somebody come back: one after the other, after a moment, or after a while where the host does not answer.
+// later has somebody come back: one after the other, after a moment, or after a while where the host does not answer soon.
 func (q *quotas) later(h *host, why string) *Postponed {
 	now := q.clock.Now()
 	after := min(h.returns.ReserveN(now, 1).DelayFrom(now), longestReturn)
 	pause := 50 * time.Millisecond
-	if h.manner == silent {
-		pause = time.Second
+	if h.manner.isPoor() {
+		pause = q.slow / 3
 	}
 	after += pause + time.Duration(2*q.jitter()*float64(pause))
-	return &Postponed{host: h.name, why: why, after: after, silent: h.manner == silent}
+	return &Postponed{host: h.name, why: why, after: after, silent: h.manner.isPoor()}
 }
 
 // closedFor is how long the host is to be left alone.

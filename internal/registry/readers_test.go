@@ -1,11 +1,19 @@
 package registry_test
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry"
 )
 
 // TestFewManifestsAreReadAtOnce: however many Tags name registries that tell no digest and take their time to send a
@@ -43,7 +51,8 @@ func TestFewManifestsAreReadAtOnce(t *testing.T) {
 		repository := fmt.Sprintf("team/app%d", i)
 		want := u.push(t, repository, "latest", "one")
 		asking.Go(func() {
-			if got, err := resolve(t, client, u.host()+"/"+repository, nobody); err != nil || got != want {
+			terms := registry.Terms{NotBefore: time.Now(), Asker: repository}
+			if got, err := resolveOn(t, client, u.host()+"/"+repository, terms); err != nil || got != want {
 				t.Errorf("%s: got %q, %v", repository, got, err)
 			}
 		})
@@ -51,5 +60,72 @@ func TestFewManifestsAreReadAtOnce(t *testing.T) {
 	asking.Wait()
 	if most > atOnce {
 		t.Errorf("%d manifests were read at a time, want at most %d", most, atOnce)
+	}
+}
+
+// TestOneNamespaceLeavesReadersToOthers: its registry sends manifests byte by byte, for as long as there is time.
+func TestOneNamespaceLeavesReadersToOthers(t *testing.T) {
+	const questions, ofOne = 8, 2
+	var heads, reading atomic.Int32
+	release := make(chan struct{})
+	dripping := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodHead:
+			heads.Add(1)
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		case strings.Contains(r.URL.Path, "/manifests/"):
+			reading.Add(1)
+			for released := false; !released; {
+				_, _ = io.WriteString(w, " ")
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-release:
+					released = true
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		}
+	}))
+	t.Cleanup(dripping.Close)
+	t.Cleanup(func() { close(release) })
+	good := newUpstream(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	host := dripping.Listener.Addr().String()
+	client := newClient(t, good, configuredBy(t, "%s", listed(good.host())+insecure(host)))
+	ctx, cancel := context.WithCancel(t.Context())
+	ask := func(from, asker string) (string, error) {
+		source, err := reference.Parse(from, "")
+		if err != nil {
+			return "", err
+		}
+		return client.ResolveOn(ctx, source, nobody, registry.Terms{NotBefore: time.Now(), Asker: asker})
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	for tag := range questions {
+		asking.Go(func() {
+			if got, err := ask(fmt.Sprintf("%s/hostile/app:v%d", host, tag), "hostile"); err == nil {
+				t.Errorf("got %s, which was never sent", got)
+			}
+		})
+	}
+	eventually(t, func() bool { return heads.Load() == questions && reading.Load() >= ofOne })
+	time.AfterFunc(10*time.Second, cancel)
+	for tag := range questions {
+		want := good.push(t, "good/app", fmt.Sprintf("v%d", tag), fmt.Sprint(tag))
+		if got, err := ask(fmt.Sprintf("%s/good/app:v%d", good.host(), tag), "good"); got != want {
+			t.Fatalf("beside %d slow manifests: got %q, %v", reading.Load(), got, err)
+		}
+	}
+	if count := reading.Load(); count > ofOne {
+		t.Errorf("%d manifests are read for one namespace, want at most %d", count, ofOne)
 	}
 }

@@ -249,14 +249,22 @@ func (c *conf) tick() {
 
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	if !happens(10*time.Second, holds) {
+		t.Fatal("it did not happen within 10 s")
+	}
+}
+
+// happens says whether it holds within the limit.
+func happens(limit time.Duration, holds func() bool) bool {
+	deadline := time.After(limit)
 	for !holds() {
 		select {
 		case <-deadline:
-			t.Fatal("it did not happen within 10 s")
+			return false
 		case <-time.After(time.Millisecond):
 		}
 	}
+	return true
 }
 
 func unqualified(registries string) *string {

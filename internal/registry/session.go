@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 )
 
@@ -26,7 +25,7 @@ type session struct {
 	// keptFrom is the token service that was not shown the credential, as it is not the registry's own; mostly empty.
 	keptFrom string
 	// readers are those who read manifests, of all sessions.
-	readers *semaphore.Weighted
+	readers *readers
 	// expires is when the token is over; zero when nobody said so. Then a 401 tells.
 	expires time.Time
 	// isGuess: the registry was greeted before, and may want something else by now.
@@ -39,7 +38,7 @@ type policy struct {
 	// lists says what the administrator names in registries.conf.
 	lists func(address string) bool
 	// readers bounds who reads manifests at a time.
-	readers *semaphore.Weighted
+	readers *readers
 }
 
 func (s *session) usableAt(now time.Time) bool {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 )
@@ -23,7 +22,7 @@ type sessions struct {
 	kept       *lru.Cache
 	opening    coalesced[*session]
 	greetings  *greetings
-	readers    *semaphore.Weighted
+	readers    *readers
 }
 
 func newSessions(transports *transports, greetings *greetings, clock clock.PassiveClock, limit time.Duration) *sessions {
@@ -33,7 +32,7 @@ func newSessions(transports *transports, greetings *greetings, clock clock.Passi
 		kept:       lru.New(maxSessions),
 		opening:    coalesced[*session]{limit: limit},
 		greetings:  greetings,
-		readers:    semaphore.NewWeighted(readAtOnce),
+		readers:    newReaders(),
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 )
 
 // limits are how long we wait. Tests wait shorter.
-type limits struct{ requests, header, stall, stored time.Duration }
+type limits struct{ requests, header, stall, slow, stored time.Duration }
 
 // transports makes the way to a place: connections for all, and the layers round them.
 type transports struct {

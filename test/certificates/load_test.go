@@ -90,7 +90,7 @@ func (l *load) repeat(ctx context.Context, limiter *rate.Limiter, most int64, do
 func startLoad(t *testing.T, want string) *load {
 	t.Helper()
 	l, ctx := newLoad(t)
-	limiter := rate.NewLimiter(admissionsPerSecond, 1)
+	limiter := rate.NewLimiter(admissionsPerSecond, admissionsPerSecond/10) // what a pause left out is made up for
 	for range workers {
 		l.running.Go(func() {
 			l.repeat(ctx, limiter, maxAdmissions, func(i int64) error {

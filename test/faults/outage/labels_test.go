@@ -68,11 +68,11 @@ func (w *world) landsAmidLabels(tag string, proxy *proxy, begin func()) {
 // relabel changes a label of the Tag all the time, until stop, which returns how often a second it did.
 func (w *world) relabel(tag string) (stop func() float64) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	limiter := rate.NewLimiter(changes, 1)
+	limiter := rate.NewLimiter(changes, changes/10) // what a pause left out is made up for
 	var done atomic.Int64
 	var running sync.WaitGroup
 	start := time.Now()
-	for range 4 {
+	for range 8 {
 		running.Go(func() {
 			for limiter.Wait(ctx) == nil {
 				patch := fmt.Sprintf(`{"metadata":{"labels":{"changed":"%d"}}}`, time.Now().UnixNano())

@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// readAtOnce bounds the questions that read manifests at a time, whoever asks: each holds an index and two below it, and a
+// registry may take all the time that there is to send them. readOfAsker bounds those of one asker, whose registry may.
+const (
+	readAtOnce  = 4
+	readOfAsker = 2
+)
+
+// readers have those who read manifests wait for their turn.
+type readers struct {
+	all *semaphore.Weighted
+
+	mu sync.Mutex
+	of map[string]*readersOfAsker
+}
+
+type readersOfAsker struct {
+	*semaphore.Weighted
+	// users are those who read or wait.
+	users int
+}
+
+func newReaders() *readers {
+	return &readers{all: semaphore.NewWeighted(readAtOnce), of: map[string]*readersOfAsker{}}
+}
+
+// enter waits until the asker may read: for a share of its own first, so that meanwhile it has nothing of what is for all.
+func (r *readers) enter(ctx context.Context) (leave func(), err error) {
+	asker := askerOf(ctx)
+	own := r.use(asker)
+	if err := own.Acquire(ctx, 1); err != nil {
+		r.unuse(asker)
+		return nil, err
+	}
+	leaveOwn := func() {
+		own.Release(1)
+		r.unuse(asker)
+	}
+	if err := r.all.Acquire(ctx, 1); err != nil {
+		leaveOwn()
+		return nil, err
+	}
+	return func() {
+		r.all.Release(1)
+		leaveOwn()
+	}, nil
+}
+
+func (r *readers) use(asker string) *readersOfAsker {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	own := r.of[asker]
+	if own == nil {
+		own = &readersOfAsker{Weighted: semaphore.NewWeighted(readOfAsker)}
+		r.of[asker] = own
+	}
+	own.users++
+	return own
+}
+
+func (r *readers) unuse(asker string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	own := r.of[asker]
+	if own.users--; own.users == 0 {
+		delete(r.of, asker)
+	}
+}
+
+type askerKey struct{}
+
+// askedBy notes for whom a question is asked. Where several ask it, that is who came first.
+func askedBy(ctx context.Context, asker string) context.Context {
+	return context.WithValue(ctx, askerKey{}, asker)
+}
+
+func askerOf(ctx context.Context) string {
+	asker, _ := ctx.Value(askerKey{}).(string)
+	return asker
+}
