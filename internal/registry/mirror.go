@@ -150,20 +150,21 @@ func (m mirror) forget(n *node, err error) {
 
 // remove deletes (distribution-spec, section "Content Management").
 func (m mirror) remove(ctx context.Context, identifier string) error {
-	return m.ask(ctx, func(ctx context.Context, with *session) error {
+	err := m.ask(ctx, func(ctx context.Context, with *session) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.at.url(with.scheme, "manifests/"+identifier), nil)
 		if err != nil {
 			return err
 		}
 		response, err := with.send(request, http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound)
-		if forbidsDeletion(err) {
-			return errors.Join(ErrDeletionForbidden, err)
-		}
 		if err != nil {
 			return err
 		}
 		return drain(response)
 	})
+	if forbidsDeletion(err) {
+		return newError(v1.ReasonMirrorUnavailable, errors.Join(ErrDeletionForbidden, err), "%s: it forbids deletion", m.at.text)
+	}
+	return err
 }
 
 // forbidsDeletion says whether a registry does not delete: at all, tags, or for us.
@@ -197,8 +198,6 @@ func (m mirror) faultText(failure *Error) string {
 	var answer *transport.Error
 	var plain *plainHTTPError
 	switch {
-	case errors.Is(failure, ErrDeletionForbidden):
-		return m.at.text + ": it forbids deletion"
 	case errors.As(failure, &answer):
 		advice, known := mirrorAdvice[failure.reason]
 		if !known {

@@ -28,11 +28,14 @@ type RegistryOptions struct {
 	// Username and Password are asked of every client. Empty means that everybody may do everything.
 	Username, Password string
 
+	// NoDeletion has it refuse to delete, as registries do unless they are told otherwise.
+	NoDeletion bool
+
 	// TLS is the certificate to serve with. Nil means plain HTTP.
 	TLS *ServingCert
 }
 
-// Registry is a running image registry that allows deletion.
+// Registry is a running image registry.
 type Registry struct {
 	// Address is host:port.
 	Address string
@@ -129,7 +132,7 @@ func (o RegistryOptions) config(address, passwords string) map[string]any {
 		"log":     map[string]any{"level": "info", "accesslog": map[string]any{"disabled": false}},
 		"storage": map[string]any{
 			"filesystem": map[string]any{"rootdirectory": filepath.Join(o.Dir, "data")},
-			"delete":     map[string]any{"enabled": true},
+			"delete":     map[string]any{"enabled": !o.NoDeletion},
 		},
 		"http": listen,
 	}

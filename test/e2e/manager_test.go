@@ -74,6 +74,8 @@ func TestMetrics(t *testing.T) {
 			`tagger_import_failures_total{reason="NotFound"} `,
 			`tagger_import_failures_total{reason="MirrorUnavailable"} 0`,
 			`tagger_import_duration_seconds_bucket{cached="false",le="0.01"}`,
+			`tagger_mirror_bytes_total{kind="copied"} `,
+			`tagger_mirror_copies_running `,
 		} {
 			if !strings.Contains(text, series) {
 				return fmt.Errorf("%s is not there", series)
