@@ -39,7 +39,7 @@ func (c content) index() (v1.ImageIndex, error) {
 func (c content) image(architecture string, salt uint64) (v1.Image, error) {
 	image, err := mutate.ConfigFile(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),
 		&v1.ConfigFile{
-			OS: "linux", Architecture: architecture,
+			OS: "linux", Architecture: architecture, RootFS: v1.RootFS{Type: "layers"},
 			Config: v1.Config{Labels: map[string]string{"padding": strings.Repeat("-", c.config)}},
 		})
 	if err != nil {
