@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/sync/errgroup"
+	"k8s.io/utils/lru"
+
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
 
@@ -22,7 +26,7 @@ type CopyLimits struct {
 	// BlobsPerCopy is how many large blobs of one copy are on their way at a time; of small ones, it is four times as many.
 	// 0 means 4.
 	BlobsPerCopy int
-	// MaxImageSize is how large an image may be, in bytes: all platforms, and what is attached to it. 0 means 20 GiB.
+	// MaxImageSize is how large an image may be, in bytes, with all platforms; and what is attached to it, too. 0 means 20 GiB.
 	MaxImageSize int64
 	// Attachments: signatures and whatever else is attached to an image are copied with it.
 	Attachments bool
@@ -90,5 +94,88 @@ var ErrDeletionForbidden = errors.New("the registry forbids deletion")
 // The error is an *Error: MirrorUnavailable where the mirror is at fault, and otherwise the source's reason; or ctx's own
 // when the caller gave up.
 func (c *Client) Copy(ctx context.Context, order Order) (Copied, error) {
-	return Copied{}, errors.ErrUnsupported
+	to, err := c.mirror(order.To)
+	if err != nil {
+		return Copied{}, err
+	}
+	image, err := reference.Parse(order.Source.AtDigest(order.Digest), "")
+	if err != nil {
+		return Copied{}, newError(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
+	}
+	counts := &tally{tell: order.Progress}
+	_, err = c.firstOf(ctx, image, func(at location) (string, error) {
+		return "", c.asEach(at, order.Credentials, func(who credential) error {
+			if err := c.quotas.spare(at, who, false); err != nil {
+				return err
+			}
+			counts.restart()
+			from := source{access{sessions: c.reading, quotas: c.quotas, at: at, who: who}}
+			return c.newCopying(from, to, order, counts).run(ctx)
+		})
+	})
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return counts.result(), err
+}
+
+// copying is one copy, from one source as one identity.
+type copying struct {
+	*delivery
+	tag     string
+	limits  CopyLimits
+	apiless *lru.Cache
+}
+
+func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) *copying {
+	return &copying{
+		delivery: newDelivery(from, to, order.Namespace, c.copies.BlobsPerCopy, counts),
+		tag:      order.Tag,
+		limits:   c.copies,
+		apiless:  c.apiless,
+	}
+}
+
+// run copies everything but the image's own manifest, and then that: there is nothing under the tag before all of it is there.
+func (c *copying) run(ctx context.Context) error {
+	image := &node{descriptor: descriptor{Digest: c.source.at.digest}}
+	group, working := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.mirror.greet(working) })
+	group.Go(func() (err error) {
+		if image.content, err = c.source.manifest(working, image.Digest, maxManifest); err != nil {
+			return err
+		}
+		if c.limits.Attachments {
+			group.Go(func() error { return c.attachments(working, image.Digest) })
+		}
+		return c.below(working, image)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return c.publish(ctx, image)
+}
+
+// below copies what the manifests name, and those that name them but are named themselves.
+func (c *copying) below(ctx context.Context, roots ...*node) error {
+	whole := newTree(c.source, c.limits.MaxImageSize)
+	if err := whole.add(ctx, roots...); err != nil {
+		return err
+	}
+	return c.bring(ctx, whole)
+}
+
+// publish puts the image under its tag, and sees that it is there.
+func (c *copying) publish(ctx context.Context, image *node) error {
+	if _, err := c.mirror.put(ctx, image, c.tag); err != nil {
+		return err
+	}
+	held, err := c.mirror.holds(ctx, c.tag)
+	if err != nil {
+		return err
+	}
+	if held != image.Digest.String() {
+		return newError(v1.ReasonMirrorUnavailable, nil, "%s: it took the image, and has %q under the tag %s; Tagger tries again", c.mirror.at.text, held, c.tag)
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"crypto/tls"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -58,11 +57,10 @@ type road struct {
 }
 
 // newRoad dials hosts through the gate, and the proxy past it.
-func newRoad(proxy func(*url.URL) (*url.URL, error), gate gate, config *tls.Config, limits limits) *road {
-	proxied := newTransport(config, limits)
+func newRoad(proxy func(*url.URL) (*url.URL, error), gate gate, straight *http.Transport) *road {
+	proxied := straight.Clone()
 	proxied.DialContext = gate.open.DialContext
 	proxied.Proxy = func(request *http.Request) (*url.URL, error) { return proxy(request.URL) }
-	straight := newTransport(config, limits)
 	straight.DialContext = gate.dial
 	return &road{proxy: proxy, straight: straight, proxied: proxied}
 }
