@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -37,6 +38,7 @@ func newRelay(registry string, delay time.Duration) *relay {
 			request.SetURL(target)
 			request.Out.Host = request.In.Host // so that the registry's locations lead through here
 		},
+		ErrorLog: log.New(io.Discard, "", 0), // clients may give up on a request
 	}}
 	r.server = httptest.NewServer(r)
 	return r

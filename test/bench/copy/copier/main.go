@@ -2,7 +2,8 @@
 //
 //	host:port/repository@sha256:… host:port/namespace/tag:generation
 //
-// and writes for each what became of its blobs, as JSON. It knows what it copied before, as the manager does.
+// and writes for each what became of its blobs, as JSON. As the manager does, it asks first whether the generation is there,
+// and knows what it copied before.
 package main
 
 import (
@@ -51,7 +52,7 @@ func run(ctx context.Context, args []string, orders io.Reader, results io.Writer
 			return err
 		}
 		order.To.Insecure = *insecure
-		copied, err := client.Copy(ctx, order)
+		copied, err := copyUnlessThere(ctx, client, order)
 		if err != nil {
 			return fmt.Errorf("copying %s: %w", order.Source, err)
 		}
@@ -60,6 +61,13 @@ func run(ctx context.Context, args []string, orders io.Reader, results io.Writer
 		}
 	}
 	return nil
+}
+
+func copyUnlessThere(ctx context.Context, client *registry.Client, order registry.Order) (registry.Copied, error) {
+	if held, err := client.Holds(ctx, order.To, order.Tag); err != nil || held == order.Digest {
+		return registry.Copied{}, err
+	}
+	return client.Copy(ctx, order)
 }
 
 // parse reads an order. The namespace is the folder of the repository that is copied to.
