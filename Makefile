@@ -75,8 +75,8 @@ bench: tools build ## Measure what docs/benchmarks.md promises; BENCH=name runs 
 	bin/bench $(BENCH)
 
 .PHONY: bench-copy
-bench-copy: ## Measure copies of images beside crane, regctl and oras; BENCH=name runs one (minutes)
-	@hack/build-tools.sh registry crane regctl oras
+bench-copy: tools build ## Measure copies of images beside crane, regctl and oras; BENCH=name runs one (minutes)
+	@hack/build-tools.sh regctl oras
 	$(PURE) go build -o bin/copier ./test/bench/copy/copier
 	$(PURE) go build -o bin/bench-copy ./test/bench/copy
 	bin/bench-copy $(BENCH)

@@ -8,5 +8,6 @@ func main() {
 		measure.Benchmark{Name: "throughput", Run: throughput},
 		measure.Benchmark{Name: "again", Run: again},
 		measure.Benchmark{Name: "shared", Run: shared},
+		measure.Benchmark{Name: "stalled", Run: stalled},
 	)
 }

@@ -9,14 +9,17 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// relay stands before a registry that speaks plain HTTP. It has every request wait, and counts what passes.
+// relay stands before a registry that speaks plain HTTP. It has every request wait, counts what passes, and can stall.
 type relay struct {
 	server *httptest.Server
 	next   *httputil.ReverseProxy
 	delay  time.Duration
+	// stalled: no more bytes of blobs come.
+	stalled atomic.Bool
 
 	mutex  sync.Mutex
 	passed traffic
@@ -55,9 +58,20 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	select {
 	case <-time.After(r.delay):
-		r.next.ServeHTTP(w, request)
+		r.answer(w, request)
 	case <-request.Context().Done():
 	}
+}
+
+func (r *relay) answer(w http.ResponseWriter, request *http.Request) {
+	if request.Method != http.MethodGet || !strings.Contains(request.URL.Path, "/blobs/") || !r.stalled.Load() {
+		r.next.ServeHTTP(w, request)
+		return
+	}
+	w.Header().Set("Content-Length", "1048576")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // it fails where the client is gone
+	<-request.Context().Done()
 }
 
 // take returns what passed since it was called the last time.

@@ -47,8 +47,11 @@ func (o outcomes) median() time.Duration {
 	for i, one := range o {
 		times[i] = one.took
 	}
-	slices.Sort(times)
-	return times[len(times)/2]
+	return median(times)
+}
+
+func median(times []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(times))[len(times)/2]
 }
 
 func (o outcomes) requests() float64 {
@@ -108,10 +111,10 @@ func (s *site) copy(ctx context.Context, t tool, digest, image string) (outcome,
 
 // traffic is what passed the relays since it was called the last time.
 func (s *site) traffic() (source, mirror traffic) {
-	if s.source.relay == nil {
+	if len(s.source.relays) == 0 {
 		return traffic{}, traffic{}
 	}
-	return s.source.relay.take(), s.mirror.relay.take()
+	return s.source.relays[0].take(), s.mirror.relays[0].take()
 }
 
 // timed runs a process to its end.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,11 +38,11 @@ type site struct {
 	certificate *cluster.ServingCert
 }
 
-// place is a registry, and its relay where there is one.
+// place is a registry, and its relays where there are any. The first one is what clients are to use.
 type place struct {
 	dir      string
 	registry *cluster.Registry
-	relay    *relay
+	relays   []*relay
 }
 
 // openSite starts a source and a mirror that are asked directly. It must be closed even if it fails.
@@ -79,7 +80,7 @@ func openRelayedSite(ctx context.Context, delay time.Duration) (*site, error) {
 		return s, err
 	}
 	for _, p := range []*place{s.source, s.mirror} {
-		p.relay = newRelay(p.registry.Address, delay)
+		p.addRelay(delay)
 	}
 	return s, s.configure()
 }
@@ -103,10 +104,17 @@ func (p *place) open(ctx context.Context, parent string, certificate *cluster.Se
 
 // address is host:port, as clients are to use it.
 func (p *place) address() string {
-	if p.relay != nil {
-		return p.relay.address()
+	if len(p.relays) > 0 {
+		return p.relays[0].address()
 	}
 	return p.registry.Address
+}
+
+// addRelay gives the registry one more address.
+func (p *place) addRelay(delay time.Duration) *relay {
+	added := newRelay(p.registry.Address, delay)
+	p.relays = append(p.relays, added)
+	return added
 }
 
 // clear forgets every image.
@@ -114,8 +122,8 @@ func (p *place) clear() error { return os.RemoveAll(filepath.Join(p.dir, "data")
 
 func (p *place) close() error {
 	var problems []error
-	if p.relay != nil {
-		p.relay.server.Close()
+	for _, relay := range p.relays {
+		relay.server.Close()
 	}
 	if p.registry != nil {
 		problems = append(problems, p.registry.Stop())
@@ -127,10 +135,17 @@ func (s *site) close() error {
 	return errors.Join(s.source.close(), s.mirror.close(), os.RemoveAll(s.dir))
 }
 
-// configure writes the registries.conf by which Tagger talks to a registry on loopback.
+// configure writes the registries.conf by which Tagger talks to registries on loopback.
 func (s *site) configure() error {
-	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = %t\n", s.source.address(), s.plain())
-	return os.WriteFile(s.registriesConf(), []byte(conf), 0o600)
+	addresses := []string{s.source.registry.Address}
+	for _, relay := range s.source.relays {
+		addresses = append(addresses, relay.address())
+	}
+	var conf strings.Builder
+	for _, address := range addresses {
+		fmt.Fprintf(&conf, "[[registry]]\nlocation = %q\ninsecure = %t\n", address, s.plain())
+	}
+	return os.WriteFile(s.registriesConf(), []byte(conf.String()), 0o600)
 }
 
 func (s *site) plain() bool            { return s.certificate == nil }
