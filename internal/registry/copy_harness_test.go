@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,8 +33,27 @@ type stage struct {
 // newStage puts the two on a stage. The source is listed as insecure; the mirror is named by the orders only.
 func newStage(t *testing.T, source, mirror *upstream, change ...func(*registry.Options)) *stage {
 	t.Helper()
-	conf := configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", source.host())
-	return &stage{t: t, source: source, mirror: mirror, client: newClient(t, nil, append([]func(*registry.Options){conf}, change...)...)}
+	change = append([]func(*registry.Options){insecureHosts(t, source)}, change...)
+	return &stage{t: t, source: source, mirror: mirror, client: newClient(t, nil, change...)}
+}
+
+// insecureHosts is the option of a registries.conf that lists them as insecure.
+func insecureHosts(t *testing.T, upstreams ...*upstream) func(*registry.Options) {
+	t.Helper()
+	var conf strings.Builder
+	for _, u := range upstreams {
+		fmt.Fprintf(&conf, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host())
+	}
+	return configuredBy(t, "%s", conf.String())
+}
+
+func source(t *testing.T, from string) reference.Source {
+	t.Helper()
+	parsed, err := reference.Parse(from, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
 }
 
 // pushIndex puts an index into the registry, past the guard.
@@ -104,12 +126,8 @@ func indexAround(indexes ...gcr.ImageIndex) gcr.ImageIndex {
 // order is of the image in the source's team/app, for the Tag app of the namespace shop.
 func (s *stage) order(digest string, change ...func(*registry.Order)) registry.Order {
 	s.t.Helper()
-	source, err := reference.Parse(s.source.host()+"/team/app:latest", "")
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	made := registry.Order{
-		Source: source, Digest: digest, Tag: "0", Namespace: "shop",
+		Source: source(s.t, s.source.host()+"/team/app:latest"), Digest: digest, Tag: "0", Namespace: "shop",
 		To: registry.Repository{Address: s.mirror.host(), Path: "cache/shop/app", Insecure: true},
 	}
 	for _, apply := range change {
@@ -185,4 +203,53 @@ func (s *stage) missing(repository, identifier string) []string {
 		}
 	}
 	return missing
+}
+
+// isWhole fails the test unless the mirror has the digest under the identifier, with all that is below it.
+func (s *stage) isWhole(repository, identifier, digest string) {
+	s.t.Helper()
+	if got := s.holds(repository, identifier); got != digest {
+		s.t.Errorf("%s:%s is %q at the mirror, want %s", repository, identifier, got, digest)
+	}
+	if missing := s.missing(repository, identifier); len(missing) > 0 {
+		s.t.Errorf("the mirror lacks %v", missing)
+	}
+}
+
+// mounting makes a registry of ggcr's that mounts blobs, from repositories that have them, as most registries do.
+func mounting(next http.Handler) http.Handler {
+	var mutex sync.Mutex
+	held := map[string]bool{}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		repository, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/")
+		query := r.URL.Query()
+		mutex.Lock()
+		isHeld := held[query.Get("from")+query.Get("mount")]
+		mutex.Unlock()
+		hold := func(digest string) {
+			mutex.Lock()
+			defer mutex.Unlock()
+			held[repository+digest] = true
+		}
+		if r.Method == http.MethodPost && isHeld {
+			hold(query.Get("mount"))
+			w.WriteHeader(http.StatusCreated)
+			return
+		}
+		next.ServeHTTP(w, r)
+		if r.Method == http.MethodPut && query.Has("digest") {
+			hold(query.Get("digest"))
+		}
+	})
+}
+
+// knowsNoMounts makes a registry that refuses what it does not know.
+func knowsNoMounts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("mount") {
+			refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "repository name not known to registry")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

@@ -75,16 +75,16 @@ func newPlainUpstream(t *testing.T) *upstream {
 	return newPlainGuarded(t, nil)
 }
 
-func newPlainGuarded(t *testing.T, guard func(http.Handler) http.Handler) *upstream {
+func newPlainGuarded(t *testing.T, guard func(http.Handler) http.Handler, options ...images.Option) *upstream {
 	t.Helper()
-	u := newUnstarted(guard)
+	u := newUnstarted(guard, options...)
 	u.Start()
 	t.Cleanup(u.Close)
 	return u
 }
 
-func newUnstarted(guard func(http.Handler) http.Handler) *upstream {
-	u := &upstream{images: images.New(images.Logger(log.New(io.Discard, "", 0)))}
+func newUnstarted(guard func(http.Handler) http.Handler, options ...images.Option) *upstream {
+	u := &upstream{images: images.New(append(options, images.Logger(log.New(io.Discard, "", 0)))...)}
 	handler := u.images
 	if guard != nil {
 		handler = guard(handler)
