@@ -151,9 +151,25 @@ func timed(admit func() bool) ([]time.Duration, float64, error) {
 	return times, float64(after.Mallocs-before.Mallocs) / handled, nil
 }
 
-// creations creates Deployments in pairs, with the webhook and without: in Tagger's own namespace, which the webhook's
-// selector leaves out, and without the annotation, so that no controller cares either.
+// creations times the creation of Deployments: of one like the README's, and of a large one.
 func (s *stand) creations(ctx context.Context, rows *measure.Report) error {
+	small := func(namespace, name string) *appsv1.Deployment {
+		d := deployment(namespace, name, "app-7")
+		d.Annotations = nil
+		return d
+	}
+	large := func(namespace, name string) *appsv1.Deployment {
+		return realistic(namespace, name, "app-7", "registry.example.com/proxy:1.2", "app-8")
+	}
+	return errors.Join(
+		s.pairs(ctx, rows, "a Deployment of one container", "small", small),
+		s.pairs(ctx, rows, "one of 3 containers and 60 variables, 10 KiB", "large", large),
+	)
+}
+
+// pairs creates Deployments in pairs, with the webhook and without: in Tagger's own namespace, which the webhook's
+// selector leaves out, and without the annotation, so that no controller cares either.
+func (s *stand) pairs(ctx context.Context, rows *measure.Report, what, prefix string, made func(namespace, name string) *appsv1.Deployment) error {
 	var with, without []time.Duration
 	create := func(times *[]time.Duration, object *appsv1.Deployment) error {
 		start := time.Now()
@@ -162,10 +178,9 @@ func (s *stand) creations(ctx context.Context, rows *measure.Report) error {
 		return err
 	}
 	for i := range pairs {
-		name := fmt.Sprintf("created-%d", i)
-		pinned := realistic(admittedNamespace, name, "app-7", "registry.example.com/proxy:1.2", "app-8")
+		name := fmt.Sprintf("%s-%d", prefix, i)
+		pinned, plain := made(admittedNamespace, name), made(cluster.Namespace, name)
 		pinned.Annotations = map[string]string{v1.AnnotationEnabled: "true"}
-		plain := realistic(cluster.Namespace, name, "app-7", "registry.example.com/proxy:1.2", "app-8")
 		if err := errors.Join(create(&without, plain), create(&with, pinned)); err != nil {
 			return err
 		}
@@ -173,7 +188,7 @@ func (s *stand) creations(ctx context.Context, rows *measure.Report) error {
 			return errors.New("the webhook was not called")
 		}
 	}
-	rows.Duration("what the webhook adds to the creation of a Deployment, on average", mean(with)-mean(without), 3*time.Millisecond)
+	rows.Duration("what the webhook adds to the creation of "+what+", on average", mean(with)-mean(without), 3*time.Millisecond)
 	rows.Note("  with it, without it", measure.Readable(mean(with))+", "+measure.Readable(mean(without)))
 	return nil
 }
