@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Provides the programs that the tests, `make demo` and `make dev-up` start, in bin/:
+# Provides the programs that the tests, the benchmarks, `make demo` and `make dev-up` start, in bin/:
 #
 #   hack/build-tools.sh NAME...     etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane
-#                                 regctl oras
+#                                   regctl oras
 #
 # Each comes from $KUBEBUILDER_ASSETS where that folder holds exactly the wanted version, and is built from the Go
 # modules pinned under hack/tools otherwise. What is there in the wanted version is left alone: then nothing is said.

@@ -43,7 +43,7 @@ func again(ctx context.Context, rows *measure.Report) (err error) {
 
 // of is how many requests have the method.
 func (t traffic) of(method string) (n int) {
-	for _, one := range t.requests {
+	for _, one := range t.methods {
 		if one == method {
 			n++
 		}

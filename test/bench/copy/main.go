@@ -1,8 +1,14 @@
 package main
 
-import "github.com/images-io/tagger/test/bench/measure"
+import (
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/images-io/tagger/test/bench/measure"
+)
 
 func main() {
+	log.SetLogger(logr.Discard()) // what matters is in the table
 	measure.Main(
 		measure.Benchmark{Name: "latency", Run: latency},
 		measure.Benchmark{Name: "throughput", Run: throughput},

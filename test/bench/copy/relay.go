@@ -21,14 +21,15 @@ type relay struct {
 	// stalled: no more bytes of blobs come.
 	stalled atomic.Bool
 
-	mutex  sync.Mutex
-	passed traffic
+	mutex    sync.Mutex
+	methods  []string
+	uploaded atomic.Int64
 }
 
 // traffic is what came to a registry.
 type traffic struct {
-	// requests are their methods.
-	requests []string
+	// methods are those of the requests.
+	methods []string
 	// uploaded is how many bytes of blobs there were.
 	uploaded int64
 }
@@ -41,7 +42,8 @@ func newRelay(registry string, delay time.Duration) *relay {
 			request.SetURL(target)
 			request.Out.Host = request.In.Host // so that the registry's locations lead through here
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // clients may give up on a request
+		BufferPool: &buffers{},
+		ErrorLog:   log.New(io.Discard, "", 0), // clients may give up on a request
 	}}
 	r.server = httptest.NewServer(r)
 	return r
@@ -52,9 +54,11 @@ func (r *relay) address() string { return r.server.Listener.Addr().String() }
 
 // ServeHTTP implements http.Handler.
 func (r *relay) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	r.count(func(passed *traffic) { passed.requests = append(passed.requests, request.Method) })
+	r.mutex.Lock()
+	r.methods = append(r.methods, request.Method)
+	r.mutex.Unlock()
 	if strings.Contains(request.URL.Path, "/blobs/") {
-		request.Body = countingBody{request.Body, r}
+		request.Body = countingBody{request.Body, &r.uploaded}
 	}
 	select {
 	case <-time.After(r.delay):
@@ -75,26 +79,37 @@ func (r *relay) answer(w http.ResponseWriter, request *http.Request) {
 }
 
 // take returns what passed since it was called the last time.
-func (r *relay) take() (passed traffic) {
-	r.count(func(counted *traffic) { passed, *counted = *counted, traffic{} })
+func (r *relay) take() traffic {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	passed := traffic{r.methods, r.uploaded.Swap(0)}
+	r.methods = nil
 	return passed
 }
 
-func (r *relay) count(do func(passed *traffic)) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	do(&r.passed)
-}
-
-// countingBody counts the bytes of a blob as they are read.
+// countingBody counts its bytes as they are read.
 type countingBody struct {
 	io.ReadCloser
-	relay *relay
+	count *atomic.Int64
 }
 
 // Read implements io.Reader.
 func (b countingBody) Read(into []byte) (int, error) {
 	n, err := b.ReadCloser.Read(into)
-	b.relay.count(func(passed *traffic) { passed.uploaded += int64(n) })
+	b.count.Add(int64(n))
 	return n, err
 }
+
+// buffers are used again, so that the relay takes little of the time that is measured. They implement httputil.BufferPool.
+type buffers struct{ pool sync.Pool }
+
+// Get implements httputil.BufferPool.
+func (b *buffers) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[]byte); ok {
+		return *buffer
+	}
+	return make([]byte, 64<<10)
+}
+
+// Put implements httputil.BufferPool.
+func (b *buffers) Put(buffer []byte) { b.pool.Put(&buffer) }

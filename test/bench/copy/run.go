@@ -15,19 +15,21 @@ const (
 	// rounds is how often everything is measured.
 	rounds = 5
 	// sampling is how often a process is asked for the most memory that it had. What it takes later than that is missed.
-	sampling = 5 * time.Millisecond
+	sampling = 20 * time.Millisecond
 )
 
 // outcome is what one copy took.
 type outcome struct {
 	took time.Duration
+	// cpu is the processor time of the program alone.
+	cpu time.Duration
 	// peak is the most memory that was resident, in bytes.
 	peak uint64
 	// source and mirror are what passed the relays, if there are any.
 	source, mirror traffic
 }
 
-func (o outcome) requests() int { return len(o.source.requests) + len(o.mirror.requests) }
+func (o outcome) requests() int { return len(o.source.methods) + len(o.mirror.methods) }
 
 // outcomes are those of a tool.
 type outcomes []outcome
@@ -43,9 +45,13 @@ func (o outcomes) most(of func(outcome) float64) float64 {
 
 // median is that of the times.
 func (o outcomes) median() time.Duration {
+	return o.medianOf(func(o outcome) time.Duration { return o.took })
+}
+
+func (o outcomes) medianOf(of func(outcome) time.Duration) time.Duration {
 	times := make([]time.Duration, len(o))
 	for i, one := range o {
-		times[i] = one.took
+		times[i] = of(one)
 	}
 	return median(times)
 }
@@ -56,6 +62,9 @@ func median(times []time.Duration) time.Duration {
 
 func (o outcomes) requests() float64 {
 	return o.most(func(o outcome) float64 { return float64(o.requests()) })
+}
+func (o outcomes) cpu() time.Duration {
+	return o.medianOf(func(o outcome) time.Duration { return o.cpu })
 }
 func (o outcomes) peak() uint64 {
 	return uint64(o.most(func(o outcome) float64 { return float64(o.peak) }))
@@ -131,6 +140,7 @@ func timed(cmd *exec.Cmd) (one outcome, err error) {
 		select {
 		case err := <-ended:
 			one.took = time.Since(start)
+			one.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 			return one, err
 		case <-ticker.C:
 			if _, peak, err := measure.Memory(cmd.Process.Pid); err == nil { // it may have ended just now

@@ -78,7 +78,7 @@ func (s *site) sharedByTagger(ctx context.Context, rows *measure.Report, digests
 		s.traffic()
 		result, err := process.copy(s.from(digests[i]), s.to(one.image))
 		if err != nil {
-			return fmt.Errorf("Tagger: %w", err)
+			return fmt.Errorf("%s: %w", tagger.name, err)
 		}
 		_, mirror := s.traffic()
 		if err := s.check(ctx, one.image, digests[i]); err != nil {
