@@ -1,15 +1,10 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/url"
 	"slices"
-	"syscall"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -31,27 +26,6 @@ const (
 	// maxRemembered bounds for how many repositories the identity that was let in is remembered.
 	maxRemembered = 4096
 )
-
-// Options say how a Client reaches registries. The zero value reaches public registries and trusts the system's CAs.
-type Options struct {
-	// Version goes into the User-Agent, tagger/<version>. Empty means dev.
-	Version string
-	// Authorities are the CAs that count; nil means the system's.
-	Authorities *Authorities
-	// Proxy chooses the proxy of a URL, as the ProxyFunc of golang.org/x/net/http/httpproxy does; nil means no proxy.
-	Proxy func(*url.URL) (*url.URL, error)
-	// Configuration is what the administrator says in registries.conf; nil means nothing.
-	Configuration *RegistriesConf
-	// Clock tells when a token is over, and when a host may be asked again; nil means the system's.
-	Clock clock.PassiveClock
-	// Around is put round what sends requests: it sees each one as it is sent, redirected ones too. Nil means nothing.
-	Around func(http.RoundTripper) http.RoundTripper
-
-	// What tests set: how long we wait, who looks names up, and what is asked before a connection is made.
-	limits   limits
-	resolver *net.Resolver
-	control  func(network, address string, connection syscall.RawConn) error
-}
 
 // Terms say how a question is asked.
 type Terms struct {
@@ -89,27 +63,6 @@ func New(options Options) *Client {
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
 	}
-}
-
-// complete puts the defaults where nothing is said.
-func (options Options) complete() Options {
-	if options.Authorities == nil {
-		options.Authorities = &Authorities{}
-	}
-	if options.Proxy == nil {
-		options.Proxy = func(*url.URL) (*url.URL, error) { return nil, nil }
-	}
-	if options.Configuration == nil {
-		options.Configuration = &RegistriesConf{}
-	}
-	if options.Clock == nil {
-		options.Clock = clock.RealClock{}
-	}
-	options.limits.requests = cmp.Or(options.limits.requests, requestsLimit)
-	options.limits.header = cmp.Or(options.limits.header, headerTimeout)
-	options.limits.stall = cmp.Or(options.limits.stall, stallTimeout)
-	options.limits.slow = cmp.Or(options.limits.slow, slowAnswer)
-	return options
 }
 
 // Resolve is ResolveOn with the terms of somebody who waits for news: the answer is no older than the call.

@@ -167,8 +167,9 @@ func TestAHostileRegistryIsATypedReason(t *testing.T) {
 }
 
 // The peak of the resident memory counts, not what is left in the end: the peak is what a container is killed for. Linux
-// keeps it, and lets a process begin anew (proc(5), clear_refs).
+// keeps it, and lets a process begin anew (proc(5), clear_refs). The collector works as much as config/manager says.
 func TestAHostileRegistryCostsLittleMemory(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(50))
 	all := attacks()
 	runtime.GC()
 	debug.FreeOSMemory()
@@ -181,7 +182,7 @@ func TestAHostileRegistryCostsLittleMemory(t *testing.T) {
 	}
 	grown := resident(t, "VmHWM:") - before
 	t.Logf("the peak is %.1f MiB above what was resident before", float64(grown)/(1<<20))
-	if grown >= memoryFactor*64<<20 {
+	if grown >= 64<<20 {
 		t.Errorf("it grew by %d MiB, want less than 64", grown>>20)
 	}
 }

@@ -19,19 +19,16 @@ func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
 // imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed.
 func imageFields(w pin.Workload) *fieldTree {
 	written := &fieldTree{}
-	pod := written
-	for _, field := range w.PodFields {
-		pod = pod.at("f:" + field)
-	}
 	for _, pinned := range w.Pinned() {
+		pod := written
+		for _, field := range w.PodFields {
+			pod = pod.at("f:" + field)
+		}
 		container := pod.at("f:"+pinned.List, containerKey(pinned.Container))
 		container.at("f:image")
 		if pinned.PullPolicy {
 			container.at("f:imagePullPolicy")
 		}
-	}
-	if pod.isEmpty() {
-		return pod
 	}
 	return written
 }
