@@ -68,6 +68,7 @@ test: tools build ## Run all tests, with the race detector where there is a C co
 .PHONY: test-faults
 test-faults: tools build ## Kill, freeze and cut off the manager and the API server while Tags move (minutes)
 	go test -tags faults -count 1 -p 1 -parallel 4 -timeout 20m $(or $(FAULTFLAGS),./test/faults/...)
+	go test -count 1 -run CostsLittleMemory ./internal/registry
 
 .PHONY: bench
 bench: tools build ## Measure what docs/benchmarks.md promises; BENCH=name runs one (minutes)
