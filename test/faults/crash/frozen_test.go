@@ -29,12 +29,12 @@ func TestALeaderIsFrozenPastItsLease(t *testing.T) {
 		stop()
 		t.Logf("freeze %d of %d", n, freezes)
 	}
-	m.settles(h)
+	managers = m.settles(h, managers)
 	for n := 1; n <= answers; n++ {
 		managers = m.freezeWithAnswers(managers, 1000*n)
 		t.Logf("freeze %d of %d with answers of the registry on their way", n, answers)
 	}
-	m.settles(h)
+	m.settles(h, managers)
 }
 
 // freeze freezes the leader until another one leads, and has done something. Then it waits for the frozen one to notice that

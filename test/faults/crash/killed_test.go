@@ -27,7 +27,7 @@ func TestManagersKilled(t *testing.T) {
 		t.Logf("kill %d of %d, %s after it was seen to lead, both: %v", n, kills, moment, n%5 == 0)
 	}
 	stop()
-	m.settles(h)
+	m.settles(h, managers)
 }
 
 // kill kills the leader, or both, and replaces what is gone.

@@ -3,6 +3,7 @@
 package crash
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -118,6 +119,7 @@ func (p *plane) namespace(name string) {
 // manager is a running manager and its endpoint.
 type manager struct {
 	*cluster.Manager
+	dir      string
 	endpoint string
 	point    point
 }
@@ -159,8 +161,9 @@ func (p *plane) tryStart(program string, at point) (*manager, error) {
 	p.managers++
 	webhook := *p.webhook
 	webhook.Port = freePort(p.t)
+	dir := filepath.Join(p.dir, fmt.Sprint("manager-", p.managers))
 	running, err := cluster.StartManager(p.t.Context(), cluster.ManagerOptions{
-		Dir:            filepath.Join(p.dir, fmt.Sprint("manager-", p.managers)),
+		Dir:            dir,
 		Cluster:        p.cluster,
 		Webhook:        &webhook,
 		RegistriesConf: filepath.Join(p.dir, "registries.conf"),
@@ -171,7 +174,7 @@ func (p *plane) tryStart(program string, at point) (*manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &manager{Manager: running, endpoint: net.JoinHostPort(webhook.Host, strconv.Itoa(webhook.Port)), point: at}
+	m := &manager{Manager: running, dir: dir, endpoint: net.JoinHostPort(webhook.Host, strconv.Itoa(webhook.Port)), point: at}
 	p.service.add(m.endpoint)
 	p.t.Cleanup(func() { p.end(m) })
 	return m, nil
@@ -229,6 +232,30 @@ func (p *plane) leads(managers ...*manager) (found pair) {
 		return fmt.Errorf("none of %d managers leads", len(managers))
 	})
 	return found
+}
+
+// restarted has another manager in the place of one that lost its lease, as the kubelet would: on a busy machine both may.
+// Nothing else ends a manager by itself.
+func (p *plane) restarted(managers pair) pair {
+	p.t.Helper()
+	for _, m := range []**manager{&managers.leader, &managers.other} {
+		if !(*m).hasEnded() {
+			continue
+		}
+		if !(*m).lostItsLease() {
+			p.t.Fatalf("not for a lost lease: %v", (*m).Exited())
+		}
+		p.t.Logf("replaced: %v", (*m).Exited())
+		p.end(*m)
+		*m = p.shipped()
+	}
+	return managers
+}
+
+// lostItsLease says whether that is why the manager ended.
+func (m *manager) lostItsLease() bool {
+	said, err := os.ReadFile(filepath.Join(m.dir, "manager.log"))
+	return err == nil && bytes.HasSuffix(bytes.TrimSpace(said), []byte("leader election lost"))
 }
 
 // hasEnded says whether the manager's process has ended.

@@ -24,16 +24,16 @@ func TestProcessesThatEndAtRandomPoints(t *testing.T) {
 			m := p.newMover(random, "moving")
 			h := p.watchHistory(m.namespace)
 			stop := m.start()
-			p.endAtRandom(random, managers, randomPoints/shares)
+			managers = p.endAtRandom(random, managers, randomPoints/shares)
 			stop()
-			m.settles(h)
+			m.settles(h, managers)
 		})
 	}
 }
 
 // endAtRandom replaces the managers by others of which each ends at a random point of its time as leader, and is replaced in turn.
-// The last two stay.
-func (p *plane) endAtRandom(random *rand.Rand, shipped pair, count int) {
+// It returns the last two, which stay.
+func (p *plane) endAtRandom(random *rand.Rand, shipped pair, count int) pair {
 	p.t.Helper()
 	a, b := p.ending(randomPoint(random)), p.ending(randomPoint(random))
 	p.end(shipped.leader)
@@ -52,9 +52,10 @@ func (p *plane) endAtRandom(random *rand.Rand, shipped pair, count int) {
 		p.end(b)
 		b = p.ending(randomPoint(random))
 	}
-	p.newPair()
+	last := p.newPair()
 	p.end(a)
 	p.end(b)
+	return last
 }
 
 // gone waits until one of the managers has ended.

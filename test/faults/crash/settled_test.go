@@ -16,16 +16,19 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// settles waits until everything is as it was asked for, and then looks at the way there.
-func (m *mover) settles(h *history) {
+// settles waits until everything is as it was asked for, and then looks at the way there. It returns the managers that run
+// by then.
+func (m *mover) settles(h *history, managers pair) pair {
 	m.t.Helper()
 	m.eventually("all Tags and Deployments to be what was asked for", func(ctx context.Context) error {
+		managers = m.restarted(managers)
 		return errors.Join(m.tagsSettled(ctx), m.deploymentsSettled(ctx))
 	})
 	for _, problem := range h.followed() {
 		m.t.Error(problem)
 	}
 	m.t.Logf("%d rollouts in %d changes", h.rollouts(), h.events)
+	return managers
 }
 
 // tagsSettled returns an error while a Tag is not what it was asked for.
