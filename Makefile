@@ -75,6 +75,13 @@ bench: tools build ## Measure what docs/benchmarks.md promises; BENCH=name runs 
 	$(PURE) go build -o bin/bench ./test/bench
 	bin/bench $(BENCH)
 
+.PHONY: bench-copy
+bench-copy: tools build ## Measure copies of images beside crane, regctl and oras; BENCH=name runs one (minutes)
+	@hack/build-tools.sh regctl oras
+	$(PURE) go build -o bin/copier ./test/bench/copy/copier
+	$(PURE) go build -o bin/bench-copy ./test/bench/copy
+	bin/bench-copy $(BENCH)
+
 .PHONY: verify
 verify: verify-generated verify-format vet lint verify-modules build verify-config verify-scripts verify-docs ## Prove that the tree is sound: generated files, format, lint, modules, build, manifests
 	@echo 'verify: all is well'

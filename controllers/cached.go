@@ -19,8 +19,9 @@ const annotationPrefix = "images.io/"
 func CachedTag(object any) (any, error) {
 	if tag, ok := object.(*v1.Tag); ok {
 		own := ownAnnotations(tag.Annotations)
+		finalizers := tag.Finalizers // all of them, for a patch of the list replaces it
 		tag.ObjectMeta = identity(&tag.ObjectMeta)
-		tag.Annotations = own
+		tag.Annotations, tag.Finalizers = own, finalizers
 	}
 	return object, nil
 }

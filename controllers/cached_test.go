@@ -98,6 +98,7 @@ func TestTheCacheKeepsNoCredentials(t *testing.T) {
 func TestTheCacheKeepsWhatAPlanReadsOfATag(t *testing.T) {
 	tag := tagAt(newImage)
 	tag.MarkAdmitted()
+	tag.Finalizers = []string{"other.example.com/finalizer", v1.FinalizerMirror}
 	whole := tag.DeepCopy()
 	tag.Labels = map[string]string{"app": secret}
 	metav1.SetMetaDataAnnotation(&tag.ObjectMeta, corev1.LastAppliedConfigAnnotation, secret)

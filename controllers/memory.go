@@ -29,6 +29,7 @@ type Memory struct {
 	mu            sync.Mutex
 	checks        map[types.NamespacedName]check
 	imports       map[types.NamespacedName]imports
+	upkeep        map[types.NamespacedName]*upkeep
 	secrets       *lru.Cache // when pull secrets changed, by namespace
 	configuration time.Time
 }
@@ -71,6 +72,7 @@ func NewMemory(clock clock.PassiveClock) *Memory {
 		configurationChanged: make(chan event.GenericEvent, 1),
 		checks:               map[types.NamespacedName]check{},
 		imports:              map[types.NamespacedName]imports{},
+		upkeep:               map[types.NamespacedName]*upkeep{},
 		secrets:              lru.New(maxNamespaces),
 		configuration:        clock.Now(),
 	}
@@ -131,6 +133,7 @@ func (m *Memory) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.checks, name)
+	delete(m.upkeep, name)
 }
 
 // TagEvents has every replica take note of what Tags have imported, so that one that takes over knows it, too.

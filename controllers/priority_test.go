@@ -54,6 +54,10 @@ func (g *gate) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (im
 	return g.Import(ctx, tag, terms)
 }
 
+func (g *gate) Verify(context.Context, *v1.Tag, *v1.Reference) (importer.Copied, error) {
+	return importer.Copied{}, nil
+}
+
 // TestAPersonIsServedBeforeWhatIsMerelyThere: while every worker waits for a registry, and more Tags than that were there at
 // the start, somebody upgrades the last of them, and registries.conf is edited. The next worker that gets free serves the
 // person, then those come that failed, and then the rest.
@@ -200,7 +204,8 @@ func startTagController(t *testing.T, control *cluster.Cluster, registry control
 		t.Fatal(err)
 	}
 	tags := controllers.TagReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: registry, Events: events.NewFakeRecorder(1000), Clock: wholeSecond, Memory: memory,
+
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: registry, Copies: &copies{}, Events: events.NewFakeRecorder(1000), Clock: wholeSecond, Memory: memory,
 	}
 	if err := tags.SetupWithManager(t.Context(), mgr); err != nil {
 		t.Fatal(err)

@@ -31,13 +31,15 @@ const soon = time.Second
 // longestReconcile bounds the work on one Tag, its waiting for a registry included.
 const longestReconcile = 2 * time.Minute
 
-// Importer finds the image of a Tag's source. Its errors are importer.Failures, or importer.Postponed, but for those of the
-// API server.
+// Importer finds the image of a Tag's source. Its errors are importer.Failures, importer.Postponed or *importer.UnderWay, but for
+// those of the API server.
 type Importer interface {
 	// Import finds the image for a new generation.
 	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
 	// Check only asks which image it is now.
 	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
+	// Verify sees whether the internal registry has a generation, and has it copied there again where it does not.
+	Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
 }
 
 // TagReconciler imports Tags and moves them between generations.
@@ -46,8 +48,13 @@ type TagReconciler struct {
 	// Live reads the API server, when a write shows that the cache is behind.
 	Live     client.Reader
 	Importer Importer
-	Events   events.EventRecorder
-	Clock    clock.PassiveClock
+	Copies   Copies
+	// Collector takes away what is not needed in the internal registry any more.
+	Collector Collector
+	// VerifyInterval is how often the internal registry is asked for a generation in use.
+	VerifyInterval time.Duration
+	Events         events.EventRecorder
+	Clock          clock.PassiveClock
 	// Memory is what is known about Tags that is in no object.
 	Memory *Memory
 }
@@ -72,6 +79,7 @@ func (r *TagReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) 
 		For(&v1.Tag{}, builder.WithPredicates(tagChanged)).
 		WatchesMetadata(pullSecrets, mended(r.failingInNamespace), builder.WithPredicates(isNews, predicate.ResourceVersionChangedPredicate{})).
 		WatchesRawSource(source.Channel(r.Memory.configurationChanged, mended(r.failingAnywhere))).
+		WatchesRawSource(r.copiesThatEnd()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: parallelTags, ReconciliationTimeout: longestReconcile, RateLimiter: retries()}).
 		Complete(r)
 }
@@ -82,12 +90,14 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	if err := r.Client.Get(ctx, request.NamespacedName, &tag); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.Memory.forget(request.NamespacedName)
+			r.Copies.Forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !tag.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil
+		return r.finalize(ctx, &tag)
 	}
+	r.Copies.Release(&tag)
 	decision := r.plan(&tag)
 	outcome, err := r.act(ctx, &tag, decision)
 	if err != nil {
@@ -111,9 +121,10 @@ func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
 	now := r.Clock.Now()
 	last := r.Memory.checked(client.ObjectKeyFromObject(tag), now)
 	_, forgotten := r.Memory.forgotten(tag)
+	verify, collect := r.upkeepTimes(tag, now)
 	return generation.Plan(generation.Input{
 		Tag: tag, Now: now, Checked: last.at, Changed: r.Memory.changed(tag.Namespace), Tried: last.request,
-		Bar: last.barFor(generation.Question(tag)), Forgotten: forgotten,
+		Bar: last.barFor(generation.Question(tag)), VerifyAt: verify, CollectAt: collect, Forgotten: forgotten,
 	})
 }
 
@@ -151,8 +162,12 @@ func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generatio
 		return outcome{}, r.bump(ctx, tag, decision)
 	case generation.Adopt, generation.Discard:
 		return outcome{}, r.adopt(ctx, tag, decision)
+	case generation.Verify:
+		return r.verify(ctx, tag)
+	case generation.Collect:
+		return r.collect(ctx, tag)
 	case generation.Keep:
-		return outcome{}, nil
+		return outcome{}, r.unguard(ctx, tag)
 	default:
 		return outcome{}, fmt.Errorf("Tag %s: no step for the decision %q", client.ObjectKeyFromObject(tag), decision.Action)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,6 +37,8 @@ type world struct {
 	live       client.WithWatch
 	cached     *v1.Tag
 	registry   *registry
+	copies     *copies
+	mirror     *collector
 	events     *events.FakeRecorder
 	clock      *clocktesting.FakePassiveClock
 	reconciler *controllers.TagReconciler
@@ -47,10 +51,19 @@ type registry struct {
 	asked   []importer.Terms
 	// then happens on the API server during the next import or check, before the status is written.
 	then func()
+	// copied is what it took to mirror the image, and verified what the internal registry says of one in use.
+	copied   importer.Copied
+	verified error
+	verifies int
+	// onImport is what an import says, and no check.
+	onImport error
 }
 
 func (r *registry) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
 	r.imports++
+	if r.onImport != nil {
+		return importer.Image{}, r.onImport
+	}
 	return r.Check(ctx, tag, terms)
 }
 
@@ -60,21 +73,29 @@ func (r *registry) Check(_ context.Context, _ *v1.Tag, terms importer.Terms) (im
 		r.then()
 		r.then = nil
 	}
-	return importer.Image{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest}, r.err
+	return importer.Image{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest, Copied: r.copied}, r.err
+}
+
+func (r *registry) Verify(context.Context, *v1.Tag, *v1.Reference) (importer.Copied, error) {
+	r.verifies++
+	return r.copied, r.verified
 }
 
 func newWorld(t *testing.T, tag *v1.Tag) *world {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := v1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
+	for _, add := range []func(*runtime.Scheme) error{v1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
 	}
-	w := &world{t: t, registry: &registry{digest: "sha256:aa"}, events: events.NewFakeRecorder(10)}
+	w := &world{t: t, registry: &registry{digest: "sha256:aa"}, copies: &copies{}, mirror: &collector{}, events: events.NewFakeRecorder(10)}
 	w.live = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1.Tag{}).WithObjects(tag).Build()
 	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached, SubResourcePatch: patchStatus})
 	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 	w.reconciler = &controllers.TagReconciler{
-		Client: cache, Live: w.live, Importer: w.registry, Events: w.events, Clock: w.clock, Memory: controllers.NewMemory(w.clock),
+		Client: cache, Live: w.live, Importer: w.registry, Copies: w.copies, Collector: w.mirror, VerifyInterval: time.Hour,
+		Events: w.events, Clock: w.clock, Memory: controllers.NewMemory(w.clock),
 	}
 	return w
 }

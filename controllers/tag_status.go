@@ -92,7 +92,9 @@ var tagChanged = predicate.Funcs{
 		old, updated := e.ObjectOld.(*v1.Tag), e.ObjectNew.(*v1.Tag)
 		return old.Generation != updated.Generation ||
 			!maps.Equal(old.Annotations, updated.Annotations) ||
+			!old.DeletionTimestamp.Equal(updated.DeletionTimestamp) ||
 			!equality.Semantic.DeepEqual(old.Status.References, updated.Status.References) ||
+			!equality.Semantic.DeepEqual(old.Status.Mirrored, updated.Status.Mirrored) ||
 			!equality.Semantic.DeepEqual(old.Status.Generation, updated.Status.Generation)
 	},
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,15 +45,19 @@ func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decis
 		return r.failed(ctx, tag, image, err, decision)
 	}
 	r.answered(tag, decision)
+	r.Memory.leavesHistory(client.ObjectKeyFromObject(tag))
 	ref := r.reference(tag, image, decision)
 	return outcome{
 		change: func(t *v1.Tag) {
 			t.RecordImport(ref)
 			t.Status.LastHandledRequest = decision.Request
+			if t.CurrentMirrored() != nil {
+				t.MarkMirrored(ref.ImportedAt)
+			}
 		},
-		events: append(malformed(image), notice{
+		events: slices.Concat(malformed(image), mirrored(image, ref.Generation), []notice{{
 			corev1.EventTypeNormal, "Imported", "Import", fmt.Sprintf("generation %d is %s", ref.Generation, ref.ImageReference),
-		}),
+		}}),
 	}, nil
 }
 
@@ -79,7 +84,7 @@ func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generat
 
 // terms are those of somebody who waits for news, since the question came up, or of a poll.
 func (r *TagReconciler) terms(tag *v1.Tag, decision generation.Decision) importer.Terms {
-	terms := importer.Terms{NotBefore: decision.NotBefore, Poll: decision.IsPoll()}
+	terms := importer.Terms{NotBefore: decision.NotBefore, Poll: decision.IsPoll(), Question: generation.Question(tag), Generation: decision.Generation}
 	if terms.NotBefore.IsZero() {
 		terms.NotBefore = r.Memory.wanted(client.ObjectKeyFromObject(tag), generation.Question(tag), r.Clock.Now())
 	}
@@ -108,31 +113,37 @@ func (r *TagReconciler) unchanged(tag *v1.Tag, image importer.Image, decision ge
 
 // importBeside records a new generation and leaves the Tag where it stands.
 func (r *TagReconciler) importBeside(ctx context.Context, tag *v1.Tag, decision generation.Decision, terms importer.Terms) (outcome, error) {
+	terms.Generation = decision.Generation
 	image, err := r.Importer.Import(ctx, tag, terms)
 	if err != nil {
 		return r.failed(ctx, tag, image, err, decision)
 	}
 	r.answered(tag, decision)
+	r.Memory.leavesHistory(client.ObjectKeyFromObject(tag))
 	ref := r.reference(tag, image, decision)
 	return outcome{
 		change: func(t *v1.Tag) {
 			t.RecordGeneration(ref)
 			t.Status.LastHandledRequest = decision.Request
 		},
-		events: append(malformed(image), notice{
+		events: slices.Concat(malformed(image), mirrored(image, ref.Generation), []notice{{
 			corev1.EventTypeNormal, "Imported", "Import",
 			fmt.Sprintf("generation %d is %s; the Tag stays at generation %d until somebody upgrades it", ref.Generation, ref.ImageReference, tag.WantedGeneration()),
-		}),
+		}}),
 	}, nil
 }
 
 // failed records why an import failed. The generation in use stays. Faults of the API server are no failures of the import,
-// and when it was not the Tag's turn there is nothing to say.
+// and when it was not the Tag's turn there is nothing to say. Where the image is still on its way it says how far.
 func (r *TagReconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Image, err error, decision generation.Decision) (outcome, error) {
 	var postponed importer.Postponed
 	if errors.As(err, &postponed) {
 		r.bar(tag, postponed.Postponed())
 		return outcome{}, nil
+	}
+	var underWay *importer.UnderWay
+	if errors.As(err, &underWay) {
+		return r.mirroring(ctx, tag, underWay, decision)
 	}
 	var failure importer.Failure
 	if !errors.As(err, &failure) {
@@ -211,7 +222,7 @@ func (r *TagReconciler) adopt(ctx context.Context, tag *v1.Tag, decision generat
 func (r *TagReconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
 	patch := client.MergeFromWithOptions(tag, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, wanted, patch, client.FieldOwner(v1.FieldManager)); err != nil {
-		return fmt.Errorf("moving Tag %s: %w", client.ObjectKeyFromObject(tag), err)
+		return fmt.Errorf("patching Tag %s: %w", client.ObjectKeyFromObject(tag), err)
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ func (r *WorkloadReconciler) move(ctx context.Context, object client.Object, wan
 		}
 	}
 	r.announce(asked, object, wanted)
+	r.warnOfSecrets(ctx, asked)
 	return nil
 }
 

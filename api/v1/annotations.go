@@ -37,6 +37,9 @@ const (
 	AnnotationRequestedCheck = "images.io/requested-check"
 )
 
+// FinalizerMirror keeps a Tag that is deleted until what it has in the internal registry is taken away there, or was tried to.
+const FinalizerMirror = "images.io/mirror"
+
 // MaxRequestLength is how long a requested check may be to be kept as it is, in bytes. Of a longer one the hash is kept.
 const MaxRequestLength = 256
 

@@ -15,6 +15,9 @@ const (
 	ConditionReady = "Ready"
 	// ConditionStalled is True while only an edit can cure what is wrong (kstatus).
 	ConditionStalled = "Stalled"
+	// ConditionMirrored is True while the generation in use is in the internal registry. A Tag that uses none of there has no such
+	// condition.
+	ConditionMirrored = "Mirrored"
 )
 
 // Reason says in one word why a Tag is, or is not, Ready. The reasons of failed imports are also the values of the
@@ -47,6 +50,10 @@ const (
 const (
 	// ReasonImported says: the generation wanted is imported and in use.
 	ReasonImported Reason = "Imported"
+	// ReasonMirroring says: the image is on its way into the internal registry.
+	ReasonMirroring Reason = "Mirroring"
+	// ReasonMirrored says: the internal registry has the image.
+	ReasonMirrored Reason = "Mirrored"
 	// ReasonUnknownGeneration says: spec.generation is one that was never imported, or is not kept any more.
 	ReasonUnknownGeneration Reason = "UnknownGeneration"
 )

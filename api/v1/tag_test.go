@@ -92,3 +92,61 @@ func TestTruncate(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatTheInternalRegistryHas(t *testing.T) {
+	const image = "mirror.test/dev/myapp@sha256:aa"
+	tag := &v1.Tag{Spec: v1.TagSpec{Cache: true, Generation: new(int64)}}
+	tag.RecordMirroring(v1.MirroredImage{ImageReference: image})
+	if gone := tag.Uncollected(); len(gone) != 0 || tag.CurrentMirrored() != nil {
+		t.Errorf("of what is about to be imported, %v is taken away", gone)
+	}
+	tag.RecordImport(imported(0, image))
+	tag.RecordMirroring(v1.MirroredImage{Generation: 1, ImageReference: image})
+	if gone := tag.Uncollected(); len(gone) != 1 || gone[0].Generation != 1 || tag.CurrentMirrored() == nil {
+		t.Errorf("taken away is %v, want an import that nobody wants any more", gone)
+	}
+	tag.ForgetMirrored(1)
+	tag.RecordImport(imported(1, "quay.io/a/b@sha256:aa"))
+	if gone := tag.Uncollected(); len(gone) != 0 || tag.CurrentMirrored() != nil {
+		t.Errorf("taken away is %v, want nothing of the history", gone)
+	}
+	tag.ForgetMirrored(0)
+	if tag.Status.Mirrored != nil {
+		t.Errorf("%v is left", tag.Status.Mirrored)
+	}
+}
+
+func TestTheMemoryOfTheInternalRegistryIsBounded(t *testing.T) {
+	tag := &v1.Tag{}
+	for g := range int64(200) {
+		tag.RecordMirroring(v1.MirroredImage{Generation: g, ImageReference: "a"})
+	}
+	if got := tag.Status.Mirrored; len(got) != 100 || got[0].Generation != 199 {
+		t.Errorf("%d are remembered, the newest is %d", len(got), got[0].Generation)
+	}
+}
+
+func TestMirroringIsNoAttempt(t *testing.T) {
+	tag := &v1.Tag{}
+	tag.RecordProgress("mirroring, 1 of 2 blobs, 0 of 1 MiB", start)
+	if tag.NotReadyReason() != v1.ReasonMirroring || tag.Status.LastImportAttempt != nil || meta.FindStatusCondition(tag.Status.Conditions, v1.ConditionStalled) != nil {
+		t.Errorf("got %+v", tag.Status)
+	}
+}
+
+func TestWhetherTheGenerationInUseIsMirroredIsForgottenWithIt(t *testing.T) {
+	tag := &v1.Tag{}
+	tag.RecordImport(imported(0, "mirror.test/dev/myapp@sha256:aa"))
+	tag.MarkNotMirrored(v1.ReasonNotFound, "gone", start)
+	if tag.IsMirroredKnown() || !tag.IsReady() {
+		t.Errorf("got %+v", tag.Status)
+	}
+	tag.MarkMirrored(start)
+	if !tag.IsMirroredKnown() {
+		t.Errorf("got %+v", tag.Status)
+	}
+	tag.Select(0, start)
+	if meta.FindStatusCondition(tag.Status.Conditions, v1.ConditionMirrored) != nil {
+		t.Errorf("got %+v", tag.Status)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -100,6 +101,7 @@ func (t *Tag) Imports() TagStatus {
 		References:         t.Status.References,
 		LastImportAttempt:  t.Status.LastImportAttempt,
 		LastHandledRequest: t.Status.LastHandledRequest,
+		Mirrored:           t.Status.Mirrored,
 	}
 }
 
@@ -114,6 +116,7 @@ func (t *Tag) Restore(imports TagStatus, now metav1.Time) {
 // Select moves the Tag to a generation that is imported already.
 func (t *Tag) Select(generation int64, now metav1.Time) {
 	t.Status.Generation = &generation
+	meta.RemoveStatusCondition(&t.Status.Conditions, ConditionMirrored) // which is about the generation in use
 	t.RecordChecked(now)
 }
 

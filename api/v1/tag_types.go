@@ -107,9 +107,24 @@ type ImportAttempt struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// MirroredImage is a generation that has a tag of its number in the internal registry, or is about to get one.
+type MirroredImage struct {
+	// generation is the number of the import, and the tag.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Generation int64 `json:"generation"` //nolint:kubeapilinter // requiredfields: 0 is the first generation and has to be written out
+
+	// imageReference is the image there, by its digest.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=768
+	ImageReference string `json:"imageReference,omitempty"` //nolint:kubeapilinter // noreferences: the seed's own name
+}
+
 // TagStatus is what Tagger knows of a Tag.
 type TagStatus struct {
-	// conditions are Ready, whether the generation wanted is in use, and Stalled, whether only an edit can cure what is wrong.
+	// conditions are Ready, whether the generation wanted is in use; Stalled, whether only an edit can cure what is wrong; and
+	// Mirrored, whether the generation in use, where it is cached, is in the internal registry.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -137,6 +152,14 @@ type TagStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=25
 	References []Reference `json:"references,omitempty"` //nolint:kubeapilinter // noreferences: the seed's own name
+
+	// mirrored are the generations that have a tag in the internal registry. One that is in no reference any more is taken away
+	// there once no workload uses it.
+	// +optional
+	// +listType=map
+	// +listMapKey=generation
+	// +kubebuilder:validation:MaxItems=100
+	Mirrored []MirroredImage `json:"mirrored,omitempty"`
 
 	// lastImportAttempt is the outcome of the last import.
 	// +optional

@@ -49,6 +49,8 @@ type story struct {
 	*shell
 	image         string // the image that the Tag follows, with its tag
 	first, second string // the references, by digest, of the two builds
+	mirror        string // the internal registry
+	mirrored      string // the second build there
 }
 
 // chapter is a part of the story that either holds or not.
@@ -64,7 +66,7 @@ func newStory(root string, s *stack, out io.Writer) (*story, error) {
 	}
 	return &story{
 		shell: newShell(root, dir, s.cluster.Kubeconfig, out),
-		image: s.registry.Address + "/company/myapp:latest",
+		image: s.registry.Address + "/company/myapp:latest", mirror: s.cache.Address,
 	}, nil
 }
 
@@ -78,6 +80,7 @@ func (s *story) chapters() []chapter {
 		{"Push a new build: nothing moves by itself", s.pushSecond},
 		{"Move to generation 1: the Deployment rolls", s.upgrade},
 		{"Downgrade: it rolls back", s.downgrade},
+		{"Mirror it: the Deployment moves to the internal registry", s.cache},
 		{"An import that fails changes nothing", s.failToImport},
 	}
 }
@@ -170,6 +173,31 @@ func (s *story) downgrade(ctx context.Context) error {
 	return s.moved(ctx, "0", s.first)
 }
 
+// cache turns spec.cache on, which makes a generation.
+func (s *story) cache(ctx context.Context) error {
+	_, digest, _ := strings.Cut(s.second, "@")
+	s.mirrored = s.mirror + "/default/myapp-devel@" + digest
+	if _, err := s.run(ctx, "kubectl", "patch", "tag", "myapp-devel", "--type=merge", `--patch={"spec":{"cache":true}}`); err != nil {
+		return err
+	}
+	if err := s.moved(ctx, "2", s.mirrored); err != nil {
+		return err
+	}
+	if err := s.expect(ctx, s.mirrored, "tag", "myapp-devel", "{.status.references[0].imageReference}"); err != nil {
+		return err
+	}
+	s.holds("the Tag's reference is at the internal registry, with the digest of the source")
+	there, err := s.run(ctx, "crane", "digest", s.mirror+"/default/myapp-devel:2")
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(there) != digest {
+		return fmt.Errorf("the internal registry has %q as generation 2, expected %q", there, digest)
+	}
+	s.holds("the internal registry has it under the tag 2")
+	return nil
+}
+
 func (s *story) failToImport(ctx context.Context) error {
 	before, err := s.deploymentState(ctx)
 	if err != nil {
@@ -178,10 +206,10 @@ func (s *story) failToImport(ctx context.Context) error {
 	if err := s.followMissing(ctx); err != nil {
 		return err
 	}
-	if err := s.expect(ctx, "0", "tag", "myapp-devel", "{.status.generation}"); err != nil {
+	if err := s.expect(ctx, "2", "tag", "myapp-devel", "{.status.generation}"); err != nil {
 		return err
 	}
-	if err := s.expect(ctx, s.first, "deployment", "myapp", containerImage); err != nil {
+	if err := s.expect(ctx, s.mirrored, "deployment", "myapp", containerImage); err != nil {
 		return err
 	}
 	return s.untouched(ctx, before)

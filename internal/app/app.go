@@ -43,7 +43,8 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	}
 	steps := []func(context.Context, ctrl.Manager) error{
 		registries.watch,
-		addControllers(registries),
+		registries.mirror.watch,
+		addControllers(registries, cfg),
 		addBackstop(cfg),
 		addWebhooks(registries, username),
 		addCertificate(cfg, serving),
@@ -69,16 +70,21 @@ func forAll(cluster *rest.Config) *rest.Config {
 	return cluster
 }
 
-func addControllers(registries *registries) func(context.Context, ctrl.Manager) error {
+func addControllers(registries *registries, cfg config.Config) func(context.Context, ctrl.Manager) error {
 	return func(ctx context.Context, mgr ctrl.Manager) error {
-		imports := metrics.NewImports(&importer.Importer{Registry: registries, Secrets: mgr.GetAPIReader()}, clock.RealClock{})
+		copies, mirror := importer.NewCopies(clock.RealClock{}, cfg.Mirror.ConcurrentCopies), metrics.NewMirror(registries.mirror)
+		imports := metrics.NewImports(&importer.Importer{
+			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: mirror, Copies: copies,
+		}, clock.RealClock{})
 		memory := controllers.NewMemory(clock.RealClock{})
 		registries.configuration.OnChange(memory.ConfigurationChanged)
+		registries.mirror.onChange(memory.ConfigurationChanged)
 		recorder := mgr.GetEventRecorder(v1.FieldManager)
 		tags := controllers.TagReconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Events: recorder, Clock: clock.RealClock{}, Memory: memory,
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Copies: copies, Collector: registries.mirror,
+			VerifyInterval: cfg.Mirror.VerifyInterval, Events: recorder, Clock: clock.RealClock{}, Memory: memory,
 		}
-		problems := []error{register(mgr, imports), register(mgr, registries.requests), tags.SetupWithManager(ctx, mgr)}
+		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, mirror), mgr.Add(copies), tags.SetupWithManager(ctx, mgr)}
 		for _, kind := range controllers.WorkloadKinds {
 			workloads := controllers.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))

@@ -78,7 +78,7 @@ func newScheme() (*runtime.Scheme, error) {
 }
 
 // cacheOptions keep out of memory what nobody reads: who wrote what, most of every workload, every secret but the identity
-// of pull secrets, and other policies and definitions than ours, which the manager may not list either.
+// of pull secrets, and other policies, definitions and ConfigMaps than ours, which the manager may not list either.
 func cacheOptions() cache.Options {
 	pullSecret := &metav1.PartialObjectMetadata{}
 	pullSecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
@@ -89,6 +89,9 @@ func cacheOptions() cache.Options {
 		&admissionregistrationv1.ValidatingAdmissionPolicy{}:        named(controllers.BackstopName),
 		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(controllers.BackstopName),
 		&apiextensionsv1.CustomResourceDefinition{}:                 named(controllers.TagDefinition),
+		&corev1.ConfigMap{}: {
+			Namespaces: map[string]cache.Config{hostingNamespace: {}}, Field: fields.OneTermEqualSelector(metav1.ObjectNameField, hostingName),
+		},
 	}
 	for _, kind := range controllers.WorkloadKinds {
 		byObject[kind.New()] = cache.ByObject{Transform: kind.Cached}

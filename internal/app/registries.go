@@ -25,6 +25,7 @@ type registries struct {
 	configuration *registry.RegistriesConf
 	authorities   *registry.Authorities
 	requests      *metrics.Registries
+	mirror        *mirror
 }
 
 var _ importer.Registry = &registries{}
@@ -41,8 +42,15 @@ func newRegistries(cfg config.Config) (*registries, error) {
 	requests := metrics.NewRegistries()
 	client := registry.New(registry.Options{
 		Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration, Around: requests.Around,
+		Copies: registry.CopyLimits{
+			BlobsPerCopy: cfg.Mirror.BlobsPerCopy, MaxImageSize: cfg.Mirror.MaxImageSize.Value(), Attachments: cfg.Mirror.Attachments,
+		},
 	})
-	return &registries{client: client, configuration: configuration, authorities: authorities, requests: requests}, nil
+	mirror, err := newMirror(client, cfg.Cache)
+	if err != nil {
+		return nil, err
+	}
+	return &registries{client: client, configuration: configuration, authorities: authorities, requests: requests, mirror: mirror}, nil
 }
 
 // reporting logs what is wrong with a file that was edited.

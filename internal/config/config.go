@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -16,7 +15,10 @@ import (
 
 	"github.com/spf13/pflag"
 	"golang.org/x/net/http/httpproxy"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/images-io/tagger/internal/reference"
 )
 
 // Config is the validated configuration.
@@ -61,12 +63,15 @@ type Config struct {
 	RegistryCAFile string
 	// LogLevel is debug, info or error.
 	LogLevel string
-	// Cache is the internal registry. It is validated, and nothing is mirrored yet.
+	// Cache is the internal registry.
 	Cache CacheRegistry
+	// Mirror says how images are copied there.
+	Mirror Mirroring
 	// Proxy is what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say.
 	Proxy *httpproxy.Config
 
 	webhookCertSecret string // as it was written
+	maxImageSize      *resource.QuantityValue
 }
 
 // CacheRegistry is the internal registry that images are mirrored to.
@@ -77,6 +82,18 @@ type CacheRegistry struct {
 	Password string
 	// Insecure allows plain HTTP and certificates that cannot be verified.
 	Insecure bool
+}
+
+// Mirroring says how images are copied into the internal registry, and how they are looked after there.
+type Mirroring struct {
+	// ConcurrentCopies is how many images are copied at a time, and BlobsPerCopy how many blobs of each.
+	ConcurrentCopies, BlobsPerCopy int
+	// MaxImageSize is how large an image may be, with all its platforms, in bytes.
+	MaxImageSize resource.Quantity
+	// Attachments has signatures and whatever else is attached to an image copied with it.
+	Attachments bool
+	// VerifyInterval is how often the internal registry is asked whether it has a generation in use.
+	VerifyInterval time.Duration
 }
 
 // LogLevels are the values of --log-level.
@@ -119,6 +136,13 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", 2*time.Second, "how long to wait between attempts to acquire or renew the lease")
 	flags.StringVar(&c.RegistriesConf, "registries-conf", "/etc/containers/registries.conf", "path of a containers-registries.conf(5), reloaded when it changes")
 	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM, reloaded when it changes")
+	flags.IntVar(&c.Mirror.ConcurrentCopies, "mirror-concurrent-copies", 4, "how many images are copied into the internal registry at a time")
+	flags.IntVar(&c.Mirror.BlobsPerCopy, "mirror-blobs-per-copy", 4, "how many blobs of an image are copied at a time")
+	maxImageSize := resource.QuantityValue{Quantity: resource.MustParse("20Gi")}
+	c.maxImageSize = &maxImageSize
+	flags.Var(c.maxImageSize, "mirror-max-image-size", "how large an image may be, all its platforms together, to be copied")
+	flags.BoolVar(&c.Mirror.Attachments, "mirror-attachments", true, "copy signatures, and whatever else is attached to an image, with it")
+	flags.DurationVar(&c.Mirror.VerifyInterval, "mirror-verify-interval", time.Hour, "how often the internal registry is asked whether it still has an image in use")
 	flags.StringVar(&c.LogLevel, "log-level", "info", "least level that is logged: "+strings.Join(LogLevels, ", "))
 }
 
@@ -134,6 +158,7 @@ func (c *Config) Complete(lookup Lookup) error {
 	c.Proxy = proxyOf(lookup)
 	return errors.Join(
 		c.completeCache(lookup),
+		c.completeMirror(),
 		validateAddress("--metrics-bind-address", c.MetricsAddress),
 		validateAddress("--health-probe-bind-address", c.HealthAddress),
 		validateAddress("--pprof-bind-address", c.PprofAddress),
@@ -189,6 +214,30 @@ func (c *Config) completeCache(lookup Lookup) error {
 	return errors.Join(problems...)
 }
 
+// completeMirror reads the flags of copies.
+func (c *Config) completeMirror() error {
+	c.Mirror.MaxImageSize = c.maxImageSize.Quantity
+	var problems []error
+	if c.Mirror.MaxImageSize.Value() < 1 {
+		problems = append(problems, fmt.Errorf("--mirror-max-image-size is %s; write a size such as 20Gi", c.maxImageSize))
+	}
+	if c.Mirror.VerifyInterval < time.Second {
+		problems = append(problems, fmt.Errorf("--mirror-verify-interval is %s; write at least 1s", c.Mirror.VerifyInterval))
+	}
+	return errors.Join(append(problems,
+		validateCount("--mirror-concurrent-copies", c.Mirror.ConcurrentCopies), validateCount("--mirror-blobs-per-copy", c.Mirror.BlobsPerCopy))...)
+}
+
+// mostAtOnce bounds what happens at a time.
+const mostAtOnce = 64
+
+func validateCount(name string, count int) error {
+	if count < 1 || count > mostAtOnce {
+		return fmt.Errorf("%s is %d; write a number from 1 to %d", name, count, mostAtOnce)
+	}
+	return nil
+}
+
 func withoutScheme(address string) string {
 	address = strings.TrimPrefix(strings.TrimPrefix(address, "https://"), "http://")
 	return strings.TrimSuffix(address, "/")
@@ -226,9 +275,8 @@ func (c *Config) validateLease() error {
 }
 
 func validateRegistry(name, address string) error {
-	parsed, err := url.Parse("https://" + address)
-	if err != nil || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" {
-		return fmt.Errorf("%s is not host[:port][/prefix]", name) // no value: it may hold a password
+	if _, err := reference.ParseMirror(address, address); err != nil {
+		return fmt.Errorf("%s: %w", name, err) // without the value: it may hold a password
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -32,6 +33,9 @@ func TestDefaults(t *testing.T) {
 	if cfg.Backstop != config.BackstopInstalled || !cfg.LeaderElect || !cfg.MetricsSecure || cfg.WebhookPort != 9443 || cfg.Cache.Address != "" {
 		t.Errorf("got %+v", cfg)
 	}
+	if m := cfg.Mirror; m.ConcurrentCopies != 4 || m.BlobsPerCopy != 4 || m.MaxImageSize.Value() != 20<<30 || !m.Attachments || m.VerifyInterval != time.Hour {
+		t.Errorf("got %+v", m)
+	}
 }
 
 func TestTheSeedsVariables(t *testing.T) {
@@ -41,7 +45,7 @@ func TestTheSeedsVariables(t *testing.T) {
 	}{
 		"host and port":               {map[string]string{"CACHE_REGISTRY_ADDRESS": "registry:5000"}, config.CacheRegistry{Address: "registry:5000"}},
 		"a prefix":                    {map[string]string{"CACHE_REGISTRY_ADDRESS": "registry:5000/mirror/"}, config.CacheRegistry{Address: "registry:5000/mirror"}},
-		"a scheme":                    {map[string]string{"CACHE_REGISTRY_ADDRESS": "https://registry"}, config.CacheRegistry{Address: "registry"}},
+		"a scheme":                    {map[string]string{"CACHE_REGISTRY_ADDRESS": "https://registry.test"}, config.CacheRegistry{Address: "registry.test"}},
 		"insecure, true means true":   {map[string]string{"CACHE_REGISTRY_INSECURE": "true"}, config.CacheRegistry{Insecure: true}},
 		"insecure, false means false": {map[string]string{"CACHE_REGISTRY_INSECURE": "false"}, config.CacheRegistry{}},
 		"a user and a password":       {map[string]string{"CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "p"}, config.CacheRegistry{Username: "u", Password: "p"}},
@@ -57,7 +61,8 @@ func TestTheSeedsVariables(t *testing.T) {
 
 func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 	_, err := complete(
-		[]string{"--webhook-port=70000", "--log-level=loud", "--metrics-bind-address=8443", "--health-probe-bind-address=:x", "--registry-ca-file=/does/not/exist", "--webhook-cert-dir=", "--backstop=managed"},
+		[]string{"--webhook-port=70000", "--log-level=loud", "--metrics-bind-address=8443", "--health-probe-bind-address=:x", "--registry-ca-file=/does/not/exist", "--webhook-cert-dir=", "--backstop=managed",
+			"--mirror-concurrent-copies=0", "--mirror-blobs-per-copy=65", "--mirror-max-image-size=0", "--mirror-verify-interval=1ms"},
 		map[string]string{"CACHE_REGISTRY_INSECURE": "maybe", "CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_ADDRESS": "u:hunter2@registry"},
 	)
 	if err == nil {
@@ -66,7 +71,8 @@ func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 	for _, want := range []string{
 		`--webhook-port is 70000`, `--log-level is "loud"; write one of debug, info, error`, `--metrics-bind-address is "8443"; write host:port`,
 		`--health-probe-bind-address is ":x"`, `/does/not/exist`, `--webhook-cert-dir is empty`, `--backstop=managed needs --leader-election-namespace`, `CACHE_REGISTRY_INSECURE is "maybe"; write true or false`,
-		`CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD go together`, `CACHE_REGISTRY_ADDRESS is not host[:port][/prefix]`,
+		`CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD go together`, `CACHE_REGISTRY_ADDRESS: it is not host[:port][/prefix]`,
+		`--mirror-concurrent-copies is 0; write a number from 1 to 64`, `--mirror-blobs-per-copy is 65`, `--mirror-max-image-size is 0`, `--mirror-verify-interval is 1ms; write at least 1s`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in:\n%v", want, err)
@@ -74,6 +80,13 @@ func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the password is in the error: %v", err)
+	}
+}
+
+func TestAHostThatNodesWouldLookForAtDockerHubIsNoInternalRegistry(t *testing.T) {
+	_, err := complete(nil, map[string]string{"CACHE_REGISTRY_ADDRESS": "registry"})
+	if err == nil || !strings.Contains(err.Error(), "CACHE_REGISTRY_ADDRESS: the host has neither a dot nor a port") {
+		t.Errorf("got %v", err)
 	}
 }
 

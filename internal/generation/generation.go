@@ -34,6 +34,10 @@ const (
 	Discard Action = "Discard"
 	// Restore writes back what was imported, after somebody emptied the status.
 	Restore Action = "Restore"
+	// Verify asks the internal registry whether it has the generation in use.
+	Verify Action = "Verify"
+	// Collect takes away from the internal registry what no reference is about any more.
+	Collect Action = "Collect"
 	// Reject says that the generation wanted cannot be had.
 	Reject Action = "Reject"
 )
@@ -51,6 +55,8 @@ type Input struct {
 	Tried string
 	// Bar holds back what asks the registry.
 	Bar Bar
+	// VerifyAt and CollectAt are when the internal registry is looked after next, if the Tag has anything there.
+	VerifyAt, CollectAt time.Time
 	// Forgotten says that the Tag had imports, of the very source that it has now, and that they are known still.
 	Forgotten bool
 }
@@ -72,7 +78,7 @@ type Decision struct {
 }
 
 // Plan decides what to do next for a Tag.
-func Plan(in Input) Decision { return in.barred(plan(in)) }
+func Plan(in Input) Decision { return in.withUpkeep(in.barred(plan(in))) }
 
 func plan(in Input) Decision {
 	if in.Forgotten {

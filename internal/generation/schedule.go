@@ -65,6 +65,51 @@ func (in Input) barred(decision Decision) Decision {
 	return decision
 }
 
+// withUpkeep looks after the internal registry while there is nothing else to do.
+func (in Input) withUpkeep(decision Decision) Decision {
+	if decision.Action != Keep && decision.Action != Reject {
+		return decision
+	}
+	if ref := in.Tag.CurrentMirrored(); ref != nil {
+		verify := Decision{Action: Verify, Generation: ref.Generation, Why: "it is time to see whether the internal registry has the generation in use"}
+		decision = in.unlessDue(decision, verify, in.VerifyAt)
+	}
+	if len(in.Tag.Uncollected()) > 0 {
+		collect := Decision{Action: Collect, Why: "the internal registry has generations that left the history"}
+		decision = in.unlessDue(decision, collect, in.CollectAt)
+	}
+	return decision
+}
+
+// unlessDue is the decision to wait, until then at most, or the upkeep where that is due.
+func (in Input) unlessDue(decision, upkeep Decision, due time.Time) Decision {
+	if decision.Action != Keep && decision.Action != Reject {
+		return decision
+	}
+	wait := due.Sub(in.Now)
+	if wait <= 0 {
+		return upkeep
+	}
+	if decision.After == 0 || wait < decision.After {
+		decision.After = wait
+	}
+	return decision
+}
+
+// Bounds of the waits between tries to take something away from the internal registry.
+const (
+	shortestCollect = 2 * time.Second
+	longestCollect  = 10 * time.Minute
+)
+
+// CollectAgain is how long to wait after so many tries to take something away: twice as long each time.
+func CollectAgain(tries int) time.Duration {
+	return min(shortestCollect<<min(tries, 16), longestCollect)
+}
+
+// VerifyAgain is how long to wait after the internal registry did not have a generation, and it could not be brought back.
+func VerifyAgain(interval time.Duration) time.Duration { return min(longestEarly, interval) }
+
 // Spread is a wait that is longer by up to a tenth, so that not all Tags come back in the same moment.
 func Spread(uid string, wait time.Duration) time.Duration {
 	return wait + time.Duration(0.1*fraction(uid)*float64(wait))

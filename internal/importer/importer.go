@@ -56,6 +56,10 @@ type Terms struct {
 	Poll bool
 	// Namespace is for whom; the Importer says it.
 	Namespace string
+	// Question is what is asked. While an image is on its way into the internal registry, the same question is not asked again.
+	Question string
+	// Generation is what the image is imported as.
+	Generation int64
 }
 
 // Image is what an import found.
@@ -66,6 +70,8 @@ type Image struct {
 	Digest string
 	// Malformed names the pull secrets that could not be read.
 	Malformed []error
+	// Copied is what it took to mirror it.
+	Copied Copied
 }
 
 // Importer imports Tags.
@@ -73,17 +79,29 @@ type Importer struct {
 	Registry Registry
 	// Secrets reads the API server: secrets are read when needed and never kept.
 	Secrets client.Reader
+	// Mirror is the internal registry, and Copies are those into it.
+	Mirror Mirror
+	Copies *Copies
 }
 
 // pullSecretTypes are the types of secrets that hold registry credentials.
 var pullSecretTypes = []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg}
 
-// Import finds the image that the Tag's source is now. Its errors are Failures or Postponed, but for those of the API server.
+// Import finds the image that the Tag's source is now, and mirrors it where the Tag is cached. Its errors are Failures, Postponed
+// or *UnderWay, but for those of the API server.
 func (i *Importer) Import(ctx context.Context, tag *v1.Tag, terms Terms) (Image, error) {
-	if tag.Spec.Cache {
-		return Image{}, failure{v1.ReasonMirrorNotConfigured, errors.New("spec.cache is true, and this version of Tagger cannot mirror images; set it to false to use the image from its source")}
+	if !tag.Spec.Cache {
+		return i.Check(ctx, tag, terms)
 	}
-	return i.Check(ctx, tag, terms)
+	at, err := i.destination(tag)
+	if err != nil {
+		return Image{}, err
+	}
+	image, err := i.Check(ctx, tag, terms)
+	if err != nil {
+		return image, err
+	}
+	return i.mirrored(tag, terms, at, image)
 }
 
 // Check asks the registry which image the Tag's source is now, and leaves everything as it is.
@@ -91,6 +109,11 @@ func (i *Importer) Check(ctx context.Context, tag *v1.Tag, terms Terms) (Image, 
 	source, err := reference.Parse(tag.Spec.From, i.Registry.UnqualifiedRegistry())
 	if err != nil {
 		return Image{}, failure{v1.ReasonInvalidReference, fmt.Errorf("spec.from: %w", err)}
+	}
+	if tag.Spec.Cache {
+		if digest, ok := i.Copies.noted(tag, terms.Question); ok {
+			return Image{Reference: source.AtDigest(digest), Digest: digest}, nil
+		}
 	}
 	if err := i.Registry.Turn(ctx, source); err != nil {
 		return Image{}, err

@@ -18,6 +18,7 @@ import (
 type Importer interface {
 	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
 	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
+	Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
 }
 
 // Imports counts and times imports.
@@ -58,15 +59,17 @@ func NewImports(next Importer, clock clock.PassiveClock) *Imports {
 	return m
 }
 
-// Import measures one import.
+// Import measures one import, of which a copy is a part that nobody waited for.
 func (m *Imports) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
 	start := m.clock.Now()
 	image, err := m.next.Import(ctx, tag, terms)
 	var postponed importer.Postponed
-	if errors.As(err, &postponed) {
+	var underWay *importer.UnderWay
+	if errors.As(err, &postponed) || errors.As(err, &underWay) {
 		return image, err // nothing was imported, and nothing failed
 	}
-	m.duration.WithLabelValues(strconv.FormatBool(tag.Spec.Cache)).Observe(m.clock.Since(start).Seconds())
+	took := m.clock.Since(start) + image.Copied.Took
+	m.duration.WithLabelValues(strconv.FormatBool(tag.Spec.Cache)).Observe(took.Seconds())
 	if err == nil {
 		m.success.Inc()
 	}
@@ -79,6 +82,11 @@ func (m *Imports) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) 
 	image, err := m.next.Check(ctx, tag, terms)
 	m.countFailure(err)
 	return image, err
+}
+
+// Verify is no import, whatever becomes of it.
+func (m *Imports) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (importer.Copied, error) {
+	return m.next.Verify(ctx, tag, ref)
 }
 
 func (m *Imports) countFailure(err error) {

@@ -35,6 +35,10 @@ func (s *slow) Check(context.Context, *v1.Tag, importer.Terms) (importer.Image, 
 	return importer.Image{}, s.err
 }
 
+func (s *slow) Verify(context.Context, *v1.Tag, *v1.Reference) (importer.Copied, error) {
+	return importer.Copied{}, s.err
+}
+
 type unauthorized struct{ error }
 
 func (unauthorized) Reason() v1.Reason { return v1.ReasonUnauthorized }
@@ -55,6 +59,10 @@ func TestImportsAreCountedAndTimed(t *testing.T) {
 	call(imports.Import, unauthorized{errors.New("no")})
 	call(imports.Check, unauthorized{errors.New("no")})
 	call(imports.Import, errors.New("a fault of the API server"))
+	call(imports.Import, &importer.UnderWay{})
+	if _, err := imports.Verify(t.Context(), tag, nil); err == nil {
+		t.Error("what is measured is not asked")
+	}
 
 	want := `# HELP tagger_import_success_total Imports that found an image.
 # TYPE tagger_import_success_total counter

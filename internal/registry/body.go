@@ -27,6 +27,7 @@ func bodiesUpTo(limit int64) layer {
 			if err != nil {
 				return nil, err
 			}
+			limit := allowance(request.Context(), limit)
 			if response.StatusCode == http.StatusOK && response.ContentLength > limit {
 				response.Body.Close()
 				return nil, errTooLarge
@@ -35,6 +36,20 @@ func bodiesUpTo(limit int64) layer {
 			return response, nil
 		})
 	}
+}
+
+type allowanceKey struct{}
+
+// allowing is for an answer that may be larger, or must be smaller, than most.
+func allowing(ctx context.Context, limit int64) context.Context {
+	return context.WithValue(ctx, allowanceKey{}, limit)
+}
+
+func allowance(ctx context.Context, otherwise int64) int64 {
+	if limit, said := ctx.Value(allowanceKey{}).(int64); said {
+		return limit
+	}
+	return otherwise
 }
 
 // boundedBody fails once more than what is left was read.

@@ -40,13 +40,19 @@ type Terms struct {
 	Patience time.Duration
 }
 
-// Client resolves images. It is safe for concurrent use.
+// Client resolves and copies images. It is safe for concurrent use.
 type Client struct {
 	configuration *RegistriesConf
 	clock         clock.PassiveClock
 	quotas        *quotas
 	sessions      *sessions
 	answers       *answers
+	copies        CopyLimits
+	// reading and writing are the sessions of copies.
+	reading, writing *sessions
+	placements       *placements
+	// apiless are the registries that do not list what is attached to an image.
+	apiless *lru.Cache
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
 }
@@ -55,11 +61,17 @@ type Client struct {
 func New(options Options) *Client {
 	options = options.complete()
 	quotas := newQuotas(options.Clock, options.limits.slow)
+	greetings := newGreetings(options.limits.requests)
 	return &Client{
 		configuration: options.Configuration,
 		clock:         options.Clock,
 		quotas:        quotas,
-		sessions:      newSessions(newTransports(options, quotas), options.Clock, options.limits.requests),
+		sessions:      newSessions(forResolving(options, quotas), greetings, options.Clock, options.limits.requests),
+		copies:        options.Copies,
+		reading:       newSessions(forReading(options, quotas), greetings, options.Clock, options.limits.requests),
+		writing:       newSessions(forWriting(options, quotas), greetings, options.Clock, options.limits.requests),
+		placements:    newPlacements(),
+		apiless:       lru.New(maxMounters),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
 	}
@@ -118,12 +130,18 @@ func (c *Client) firstOf(ctx context.Context, source reference.Source, ask func(
 	var failures []error
 	for _, at := range locations {
 		digest, err := ask(at)
-		if err == nil || ctx.Err() != nil || isBusy(err) {
+		if err == nil || ctx.Err() != nil || isBusy(err) || isMirrors(err) {
 			return digest, err
 		}
 		failures = append(failures, err)
 	}
 	return "", lastOf(failures)
+}
+
+// isMirrors says that the mirror is at fault, whatever location is copied from.
+func isMirrors(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && failure.reason == v1.ReasonMirrorUnavailable
 }
 
 // isBusy says that a host that answers has others to answer first.
@@ -132,19 +150,28 @@ func isBusy(err error) bool {
 	return errors.As(err, &postponed) && !postponed.silent
 }
 
-// resolveAt tries who we may be there, one after the other, for as long as the registry refuses us. The most specific
-// credential's refusal is the one that is told: its owner meant it for this image.
-func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring, terms Terms) (string, error) {
+// resolveAt tries who we may be there, for as long as the registry refuses us. The most specific credential's refusal is the
+// one that is told: its owner meant it for this image.
+func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring, terms Terms) (digest string, err error) {
+	err = c.asEach(at, credentials, func(who credential) error {
+		digest, err = c.resolveAs(ctx, at, who, terms)
+		return err
+	})
+	return digest, err
+}
+
+// asEach tries as one identity after the other.
+func (c *Client) asEach(at location, credentials Keyring, try func(credential) error) error {
 	var refusal error
 	tried := 0
 	for _, who := range c.identities(at, credentials) {
-		digest, err := c.resolveAs(ctx, at, who, terms)
+		err := try(who)
 		if err == nil {
 			c.remembered.Add(passage(at, credentials), who.id)
-			return digest, nil
+			return nil
 		}
 		if !isRefusal(err) {
-			return "", afterRefusals(err, tried)
+			return afterRefusals(err, tried)
 		}
 		if refusal == nil {
 			refusal = err
@@ -153,7 +180,7 @@ func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring
 			tried++
 		}
 	}
-	return "", refusedAll(refusal, tried)
+	return refusedAll(refusal, tried)
 }
 
 // resolveAs takes an answer that is there, or else waits for one. Who has patience waits only where there is a place, and
@@ -190,34 +217,10 @@ func (c *Client) question(at location, who credential, terms Terms) question {
 			}
 			return c.quotas.begin(at, terms.Asker, isStray)
 		},
-		ask: func(ctx context.Context) (string, error) { return c.digest(identifiedBy(ctx, who), at, who) },
+		ask: func(ctx context.Context) (string, error) {
+			return access{sessions: c.sessions, quotas: c.quotas, at: at, who: who}.digest(ctx)
+		},
 	}
-}
-
-// digest resolves with the session that is kept. Where that one is refused, its token may just be over: only a new
-// session's refusal counts.
-func (c *Client) digest(ctx context.Context, at location, who credential) (string, error) {
-	var refusal error
-	for range 2 {
-		current, isNew, err := c.sessions.get(ctx, at, who)
-		if err != nil {
-			return "", c.quotas.explain(err, at)
-		}
-		digest, err := current.digest(ctx, at)
-		if err == nil {
-			return digest, nil
-		}
-		refusal = c.quotas.explain(current.explained(err), at)
-		if !isRefusal(refusal) {
-			return "", refusal
-		}
-		if isNew {
-			c.sessions.forget(at, who, current)
-			break
-		}
-		c.sessions.end(at, who, current)
-	}
-	return "", refusal
 }
 
 // identities are the credentials written for the place, most specific first, and the anonymous one. Who was let in the

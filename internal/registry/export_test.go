@@ -26,3 +26,8 @@ func Defaults() (requests, header, stall time.Duration) {
 	limits := Options{}.complete().limits
 	return limits.requests, limits.header, limits.stall
 }
+
+// Storing is an option of how long the mirror may take to store a blob.
+func Storing(limit time.Duration) func(*Options) {
+	return func(options *Options) { options.limits.stored = limit }
+}

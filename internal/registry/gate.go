@@ -21,7 +21,7 @@ func (e *refusedHostError) Error() string { return "connections to " + e.host + 
 // gate lets connections through to where registries may be, and to what the administrator lists. The exception is for the
 // host and port that was asked for, not for the address that these have.
 type gate struct {
-	lists func(address string) bool
+	listed func(address string) bool
 	// open dials without a question.
 	open *net.Dialer
 	// guarded judges every address that it found just before it connects to that very address, so a name that changes what
@@ -30,7 +30,7 @@ type gate struct {
 }
 
 // newGate guards the dialer, whose own Control still has its say.
-func newGate(lists func(address string) bool, dialer net.Dialer) gate {
+func newGate(listed func(address string) bool, dialer net.Dialer) gate {
 	guarded, next := dialer, dialer.Control
 	guarded.ControlContext = func(_ context.Context, network, address string, connection syscall.RawConn) error {
 		found, err := netip.ParseAddrPort(address)
@@ -42,11 +42,27 @@ func newGate(lists func(address string) bool, dialer net.Dialer) gate {
 		}
 		return next(network, address, connection)
 	}
-	return gate{lists: lists, open: &dialer, guarded: &guarded}
+	return gate{listed: listed, open: &dialer, guarded: &guarded}
+}
+
+type admittedKey struct{}
+
+// admitting lets requests through to hosts that the administrator named elsewhere than in registries.conf.
+func admitting(hosts map[string]bool) layer {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(request *http.Request) (*http.Response, error) {
+			return next.RoundTrip(request.WithContext(context.WithValue(request.Context(), admittedKey{}, hosts)))
+		})
+	}
+}
+
+func (g gate) lists(ctx context.Context, address string) bool {
+	admitted, _ := ctx.Value(admittedKey{}).(map[string]bool)
+	return isListed(admitted, address) || g.listed(address)
 }
 
 func (g gate) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if g.lists(address) {
+	if g.lists(ctx, address) {
 		return g.open.DialContext(ctx, network, address)
 	}
 	return g.guarded.DialContext(ctx, network, address)
@@ -56,14 +72,14 @@ func (g gate) dial(ctx context.Context, network, address string) (net.Conn, erro
 // that the gate refused.
 func (g gate) judging(next http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(request *http.Request) (*http.Response, error) {
-		if g.refuses(request.URL) {
+		if g.refuses(request.Context(), request.URL) {
 			return nil, &refusedHostError{host: request.URL.Host}
 		}
 		response, err := next.RoundTrip(request)
 		if errors.Is(err, errForbidden) {
 			return nil, &refusedHostError{host: request.URL.Host}
 		}
-		if target := redirectOf(response); target != nil && g.refuses(target) {
+		if target := redirectOf(response); target != nil && g.refuses(request.Context(), target) {
 			response.Body.Close()
 			return nil, &refusedHostError{host: target.Host}
 		}
@@ -71,8 +87,8 @@ func (g gate) judging(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-func (g gate) refuses(address *url.URL) bool {
-	return isForbiddenName(address.Hostname()) && !g.lists(origin(address))
+func (g gate) refuses(ctx context.Context, address *url.URL) bool {
+	return isForbiddenName(address.Hostname()) && !g.lists(ctx, origin(address))
 }
 
 // redirectOf is where an answer redirects to, or nil.

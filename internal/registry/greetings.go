@@ -39,6 +39,11 @@ func (g *greetings) get(ctx context.Context, wire http.RoundTripper, at location
 	return challenge, false, err
 }
 
+func (g *greetings) knows(at location) bool {
+	_, known := g.kept.Get(greetingKey(at))
+	return known
+}
+
 func (g *greetings) forget(at location) { g.kept.Remove(greetingKey(at)) }
 
 func greetingKey(at location) string {

@@ -39,7 +39,7 @@ import (
 )
 
 // request is what arrived at a registry.
-type request struct{ method, host, path, authorization, agent, referer string }
+type request struct{ method, host, path, query, authorization, agent, referer string }
 
 // upstream is a registry with its log of requests.
 type upstream struct {
@@ -72,21 +72,26 @@ func newUpstream(t *testing.T, guard func(http.Handler) http.Handler) *upstream 
 // newPlainUpstream is the same by plain HTTP.
 func newPlainUpstream(t *testing.T) *upstream {
 	t.Helper()
-	u := newUnstarted(nil)
+	return newPlainGuarded(t, nil)
+}
+
+func newPlainGuarded(t *testing.T, guard func(http.Handler) http.Handler, options ...images.Option) *upstream {
+	t.Helper()
+	u := newUnstarted(guard, options...)
 	u.Start()
 	t.Cleanup(u.Close)
 	return u
 }
 
-func newUnstarted(guard func(http.Handler) http.Handler) *upstream {
-	u := &upstream{images: images.New(images.Logger(log.New(io.Discard, "", 0)))}
+func newUnstarted(guard func(http.Handler) http.Handler, options ...images.Option) *upstream {
+	u := &upstream{images: images.New(append(options, images.Logger(log.New(io.Discard, "", 0)))...)}
 	handler := u.images
 	if guard != nil {
 		handler = guard(handler)
 	}
 	u.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.mutex.Lock()
-		u.log = append(u.log, request{r.Method, r.Host, r.URL.Path, r.Header.Get("Authorization"), r.UserAgent(), r.Referer()})
+		u.log = append(u.log, request{r.Method, r.Host, r.URL.Path, r.URL.RawQuery, r.Header.Get("Authorization"), r.UserAgent(), r.Referer()})
 		u.mutex.Unlock()
 		handler.ServeHTTP(w, r)
 	}))

@@ -31,10 +31,11 @@ type manifest struct {
 	Children      children `json:"manifests"`
 }
 
-// descriptor is what an index says of a manifest (image-spec, "Content Descriptors").
+// descriptor is what an index says of a manifest, and a manifest of a blob (image-spec, "Content Descriptors").
 type descriptor struct {
 	MediaType types.MediaType `json:"mediaType"`
 	Digest    digest.Digest   `json:"digest"`
+	Size      int64           `json:"size"`
 }
 
 // parseManifest wants the schemaVersion to be 2, as the image-spec does in indexes and manifests alike.
@@ -53,29 +54,35 @@ func parseManifest(content []byte) (manifest, error) {
 type children []descriptor
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (c *children) UnmarshalJSON(content []byte) error {
-	*c = nil
+func (c *children) UnmarshalJSON(content []byte) (err error) {
+	*c, err = parseDescriptors(content, maxChildren, errTooManyChildren)
+	return err
+}
+
+// parseDescriptors reads a list of no more than the limit.
+func parseDescriptors(content []byte, limit int, tooMany error) ([]descriptor, error) {
 	if string(content) == "null" {
-		return nil
+		return nil, nil
 	}
 	stream := json.NewDecoder(bytes.NewReader(content))
 	if open, err := stream.Token(); open != json.Delim('[') {
-		return errors.Join(errNoManifest, err)
+		return nil, errors.Join(errNoManifest, err)
 	}
+	found := []descriptor{}
 	for stream.More() {
-		if len(*c) == maxChildren {
-			return errTooManyChildren
+		if len(found) == limit {
+			return nil, tooMany
 		}
-		var child descriptor
-		if err := stream.Decode(&child); err != nil {
-			return err
+		var next descriptor
+		if err := stream.Decode(&next); err != nil {
+			return nil, err
 		}
-		if err := child.Digest.Validate(); err != nil {
-			return err
+		if err := next.Digest.Validate(); err != nil {
+			return nil, err
 		}
-		*c = append(*c, child)
+		found = append(found, next)
 	}
-	return nil
+	return found, nil
 }
 
 // walk goes through an image from its index down.

@@ -88,7 +88,7 @@ func TestAnIdentityTokenIsExchanged(t *testing.T) {
 				return
 			}
 			service.mutex.Lock()
-			service.issued["access"] = token{user: "by identity", scope: r.PostFormValue("scope"), at: service.clock.Now()}
+			service.issued["access"] = token{user: "by identity", scopes: []string{r.PostFormValue("scope")}, at: service.clock.Now()}
 			service.mutex.Unlock()
 			_ = json.NewEncoder(w).Encode(map[string]string{"access_token": "access"})
 		})

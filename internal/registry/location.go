@@ -26,6 +26,11 @@ type location struct {
 	digest digest.Digest
 	// insecure: the administrator allows TLS without verification, and plain HTTP.
 	insecure bool
+	// deletes and writes are what we want there beside reading, and mountsFrom is the repository that a blob is mounted from.
+	deletes, writes bool
+	mountsFrom      string
+	// admitted are the hosts that may be connected to for it, whatever addresses they have.
+	admitted map[string]bool
 	// text names the image in errors, and the place where it differs.
 	text string
 }
@@ -57,9 +62,26 @@ func newLocation(source, asked reference.Source, insecure bool) (location, error
 }
 
 // manifestURL is where the distribution-spec has manifests (section "Pulling manifests").
-func (l location) manifestURL(scheme string) string {
-	address := url.URL{Scheme: scheme, Host: l.registry.RegistryStr(), Path: "/v2/" + l.repository + "/manifests/" + l.identifier}
+func (l location) manifestURL(scheme string) string { return l.url(scheme, "manifests/"+l.identifier) }
+
+// blobURL is where it has blobs (section "Pulling blobs").
+func (l location) blobURL(scheme string, of digest.Digest) string {
+	return l.url(scheme, "blobs/"+of.String())
+}
+
+// url is an address in the repository.
+func (l location) url(scheme, path string) string {
+	address := url.URL{Scheme: scheme, Host: l.registry.RegistryStr(), Path: "/v2/" + l.repository + "/" + path}
 	return address.String()
+}
+
+// isOurs says that we write there.
+func (l location) isOurs() bool { return l.writes || l.deletes }
+
+// tagged is where a tag is.
+func (l location) tagged(tag string) location {
+	l.identifier, l.digest = tag, ""
+	return l
 }
 
 // child is where a manifest is that an index names.
@@ -68,12 +90,25 @@ func (l location) child(of digest.Digest) location {
 	return l
 }
 
-// pullScope is what a token must allow (distribution's token authentication, "Resource scope").
-func (l location) pullScope() string { return "repository:" + l.repository + ":pull" }
+// scopes are what a token must allow (distribution's token authentication, "Resource scope").
+func (l location) scopes() []string {
+	actions := "pull"
+	switch {
+	case l.deletes:
+		actions = "pull,delete"
+	case l.writes:
+		actions = "pull,push"
+	}
+	scopes := []string{"repository:" + l.repository + ":" + actions}
+	if l.mountsFrom != "" {
+		scopes = append(scopes, "repository:"+l.mountsFrom+":pull")
+	}
+	return scopes
+}
 
 // passageKey tells repositories apart, and what the administrator allows on the way there.
 func (l location) passageKey() string {
-	return l.registry.RegistryStr() + "/" + l.repository + " " + strconv.FormatBool(l.insecure)
+	return l.registry.RegistryStr() + " " + strings.Join(l.scopes(), " ") + " " + strconv.FormatBool(l.insecure)
 }
 
 // key tells questions apart, and by their text also those of different sources that lead to one place: the answer may be

@@ -71,6 +71,16 @@ func (s *session) hashed(ctx context.Context, at location) (string, error) {
 
 // read is a manifest as it was sent, and its digest.
 func (s *session) read(ctx context.Context, at location) ([]byte, digest.Digest, error) {
+	content, found, err := s.fetch(ctx, at)
+	if err != nil {
+		return nil, "", err
+	}
+	_, err = parseManifest(content)
+	return content, found, err
+}
+
+// fetch is the same of whatever is there.
+func (s *session) fetch(ctx context.Context, at location) ([]byte, digest.Digest, error) {
 	response, err := s.ask(ctx, http.MethodGet, at)
 	if err != nil {
 		return nil, "", err
@@ -78,9 +88,6 @@ func (s *session) read(ctx context.Context, at location) ([]byte, digest.Digest,
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, "", err
-	}
-	if _, err := parseManifest(content); err != nil {
 		return nil, "", err
 	}
 	found := at.algorithm().FromBytes(content)
@@ -105,11 +112,16 @@ func (s *session) ask(ctx context.Context, method string, at location) (*http.Re
 		return nil, err
 	}
 	request.Header.Set("Accept", acceptable)
+	return s.send(request, http.StatusOK)
+}
+
+// send is an answer that has one of these statuses. Any other is a *transport.Error.
+func (s *session) send(request *http.Request, statuses ...int) (*http.Response, error) {
 	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(response, http.StatusOK); err != nil {
+	if err := transport.CheckError(response, statuses...); err != nil {
 		response.Body.Close()
 		return nil, err
 	}

@@ -44,6 +44,11 @@ var contents = []struct {
 	{errEncoded, "is compressed, which manifests never are"},
 	{errTooManyChildren, fmt.Sprintf("is an index of more than %d manifests", maxChildren)},
 	{errTooDeep, fmt.Sprintf("is more than %d indexes in one another", maxNesting)},
+	{errTooManyManifests, fmt.Sprintf("is an image of more than %d manifests, or of manifests of more than %d MiB together", maxManifests, maxManifestBytes>>20)},
+	{errTooManyReferrers, fmt.Sprintf("lists more than %d manifests that are attached to the image; the administrator can have them left out", maxReferrers)},
+	{errTooManyLayers, fmt.Sprintf("is a manifest of more than %d layers", maxLayers)},
+	{errForeignLayer, "names a layer that must not be distributed (a foreign layer), so that it cannot be cached; set spec.cache to false"},
+	{errWrongSize, "does not have the size that it should have; push the image again"},
 	{errWrongDigest, "does not have the digest that it should have; push the image again"},
 	// Web pages, and Docker's schema 1, which no runtime pulls any more.
 	{errNoManifest, "is no image manifest of schema 2; check spec.from, or push the image again"},
@@ -107,8 +112,9 @@ var silences = []struct {
 	is   func(error) bool
 	text string
 }{
-	{isA[*net.DNSError], "its name cannot be resolved; check spec.from, and the cluster's DNS"},
+	{isA[*net.DNSError], "its name cannot be resolved; check its spelling, and the cluster's DNS"},
 	{is(errStalled), "it stopped in the middle of an answer"},
+	{is(errUploadStalled), "it stopped in the middle of what it is sent"},
 	{is(errTooManyRedirects), fmt.Sprintf("it redirects more than %d times", maxRedirects)},
 	{is(errBodyElsewhere), "it redirects to another host what only it may see"},
 	{is(errRedirectedLogin), "it redirects with a credential of its own"},

@@ -20,7 +20,7 @@ const limited = v1.ReasonRateLimited
 func (q *quotas) meter(at location) layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(request *http.Request) (*http.Response, error) {
-			sent := sentRequest{Request: request, isQuestion: isQuestion(request, at)}
+			sent := sentRequest{Request: request, isQuestion: isQuestion(request, at), isOurs: at.isOurs()}
 			if err := q.admit(&sent); err != nil {
 				if request.Body != nil {
 					request.Body.Close()
@@ -37,9 +37,11 @@ func (q *quotas) meter(at location) layer {
 // sentRequest is a request under way.
 type sentRequest struct {
 	*http.Request
-	// isQuestion: it is for a manifest.
+	// isQuestion: it is for a manifest or a blob.
 	isQuestion bool
 	at         time.Time
+	// isOurs: it is for the mirror, which the administrator gives us to write to as fast as we can.
+	isOurs bool
 }
 
 // cameLate says whether the time for the whole question was over before the host had had its own. Another one, whose
@@ -48,10 +50,11 @@ func (r sentRequest) cameLate(now time.Time) bool {
 	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.at) < headerTimeout
 }
 
-// isQuestion says whether a request is for a manifest of the place. Where a redirect or a realm leads is not: anybody may
+// isQuestion says whether a request is for a manifest or a blob of the place. Where a redirect or a realm leads is not: anybody may
 // name any host there.
 func isQuestion(request *http.Request, at location) bool {
-	return request.Response == nil && addressOf(request.URL) == at.address() && strings.Contains(request.URL.Path, "/manifests/")
+	return request.Response == nil && addressOf(request.URL) == at.address() &&
+		(strings.Contains(request.URL.Path, "/manifests/") || strings.Contains(request.URL.Path, "/blobs/"))
 }
 
 func (q *quotas) admit(request *sentRequest) error {
@@ -63,7 +66,7 @@ func (q *quotas) admit(request *sentRequest) error {
 	if err := h.closed(now); err != nil {
 		return err
 	}
-	if !h.requests.AllowN(now, 1) {
+	if !request.isOurs && !h.requests.AllowN(now, 1) {
 		return q.later(h, "it got as many requests as it should")
 	}
 	if !h.breaker.probes() {
@@ -94,7 +97,7 @@ func (q *quotas) learn(request sentRequest, response *http.Response, err error) 
 // greeting is tried by HTTPS and, where that is allowed, by HTTP, and the slower one is given up.
 func (h *host) learnFailure(err error, now time.Time, jitter float64) {
 	switch {
-	case errors.Is(err, context.Canceled) || meaning(err, location{}).reason != v1.ReasonUnavailable:
+	case errors.Is(err, context.Canceled) || errors.Is(err, errAtSource) || meaning(err, location{}).reason != v1.ReasonUnavailable:
 		h.breaker.toldNothing()
 	case isTimeout(err):
 		h.breaker.timedOut(now, jitter)

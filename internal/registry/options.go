@@ -24,6 +24,8 @@ type Options struct {
 	Clock clock.PassiveClock
 	// Around is put round what sends requests: it sees each one as it is sent, redirected ones too. Nil means nothing.
 	Around func(http.RoundTripper) http.RoundTripper
+	// Copies bound what Copy does.
+	Copies CopyLimits
 
 	// What tests set: how long we wait, who looks names up, and what is asked before a connection is made.
 	limits   limits
@@ -45,9 +47,11 @@ func (options Options) complete() Options {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
 	}
+	options.Copies = options.Copies.complete()
 	options.limits.requests = cmp.Or(options.limits.requests, requestsLimit)
 	options.limits.header = cmp.Or(options.limits.header, headerTimeout)
 	options.limits.stall = cmp.Or(options.limits.stall, stallTimeout)
+	options.limits.stored = cmp.Or(options.limits.stored, storeTimeout)
 	options.limits.slow = cmp.Or(options.limits.slow, slowAnswer)
 	return options
 }

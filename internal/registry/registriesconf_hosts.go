@@ -11,13 +11,14 @@ import (
 // lists says whether the administrator names this host and port: as a location, as a mirror, or as the host of a prefix.
 // What is blocked is not named, and a prefix with a wildcard names no host.
 func (c *RegistriesConf) lists(address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
 	c.mutex.RLock()
 	defer c.mutex.RUnlock()
-	return c.listed[net.JoinHostPort(canonicalHost(strings.ToLower(host)), port)]
+	return isListed(c.listed, address)
+}
+
+func isListed(listed map[string]bool, address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	return err == nil && listed[net.JoinHostPort(canonicalHost(strings.ToLower(host)), port)]
 }
 
 // insecureHost says whether the administrator lists the host, with its port, as insecure.

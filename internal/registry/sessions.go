@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"net/http"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 )
@@ -23,16 +25,19 @@ type sessions struct {
 	readers    *readers
 }
 
-func newSessions(transports *transports, clock clock.PassiveClock, limit time.Duration) *sessions {
+func newSessions(transports *transports, greetings *greetings, clock clock.PassiveClock, limit time.Duration) *sessions {
 	return &sessions{
 		transports: transports,
 		clock:      clock,
 		kept:       lru.New(maxSessions),
 		opening:    coalesced[*session]{limit: limit},
-		greetings:  newGreetings(limit),
+		greetings:  greetings,
 		readers:    newReaders(),
 	}
 }
+
+// limit is how long a question may take.
+func (s *sessions) limit() time.Duration { return s.opening.limit }
 
 // get is the session that is kept, or a new one; isNew says which. Callers at the same time share the opening.
 func (s *sessions) get(ctx context.Context, at location, who credential) (found *session, isNew bool, err error) {
@@ -68,6 +73,9 @@ func (s *sessions) opened(ctx context.Context, at location, who credential, old 
 	if old != nil && wantsToken(old.challenge) {
 		return login(ctx, wire, at, who, old.challenge, policy)
 	}
+	if s.transports.guesses != nil && who == anonymous && old == nil && !s.greetings.knows(at) {
+		return guessed(ctx, wire, at, policy)
+	}
 	challenge, isOld, err := s.greetings.get(ctx, wire, at, old == nil)
 	if err != nil {
 		return nil, err
@@ -78,6 +86,16 @@ func (s *sessions) opened(ctx context.Context, at location, who credential, old 
 		return nil, err
 	}
 	opened.isGuess = isOld && !wantsToken(challenge)
+	return opened, nil
+}
+
+// guessed is a session with a registry that takes anybody, as far as we know: the first request greets it.
+func guessed(ctx context.Context, wire http.RoundTripper, at location, policy policy) (*session, error) {
+	opened, err := login(ctx, wire, at, anonymous, &transport.Challenge{}, policy)
+	if err != nil {
+		return nil, err
+	}
+	opened.isGuess = true
 	return opened, nil
 }
 

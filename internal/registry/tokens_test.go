@@ -1,9 +1,11 @@
 package registry_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,8 +28,9 @@ type tokens struct {
 }
 
 type token struct {
-	user, scope string
-	at          time.Time
+	user   string
+	scopes []string
+	at     time.Time
 }
 
 // everybody may pull everything.
@@ -44,7 +47,11 @@ func (s *tokens) guard(next http.Handler) http.Handler {
 			return
 		}
 		if !s.admits(r) {
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/token",service="test"`, r.Host))
+			scheme := "https"
+			if r.TLS == nil {
+				scheme = "http"
+			}
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s://%s/token",service="test"`, scheme, r.Host))
 			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 			return
 		}
@@ -61,7 +68,7 @@ func (s *tokens) issue(w http.ResponseWriter, r *http.Request) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	value := fmt.Sprintf("token-%d", len(s.issued))
-	s.issued[value] = token{user: user, scope: r.URL.Query().Get("scope"), at: s.clock.Now()}
+	s.issued[value] = token{user: user, scopes: r.URL.Query()["scope"], at: s.clock.Now()}
 	// A refresh token must not lead go-containerregistry to write to what other requests read.
 	answer := map[string]any{"token": value, "refresh_token": "refresh-" + value}
 	if s.told {
@@ -77,8 +84,19 @@ func (s *tokens) admits(r *http.Request) bool {
 	if !known || (s.lifetime > 0 && s.clock.Since(shown.at) >= s.lifetime) {
 		return false
 	}
-	repository := strings.TrimSuffix(strings.TrimPrefix(shown.scope, "repository:"), ":pull")
-	return strings.HasPrefix(r.URL.Path, "/v2/"+repository+"/") && s.allowed(shown.user, repository)
+	action := map[string]string{http.MethodGet: "pull", http.MethodHead: "pull", http.MethodDelete: "delete"}[r.Method]
+	repository, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
+	repository, _, _ = strings.Cut(repository, "/blobs/")
+	from := r.URL.Query().Get("from")
+	return s.covers(shown, repository, cmp.Or(action, "push")) && (from == "" || s.covers(shown, from, "pull"))
+}
+
+// covers says whether a token lets its user do that.
+func (s *tokens) covers(shown token, repository, action string) bool {
+	return s.allowed(shown.user, repository) && slices.ContainsFunc(shown.scopes, func(scope string) bool {
+		actions, matches := strings.CutPrefix(scope, "repository:"+repository+":")
+		return matches && slices.Contains(strings.Split(actions, ","), action)
+	})
 }
 
 // revoke ends all tokens.

@@ -16,13 +16,15 @@ const (
 	headerTimeout = 15 * time.Second
 	// stallTimeout is how long a registry may let us wait for the next byte of a body.
 	stallTimeout = 30 * time.Second
+	// storeTimeout is how long the mirror may take to store a blob once it has it, which is a copy in some stores.
+	storeTimeout = 5 * time.Minute
 	idleTimeout  = 90 * time.Second
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 256 << 10
 )
 
 // limits are how long we wait. Tests wait shorter.
-type limits struct{ requests, header, stall, slow time.Duration }
+type limits struct{ requests, header, stall, slow, stored time.Duration }
 
 // transports makes the way to a place: connections for all, and the layers round them.
 type transports struct {
@@ -33,14 +35,45 @@ type transports struct {
 	wires         *newest
 	quotas        *quotas
 	around        layer
+	// guesses are which hosts that are listed as insecure speak plain HTTP; nil where every host is greeted first.
+	guesses *plainHosts
+	// tune changes what connections are like.
+	tune func(*http.Transport)
 }
 
-func newTransports(options Options, quotas *quotas) *transports {
+// forResolving are the transports for small questions.
+func forResolving(options Options, quotas *quotas) *transports {
+	return newTransports(options, quotas, nil, func(*http.Transport) {})
+}
+
+// forReading are the transports for copying from a source, and forWriting those for the mirror. They share no connections:
+// the mirror may be at an address where no source may be.
+func forReading(options Options, quotas *quotas) *transports {
+	return newTransports(options, quotas, newPlainHosts(), forBlobs)
+}
+
+func forWriting(options Options, quotas *quotas) *transports {
+	return newTransports(options, quotas, newPlainHosts(), func(transport *http.Transport) {
+		forBlobs(transport)
+		transport.ResponseHeaderTimeout = options.limits.stored
+	})
+}
+
+// forBlobs gives each transfer a connection of its own (HTTP/1.1): there, one that stalls holds up no other, and nothing but
+// the kernel buffers it. They are kept, as blobs come by the dozen.
+func forBlobs(transport *http.Transport) {
+	transport.ForceAttemptHTTP2 = false
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 256, 64
+}
+
+func newTransports(options Options, quotas *quotas, guesses *plainHosts, tune func(*http.Transport)) *transports {
 	dialer := net.Dialer{Timeout: dialTimeout, Resolver: options.resolver, Control: options.control}
 	made := &transports{
 		configuration: options.Configuration,
 		quotas:        quotas,
 		around:        options.Around,
+		guesses:       guesses,
+		tune:          tune,
 		agent:         "tagger/" + cmp.Or(options.Version, "dev"),
 		limits:        options.limits,
 		gate:          newGate(options.Configuration.lists, dialer),
@@ -53,17 +86,18 @@ func newTransports(options Options, quotas *quotas) *transports {
 
 func (t *transports) newWires(proxy func(*url.URL) (*url.URL, error), authorities *Authorities) *wires {
 	return &wires{
-		verified:   newRoad(proxy, t.gate, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities.roots()}, t.limits),
-		unverified: newRoad(proxy, t.gate, &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, t.limits),
+		verified:   newRoad(proxy, t.gate, t.newTransport(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities.roots()})),
+		unverified: newRoad(proxy, t.gate, t.newTransport(&tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true})),
 	}
 }
 
-// to is the transport for the requests that resolving at this place makes. A request passes the layers from the bottom of
+// to is the transport for the requests that are made at this place. A request passes the layers from the bottom of
 // the list to its top.
 func (t *transports) to(at location) http.RoundTripper {
 	insecure := t.insecureAt(at)
 	return layered(
 		tlsByHost{insecure: insecure, wires: t.wires},
+		t.guesses.guessing(insecure),
 		t.around,
 		t.quotas.meter(at),
 		userAgent(t.agent),
@@ -73,6 +107,7 @@ func (t *transports) to(at location) http.RoundTripper {
 		unencoded,
 		stallsUpTo(t.limits.stall),
 		bodiesUpTo(maxManifest),
+		admitting(at.admitted),
 	)
 }
 
@@ -87,11 +122,11 @@ func (t *transports) insecureAt(at location) func(host string) bool {
 }
 
 // newTransport leaves compression out: a transparent gunzip makes 100 MB of 100 KB, and changes what is hashed.
-func newTransport(config *tls.Config, limits limits) *http.Transport {
-	return &http.Transport{
+func (t *transports) newTransport(config *tls.Config) *http.Transport {
+	made := &http.Transport{
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
-		ResponseHeaderTimeout:  limits.header,
+		ResponseHeaderTimeout:  t.limits.header,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConns:           100,
 		MaxIdleConnsPerHost:    16,
@@ -99,4 +134,6 @@ func newTransport(config *tls.Config, limits limits) *http.Transport {
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true,
 	}
+	t.tune(made)
+	return made
 }

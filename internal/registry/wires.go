@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"crypto/tls"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -58,12 +57,11 @@ type road struct {
 }
 
 // newRoad dials hosts through the gate, and the proxy past it.
-func newRoad(proxy func(*url.URL) (*url.URL, error), gate gate, config *tls.Config, limits limits) *road {
-	proxied := newTransport(config, limits)
-	proxied.DialContext = gate.open.DialContext
+func newRoad(proxy func(*url.URL) (*url.URL, error), gate gate, straight *http.Transport) *road {
+	proxied := straight.Clone()
+	proxied.DialContext = wide(gate.open.DialContext)
 	proxied.Proxy = func(request *http.Request) (*url.URL, error) { return proxy(request.URL) }
-	straight := newTransport(config, limits)
-	straight.DialContext = gate.dial
+	straight.DialContext = wide(gate.dial)
 	return &road{proxy: proxy, straight: straight, proxied: proxied}
 }
 

@@ -25,6 +25,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers"
+	"github.com/images-io/tagger/test/bench/measure"
 	"github.com/images-io/tagger/test/cluster"
 	"github.com/images-io/tagger/webhooks/admission"
 )
@@ -40,7 +41,7 @@ const (
 )
 
 // admissions measures what admission costs: the handler by itself, and a Deployment's creation as its user sees it.
-func admissions(ctx context.Context, rows *report) (err error) {
+func admissions(ctx context.Context, rows *measure.Report) (err error) {
 	s, err := startStand(ctx)
 	defer func() { err = errors.Join(err, s.stop()) }()
 	if err != nil {
@@ -72,7 +73,7 @@ func admissions(ctx context.Context, rows *report) (err error) {
 }
 
 // handler times the handler in this process, over a cache of the same Tags as the manager's.
-func (s *stand) handler(ctx context.Context, rows *report) error {
+func (s *stand) handler(ctx context.Context, rows *measure.Report) error {
 	object := realistic(admittedNamespace, "handled", "app-7", "registry.example.com/proxy:1.2", "app-8")
 	if err := s.api.Create(ctx, object, client.DryRunAll); err != nil { // with all defaults and managedFields, as admission sees it
 		return err
@@ -87,9 +88,9 @@ func (s *stand) handler(ctx context.Context, rows *report) error {
 	if err != nil {
 		return err
 	}
-	rows.duration("a Deployment of 3 containers in the admission handler, 500 Tags: median", percentile(times, 50), 200*time.Microsecond)
-	rows.duration("  99th percentile", percentile(times, 99), 2*time.Millisecond)
-	rows.note("  allocations", fmt.Sprintf("%.0f", allocations))
+	rows.Duration("a Deployment of 3 containers in the admission handler, 500 Tags: median", percentile(times, 50), 200*time.Microsecond)
+	rows.Duration("  99th percentile", percentile(times, 99), 2*time.Millisecond)
+	rows.Note("  allocations", fmt.Sprintf("%.0f", allocations))
 	if err := served(rows, pinner, request); err != nil {
 		return err
 	}
@@ -98,12 +99,12 @@ func (s *stand) handler(ctx context.Context, rows *report) error {
 		return err
 	}
 	times, allocations, err = timed(func() bool { return pinner.Handle(ctx, request).Allowed })
-	rows.note("  one that did not opt in: median, allocations", fmt.Sprintf("%s, %.0f", readable(percentile(times, 50)), allocations))
+	rows.Note("  one that did not opt in: median, allocations", fmt.Sprintf("%s, %.0f", measure.Readable(percentile(times, 50)), allocations))
 	return err
 }
 
 // served times what controller-runtime adds: from the bytes of an AdmissionReview to those of the answer.
-func served(rows *report, pinner *admission.Pinner, request webhookadmission.Request) error {
+func served(rows *measure.Report, pinner *admission.Pinner, request webhookadmission.Request) error {
 	webhook := &webhookadmission.Webhook{Handler: pinner}
 	body, err := json.Marshal(admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"}, Request: &request.AdmissionRequest,
@@ -118,7 +119,7 @@ func served(rows *report, pinner *admission.Pinner, request webhookadmission.Req
 		webhook.ServeHTTP(answer, post)
 		return bytes.Contains(answer.Body.Bytes(), []byte(`"allowed":true`))
 	})
-	rows.note("  from the bytes of the review to those of the answer: median, allocations", fmt.Sprintf("%s, %.0f", readable(percentile(times, 50)), allocations))
+	rows.Note("  from the bytes of the review to those of the answer: median, allocations", fmt.Sprintf("%s, %.0f", measure.Readable(percentile(times, 50)), allocations))
 	return err
 }
 
@@ -151,7 +152,7 @@ func timed(admit func() bool) ([]time.Duration, float64, error) {
 }
 
 // creations times the creation of Deployments: of one like the README's, and of a large one.
-func (s *stand) creations(ctx context.Context, rows *report) error {
+func (s *stand) creations(ctx context.Context, rows *measure.Report) error {
 	small := func(namespace, name string) *appsv1.Deployment {
 		d := deployment(namespace, name, "app-7")
 		d.Annotations = nil
@@ -168,7 +169,7 @@ func (s *stand) creations(ctx context.Context, rows *report) error {
 
 // pairs creates Deployments in pairs, with the webhook and without: in Tagger's own namespace, which the webhook's
 // selector leaves out, and without the annotation, so that no controller cares either.
-func (s *stand) pairs(ctx context.Context, rows *report, what, prefix string, made func(namespace, name string) *appsv1.Deployment) error {
+func (s *stand) pairs(ctx context.Context, rows *measure.Report, what, prefix string, made func(namespace, name string) *appsv1.Deployment) error {
 	var with, without []time.Duration
 	create := func(times *[]time.Duration, object *appsv1.Deployment) error {
 		start := time.Now()
@@ -187,8 +188,8 @@ func (s *stand) pairs(ctx context.Context, rows *report, what, prefix string, ma
 			return errors.New("the webhook was not called")
 		}
 	}
-	rows.duration("what the webhook adds to the creation of "+what+", on average", mean(with)-mean(without), 3*time.Millisecond)
-	rows.note("  with it, without it", readable(mean(with))+", "+readable(mean(without)))
+	rows.Duration("what the webhook adds to the creation of "+what+", on average", mean(with)-mean(without), 3*time.Millisecond)
+	rows.Note("  with it, without it", measure.Readable(mean(with))+", "+measure.Readable(mean(without)))
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/bench/measure"
 	"github.com/images-io/tagger/test/cluster"
 )
 
@@ -52,7 +53,7 @@ var backstopSorts = []struct {
 }
 
 // measureBackstop measures what the admission policy adds to the creation of a Deployment.
-func measureBackstop(ctx context.Context, report *report) (err error) {
+func measureBackstop(ctx context.Context, report *measure.Report) (err error) {
 	dir, err := os.MkdirTemp("", "tagger-bench-")
 	if err != nil {
 		return err
@@ -188,7 +189,7 @@ func (b *backstopBench) waitForPolicy(ctx context.Context) error {
 }
 
 // measure creates the Deployments of all sorts in turns, with the policy and without, and reports the averages.
-func (b *backstopBench) measure(ctx context.Context, report *report) error {
+func (b *backstopBench) measure(ctx context.Context, report *measure.Report) error {
 	average := map[string]time.Duration{}
 	for range backstopCreates {
 		for _, sort := range backstopSorts {
@@ -204,13 +205,13 @@ func (b *backstopBench) measure(ctx context.Context, report *report) error {
 	}
 	for _, sort := range backstopSorts {
 		without := average[unbackstopped+sort.name]
-		report.note("backstop: Deployment of 20 containers, "+sort.name+", created without it", readable(without))
+		report.Note("backstop: Deployment of 20 containers, "+sort.name+", created without it", measure.Readable(without))
 		for _, namespace := range backstopNamespaces {
 			most := namespace.most
 			if sort.annotated {
 				most = namespace.annotated
 			}
-			report.duration(fmt.Sprintf("backstop: more than that with it, %d Tags in the namespace", namespace.tags), average[namespace.name+sort.name]-without, most)
+			report.Duration(fmt.Sprintf("backstop: more than that with it, %d Tags in the namespace", namespace.tags), average[namespace.name+sort.name]-without, most)
 		}
 	}
 	return nil

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -24,8 +22,4 @@ func parallel(ctx context.Context, n int, do func(ctx context.Context, i int) er
 		})
 	}
 	return group.Wait()
-}
-
-func progress(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "bench:   "+format+"\n", args...)
 }

@@ -11,30 +11,6 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// memory is what a process has resident now, and had at most, in bytes (proc(5), status). It is Linux's own account.
-func memory(pid int) (now, peak uint64, err error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 || (fields[0] != "VmRSS:" && fields[0] != "VmHWM:") {
-			continue
-		}
-		kibibytes, err := strconv.ParseUint(fields[1], 10, 64)
-		if err != nil {
-			return 0, 0, err
-		}
-		if fields[0] == "VmRSS:" {
-			now = kibibytes << 10
-		} else {
-			peak = kibibytes << 10
-		}
-	}
-	return now, peak, nil
-}
-
 // clockTick is the unit of the times in proc(5), stat. It is 100 a second on every Linux that Go runs on.
 const clockTick = 10 * time.Millisecond
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/test/bench/measure"
 )
 
 const (
@@ -35,7 +36,7 @@ type checks struct {
 }
 
 // requests counts the requests that checks take, beside those of go-containerregistry's plain remote.Head.
-func requests(ctx context.Context, rows *report) error {
+func requests(ctx context.Context, rows *measure.Report) error {
 	c, stop, err := newChecks()
 	if err != nil {
 		return err
@@ -45,29 +46,29 @@ func requests(ctx context.Context, rows *report) error {
 	if err != nil {
 		return err
 	}
-	rows.note("requests per check, 50 Tags of one repository, plain remote.Head", fmt.Sprintf("%.4g", peer))
+	rows.Note("requests per check, 50 Tags of one repository, plain remote.Head", fmt.Sprintf("%.4g", peer))
 	first, err := c.requestsPerCheck(func() error { return c.round(ctx) })
 	if err != nil {
 		return err
 	}
-	rows.count("requests per check, 50 Tags of one repository, the first time", first, 1.1)
+	rows.Count("requests per check, 50 Tags of one repository, the first time", first, 1.1)
 	steady, err := c.requestsPerCheck(func() error { return c.round(ctx) })
 	if err != nil {
 		return err
 	}
-	rows.count("requests per check, steady state", steady, 1)
-	rows.count("  of what plain remote.Head takes", steady/peer, 0.34)
+	rows.Count("requests per check, steady state", steady, 1)
+	rows.Count("  of what plain remote.Head takes", steady/peer, 0.34)
 	c.clock.SetTime(c.clock.Now().Add(2 * tokenLife))
 	expired, err := c.requestsPerCheck(func() error { return c.round(ctx) })
 	if err != nil {
 		return err
 	}
-	rows.count("requests per check, after the token has expired", expired, 1.1)
+	rows.Count("requests per check, after the token has expired", expired, 1.1)
 	if err := c.sharedRound(ctx); err != nil {
 		return err
 	}
-	rows.count("HEADs in a round of polls, 1,000 Tags that share 10 references", float64(c.upstream.heads.Load()), sharedReferences)
-	rows.count("GETs of manifests in all of that", float64(c.upstream.pulls.Load()), 0)
+	rows.Count("HEADs in a round of polls, 1,000 Tags that share 10 references", float64(c.upstream.heads.Load()), sharedReferences)
+	rows.Count("GETs of manifests in all of that", float64(c.upstream.pulls.Load()), 0)
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/bench/measure"
 )
 
 const (
@@ -25,13 +26,13 @@ const (
 
 // scale measures many Tags at once, what they cost while nothing changes, and a Tag that much depends on. There are no
 // kube-controller-manager and no nodes: rollouts are not Tagger's work.
-func scale(ctx context.Context, rows *report) (err error) {
+func scale(ctx context.Context, rows *measure.Report) (err error) {
 	s, err := startStand(ctx)
 	defer func() { err = errors.Join(err, s.stop()) }()
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, *report) error{s.thousand, s.tenThousand, s.idle, s.move} {
+	for _, step := range []func(context.Context, *measure.Report) error{s.thousand, s.tenThousand, s.idle, s.move} {
 		if err := step(ctx, rows); err != nil {
 			return err
 		}
@@ -39,30 +40,30 @@ func scale(ctx context.Context, rows *report) (err error) {
 	return nil
 }
 
-func (s *stand) thousand(ctx context.Context, rows *report) error {
+func (s *stand) thousand(ctx context.Context, rows *measure.Report) error {
 	took, shares, err := s.importAll(ctx, "few", 1000)
-	rows.duration("1,000 Tags created at once, until all are Ready", took, 15*time.Second)
-	rows.note("  of that, processor time", shares)
+	rows.Duration("1,000 Tags created at once, until all are Ready", took, 15*time.Second)
+	rows.Note("  of that, processor time", shares)
 	return err
 }
 
-func (s *stand) tenThousand(ctx context.Context, rows *report) error {
+func (s *stand) tenThousand(ctx context.Context, rows *measure.Report) error {
 	took, shares, err := s.importAll(ctx, "many", 10000)
-	rows.duration("10,000 Tags created at once, until all are Ready", took, 150*time.Second)
-	rows.note("  of that, processor time", shares)
+	rows.Duration("10,000 Tags created at once, until all are Ready", took, 150*time.Second)
+	rows.Note("  of that, processor time", shares)
 	return err
 }
 
 // memory is read after a while of scrapes, which make a metric of every Tag.
-func (s *stand) memory(rows *report) {
-	now, peak, err := memory(s.manager.PID)
+func (s *stand) memory(rows *measure.Report) {
+	now, peak, err := measure.Memory(s.manager.PID)
 	if err != nil {
-		rows.note("resident memory of the manager", "not to be had here: "+err.Error())
+		rows.Note("resident memory of the manager", "not to be had here: "+err.Error())
 		return
 	}
 	const most = 150 << 20
-	rows.size("resident memory of the manager with 11,000 Tags", now, most)
-	rows.size("  the most that it ever was", peak, most)
+	rows.Size("resident memory of the manager with 11,000 Tags", now, most)
+	rows.Size("  the most that it ever was", peak, most)
 }
 
 // importAll creates Tags, each of a repository of its own, and returns how long it took until all were Ready.
@@ -91,13 +92,13 @@ func (s *stand) importAll(ctx context.Context, prefix string, n int) (took time.
 			tag.Labels = map[string]string{"set": prefix}
 			return s.api.Create(ctx, tag)
 		})
-		progress("created %d Tags within %s", n, time.Since(start).Round(time.Second/10))
+		measure.Progress("created %d Tags within %s", n, time.Since(start).Round(time.Second/10))
 	}()
 	err = ready.until(ctx, n)
 	return time.Since(start), s.shares(before), errors.Join(err, <-created)
 }
 
-func (s *stand) idle(ctx context.Context, rows *report) error {
+func (s *stand) idle(ctx context.Context, rows *measure.Report) error {
 	if err := s.settled(ctx); err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (s *stand) idle(ctx context.Context, rows *report) error {
 	if err != nil {
 		return err
 	}
-	progress("nothing changes for %s", idle)
+	measure.Progress("nothing changes for %s", idle)
 	used := cpu(s.manager.PID)
 	select {
 	case <-time.After(idle):
@@ -113,14 +114,14 @@ func (s *stand) idle(ctx context.Context, rows *report) error {
 		return ctx.Err()
 	}
 	after, err := s.writes(ctx)
-	rows.count(fmt.Sprintf("writes to the API server while nothing changes, in %s", idle), after-before, 0)
-	rows.note("processor time of the manager meanwhile", fmt.Sprintf("%.1f %% of a core", 100*(cpu(s.manager.PID)-used).Seconds()/idle.Seconds()))
+	rows.Count(fmt.Sprintf("writes to the API server while nothing changes, in %s", idle), after-before, 0)
+	rows.Note("processor time of the manager meanwhile", fmt.Sprintf("%.1f %% of a core", 100*(cpu(s.manager.PID)-used).Seconds()/idle.Seconds()))
 	s.memory(rows)
 	return err
 }
 
 // move moves one Tag that 1,000 Deployments follow.
-func (s *stand) move(ctx context.Context, rows *report) error {
+func (s *stand) move(ctx context.Context, rows *measure.Report) error {
 	const namespace = "moved"
 	if err := s.namespace(ctx, namespace); err != nil {
 		return err
@@ -157,8 +158,8 @@ func (s *stand) move(ctx context.Context, rows *report) error {
 	if err := moved.until(ctx, movedDeployments); err != nil {
 		return err
 	}
-	rows.duration("a Tag moves that 1,000 Deployments follow, until all are patched", time.Since(start), 20*time.Second)
-	rows.note("  of that, processor time", s.shares(before))
+	rows.Duration("a Tag moves that 1,000 Deployments follow, until all are patched", time.Since(start), 20*time.Second)
+	rows.Note("  of that, processor time", s.shares(before))
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/bench/measure"
 	"github.com/images-io/tagger/test/cluster"
 )
 
@@ -44,7 +45,7 @@ func startStand(ctx context.Context) (s *stand, err error) {
 	if s.dir, err = os.MkdirTemp("", "tagger-bench-"); err != nil {
 		return s, err
 	}
-	progress("starting a control plane and the manager")
+	measure.Progress("starting a control plane and the manager")
 	if s.cluster, err = cluster.Start(ctx, cluster.Options{Dir: filepath.Join(s.dir, "cluster")}); err != nil {
 		return s, err
 	}

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/images-io/tagger/test/bench/measure"
 )
 
 // longestWait bounds what a benchmark waits for. It is far above every bar: a miss is measured, too.
@@ -62,7 +64,7 @@ func (c *counting) until(ctx context.Context, want int) error {
 		count := c.count()
 		if time.Since(said) > step {
 			said = time.Now()
-			progress("%s: %d of %d", c.what, count, want)
+			measure.Progress("%s: %d of %d", c.what, count, want)
 		}
 		return count >= want, nil
 	})

@@ -28,11 +28,26 @@ type RegistryOptions struct {
 	// Username and Password are asked of every client. Empty means that everybody may do everything.
 	Username, Password string
 
+	// Tokens has it ask for tokens instead. Nil means that it does not.
+	Tokens *TokenIssuer
+
+	// NoDeletion has it refuse to delete, as registries do unless they are told otherwise.
+	NoDeletion bool
+
 	// TLS is the certificate to serve with. Nil means plain HTTP.
 	TLS *ServingCert
 }
 
-// Registry is a running image registry that allows deletion.
+// TokenIssuer is who gives tokens for a registry (distribution's token authentication).
+type TokenIssuer struct {
+	// Realm is its address, and Service and Issuer what its tokens say.
+	Realm, Service, Issuer string
+
+	// Certificate is the file of the certificate whose key signs them, PEM.
+	Certificate string
+}
+
+// Registry is a running image registry.
 type Registry struct {
 	// Address is host:port.
 	Address string
@@ -129,7 +144,7 @@ func (o RegistryOptions) config(address, passwords string) map[string]any {
 		"log":     map[string]any{"level": "info", "accesslog": map[string]any{"disabled": false}},
 		"storage": map[string]any{
 			"filesystem": map[string]any{"rootdirectory": filepath.Join(o.Dir, "data")},
-			"delete":     map[string]any{"enabled": true},
+			"delete":     map[string]any{"enabled": !o.NoDeletion},
 		},
 		"http": listen,
 	}
@@ -141,6 +156,11 @@ func (o RegistryOptions) config(address, passwords string) map[string]any {
 	}
 	if o.Username != "" {
 		config["auth"] = map[string]any{"htpasswd": map[string]any{"realm": "registry", "path": passwords}}
+	}
+	if o.Tokens != nil {
+		config["auth"] = map[string]any{"token": map[string]any{
+			"realm": o.Tokens.Realm, "service": o.Tokens.Service, "issuer": o.Tokens.Issuer, "rootcertbundle": o.Tokens.Certificate,
+		}}
 	}
 	return config
 }

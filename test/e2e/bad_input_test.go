@@ -145,10 +145,3 @@ func TestAFailureIsOverWhenTheRegistryIsBack(t *testing.T) {
 	u.becomes("tag/myapp", ".status.references[0].imageReference", image)
 	u.kubectl("wait --for=condition=Ready tag/myapp --timeout=10s")
 }
-
-func TestCacheNeedsAMirror(t *testing.T) {
-	u := newUser(t)
-	u.push("build 0")
-	u.with(strings.Replace(tagYAML("myapp", u.source()), "cache: false", "cache: true", 1), "apply -f -")
-	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Ready")].reason`, "MirrorNotConfigured")
-}

@@ -28,6 +28,7 @@ var world struct {
 	cluster        *cluster.Cluster
 	registry       *cluster.Registry
 	private        *cluster.Registry
+	mirror         *cluster.Registry
 	faulty         *faultyRegistry
 	silent         *silentRegistry
 	registriesConf string
@@ -127,8 +128,12 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	if world.private, err = cluster.StartRegistry(ctx, private); err != nil {
 		return stop, err
 	}
+	stops = append(stops, world.private.Stop)
+	if world.mirror, err = cluster.StartRegistry(ctx, cluster.RegistryOptions{Dir: filepath.Join(dir, "mirror")}); err != nil {
+		return stop, err
+	}
 	world.faulty = newFaultyRegistry()
-	stops = append(stops, world.private.Stop, world.faulty.stop)
+	stops = append(stops, world.mirror.Stop, world.faulty.stop)
 	if world.silent, err = newSilentRegistry(); err != nil {
 		return stop, err
 	}
@@ -147,7 +152,8 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	}
 	world.manager, err = cluster.RunManager(ctx, runManager, cluster.ManagerOptions{
 		Dir: filepath.Join(dir, "manager"), Cluster: world.cluster, Webhook: webhook, RegistriesConf: world.registriesConf,
-		Args: []string{"--leader-elect=true", "--metrics-secure=true"}, // as shipped, so that all that the roles grant is used
+		// as shipped, so that all that the roles grant is used, but for what nobody wants to wait an hour for
+		Args: []string{"--leader-elect=true", "--metrics-secure=true", "--mirror-verify-interval=5s"},
 	})
 	if err == nil {
 		stops = append(stops, world.manager.Stop)

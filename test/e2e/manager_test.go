@@ -72,8 +72,10 @@ func TestMetrics(t *testing.T) {
 			`tagger_certificate_expiry_timestamp_seconds `,
 			fmt.Sprintf(`tagger_registry_requests_total{code="200",host=%q,method="HEAD"} `, world.registry.Address),
 			`tagger_import_failures_total{reason="NotFound"} `,
-			`tagger_import_failures_total{reason="MirrorUnavailable"} 0`,
+			`tagger_import_failures_total{reason="RateLimited"} `,
 			`tagger_import_duration_seconds_bucket{cached="false",le="0.01"}`,
+			`tagger_mirror_bytes_total{kind="copied"} `,
+			`tagger_mirror_copies_running `,
 		} {
 			if !strings.Contains(text, series) {
 				return fmt.Errorf("%s is not there", series)

@@ -30,10 +30,16 @@ type user struct {
 
 var namespaceNames = strings.NewReplacer("/", "-", "_", "-", ",", "")
 
-// newUser gives a test a namespace of its own.
+// newUser gives a test a namespace of its own, beside the others.
 func newUser(t *testing.T) *user {
 	t.Helper()
 	t.Parallel()
+	return newUserAlone(t)
+}
+
+// newUserAlone is for a test that changes what all share, before the others run.
+func newUserAlone(t *testing.T) *user {
+	t.Helper()
 	name := strings.ToLower(namespaceNames.Replace(t.Name()))
 	name = strings.Trim(name[:min(len(name), 50)], "-") + "-" + strconv.Itoa(int(time.Now().UnixNano()%100000))
 	u := &user{t: t, namespace: name}

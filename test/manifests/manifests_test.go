@@ -115,6 +115,25 @@ func TestAnotherPrefixReachesTheCertificate(t *testing.T) {
 	}
 }
 
+// TestTheManagerMayReadTheConfigMapOfTheInternalRegistryAndNoOther asks the API server's own authorizer.
+func TestTheManagerMayReadTheConfigMapOfTheInternalRegistryAndNoOther(t *testing.T) {
+	installed(t)
+	const as = " --as=system:serviceaccount:tagger-system:tagger-controller-manager"
+	for line, want := range map[string]string{
+		"auth can-i watch configmaps/local-registry-hosting --namespace kube-public":  "yes",
+		"auth can-i list configmaps/local-registry-hosting --namespace kube-public":   "yes",
+		"auth can-i list configmaps --namespace kube-public":                          "no",
+		"auth can-i list configmaps/local-registry-hosting --namespace tagger-system": "no",
+		"auth can-i update configmaps/local-registry-hosting --namespace kube-public": "no",
+		"auth can-i list replicasets.apps --namespace default":                        "yes",
+		"auth can-i delete replicasets.apps --namespace default":                      "no",
+	} {
+		if output, _ := kubectl(t, "", line+as); strings.TrimSpace(output) != want { // it ends with an error where it says no
+			t.Errorf("kubectl %s says %q, want %s", line, output, want)
+		}
+	}
+}
+
 func TestTheManagersPodIsAllowedByRestrictedPodSecurity(t *testing.T) {
 	installed(t)
 	var deployment struct {

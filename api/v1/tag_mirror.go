@@ -1,0 +1,78 @@
+package v1
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// maxMirrored bounds status.mirrored, as the schema does.
+const maxMirrored = 100
+
+// Mirrors says whether the Tag remembers that the image is, or is about to be, in the internal registry.
+func (t *Tag) Mirrors(image MirroredImage) bool {
+	return slices.Contains(t.Status.Mirrored, image)
+}
+
+// RecordMirroring remembers an image before anything of it is in the internal registry. Beyond the bound the oldest is
+// forgotten, which stays there.
+func (t *Tag) RecordMirroring(image MirroredImage) {
+	t.ForgetMirrored(image.Generation)
+	t.Status.Mirrored = append([]MirroredImage{image}, t.Status.Mirrored...)
+	t.Status.Mirrored = t.Status.Mirrored[:min(len(t.Status.Mirrored), maxMirrored)]
+}
+
+// ForgetMirrored notes that generations have no tag in the internal registry any more, or that none can be taken away there.
+func (t *Tag) ForgetMirrored(generations ...int64) {
+	t.Status.Mirrored = slices.DeleteFunc(slices.Clone(t.Status.Mirrored), func(m MirroredImage) bool {
+		return slices.Contains(generations, m.Generation)
+	})
+	if len(t.Status.Mirrored) == 0 {
+		t.Status.Mirrored = nil
+	}
+}
+
+// Uncollected are the images in the internal registry that no reference is about any more, and no import that is wanted.
+func (t *Tag) Uncollected() []MirroredImage {
+	var gone []MirroredImage
+	for _, image := range t.Status.Mirrored {
+		ref := t.Reference(image.Generation)
+		isWanted := ref == nil && image.Generation == t.WantedGeneration() && t.Spec.Cache
+		isKept := ref != nil && ref.ImageReference == image.ImageReference
+		if !isWanted && !isKept {
+			gone = append(gone, image)
+		}
+	}
+	return gone
+}
+
+// CurrentMirrored is the generation in use, where workloads pull it from the internal registry; else nil.
+func (t *Tag) CurrentMirrored() *Reference {
+	current := t.Current()
+	if current == nil || !t.Mirrors(MirroredImage{current.Generation, current.ImageReference}) {
+		return nil
+	}
+	return current
+}
+
+// RecordProgress says that the generation wanted is on its way into the internal registry. It is no attempt yet.
+func (t *Tag) RecordProgress(message string, now metav1.Time) {
+	t.RecordRejection(ReasonMirroring, message, false, now)
+}
+
+// MarkMirrored says that the internal registry has the generation in use.
+func (t *Tag) MarkMirrored(now metav1.Time) {
+	t.setCondition(ConditionMirrored, metav1.ConditionTrue, ReasonMirrored, "the internal registry has the generation in use", now)
+}
+
+// MarkNotMirrored says why the internal registry does not have the generation in use, as far as anybody can tell. Nothing
+// else changes by it.
+func (t *Tag) MarkNotMirrored(reason Reason, message string, now metav1.Time) {
+	t.setCondition(ConditionMirrored, metav1.ConditionFalse, reason, message, now)
+}
+
+// IsMirroredKnown says whether the status tells that the internal registry has the generation in use.
+func (t *Tag) IsMirroredKnown() bool {
+	return meta.IsStatusConditionTrue(t.Status.Conditions, ConditionMirrored)
+}

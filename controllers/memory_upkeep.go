@@ -1,0 +1,97 @@
+package controllers
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/images-io/tagger/internal/generation"
+)
+
+// upkeep is when a Tag's images in the internal registry are looked after next.
+type upkeep struct {
+	verify, collect time.Time
+	// tries to take something away, since something was there to take.
+	tries int
+	// leaves: the Tag is deleted, and its tries are counted anew.
+	leaves bool
+	// warned: somebody was told that the registry does not delete.
+	warned bool
+}
+
+// upkeepOf is when to look next. A Tag that this process does not know yet is verified at the time that is given.
+func (m *Memory) upkeepOf(name types.NamespacedName, verify time.Time) upkeep {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known, ok := m.upkeep[name]
+	if !ok {
+		known = &upkeep{verify: verify}
+		m.upkeep[name] = known
+	}
+	return *known
+}
+
+// tend changes what is known.
+func (m *Memory) tend(name types.NamespacedName, change func(*upkeep)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.upkeep[name] == nil {
+		m.upkeep[name] = &upkeep{}
+	}
+	change(m.upkeep[name])
+}
+
+// verified has the generation in use verified again at that time.
+func (m *Memory) verified(name types.NamespacedName, again time.Time) {
+	m.tend(name, func(u *upkeep) { u.verify = again })
+}
+
+// collectAgain counts a try to take something away, and says how long to wait for the next.
+func (m *Memory) collectAgain(name types.NamespacedName, now time.Time) (tries int, wait time.Duration) {
+	m.tend(name, func(u *upkeep) {
+		wait = generation.CollectAgain(u.tries)
+		u.tries++
+		u.collect = now.Add(wait)
+		tries = u.tries
+	})
+	return tries, wait
+}
+
+// lastTry is when a Tag that is deleted tries next to take away what it has.
+func (m *Memory) lastTry(name types.NamespacedName) (due time.Time) {
+	m.tend(name, func(u *upkeep) {
+		if !u.leaves {
+			*u = upkeep{leaves: true}
+		}
+		due = u.collect
+	})
+	return due
+}
+
+// leavesHistory has what a new generation pushes out of the history looked at anew.
+func (m *Memory) leavesHistory(name types.NamespacedName) {
+	m.tend(name, func(u *upkeep) { u.tries, u.collect = 0, time.Time{} })
+}
+
+// warnsOfDeletion is true the first time.
+func (m *Memory) warnsOfDeletion(name types.NamespacedName) (first bool) {
+	m.tend(name, func(u *upkeep) {
+		first = !u.warned
+		u.warned = true
+	})
+	return first
+}
+
+// CopyEnded has the Tag's copy looked at, whatever it waits for.
+func (m *Memory) CopyEnded(name types.NamespacedName) {
+	now := m.clock.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known, ok := m.checks[name]; ok {
+		known.open.bar = generation.Bar{}
+		m.checks[name] = known
+	}
+	if known := m.upkeep[name]; known != nil && known.verify.Before(now.Add(progressInterval)) {
+		known.verify = now
+	}
+}

@@ -1,0 +1,225 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/pin"
+)
+
+const (
+	// lastTries is how often a Tag that is deleted tries to take away what it has in the internal registry: half a minute in
+	// all, and as long again where the registry does not answer.
+	lastTries = 5
+	// collectLimit bounds one such try.
+	collectLimit = 10 * time.Second
+)
+
+// Collector takes images away from the internal registry.
+type Collector interface {
+	// Remove takes a generation of a Tag away: its tag, and its manifest unless that is shared with another generation. What is
+	// gone already is no error; errors.Is(err, importer.ErrDeletionForbidden) where the registry does not delete, or is another one.
+	Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, shared bool) error
+}
+
+// collect takes away from the internal registry what left the history, and what no workload uses any more. The Tag and the
+// workloads are read live: a cache that is behind must not take anything away.
+func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, error) {
+	name := client.ObjectKeyFromObject(tag)
+	live, err := r.still(ctx, tag)
+	if err != nil || live == nil {
+		r.Memory.collectAgain(name, r.Clock.Now())
+		return outcome{}, client.IgnoreNotFound(err)
+	}
+	used, err := r.usedImages(ctx, tag.Namespace)
+	if err != nil {
+		return outcome{}, err
+	}
+	found := r.takeAway(ctx, live, live.Uncollected(), used)
+	if len(found.left) > 0 {
+		r.Memory.collectAgain(name, r.Clock.Now())
+	}
+	result := outcome{change: func(t *v1.Tag) { t.ForgetMirrored(found.gone...) }}
+	if len(found.forbidden) > 0 && r.Memory.warnsOfDeletion(name) {
+		result.events = []notice{{corev1.EventTypeWarning, "DeletionForbidden", "Collect",
+			"generations that left the history stay in the internal registry, which forbids deletion or is not the configured one any more: " + strings.Join(found.forbidden, ", ")}}
+	}
+	return result, nil
+}
+
+// findings are what became of images that were to be taken away.
+type findings struct {
+	// gone need not be remembered: they are not there any more, or nobody can take them away.
+	gone []int64
+	// forbidden are those of them that stay.
+	forbidden []string
+	// left are those that are still used, or that could not be taken away, and why.
+	left []string
+}
+
+// takeAway takes away those images that are not in use. A manifest that another generation has, too, stays.
+func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.MirroredImage, used map[string]string) findings {
+	ctx, cancel := context.WithTimeout(ctx, collectLimit)
+	defer cancel()
+	var found findings
+	for _, image := range images {
+		if who, isUsed := used[image.ImageReference]; isUsed {
+			found.left = append(found.left, fmt.Sprintf("%s, which %s uses", image.ImageReference, who))
+			continue
+		}
+		err := r.Collector.Remove(ctx, tag, image, isShared(tag, image, found.gone))
+		switch {
+		case err == nil:
+			found.gone = append(found.gone, image.Generation)
+		case errors.Is(err, importer.ErrDeletionForbidden):
+			found.gone = append(found.gone, image.Generation)
+			found.forbidden = append(found.forbidden, image.ImageReference)
+		default:
+			found.left = append(found.left, fmt.Sprintf("%s: %v", image.ImageReference, err))
+		}
+	}
+	return found
+}
+
+// isShared says whether another generation that is still there is the same image.
+func isShared(tag *v1.Tag, image v1.MirroredImage, gone []int64) bool {
+	return slices.ContainsFunc(tag.Status.Mirrored, func(other v1.MirroredImage) bool {
+		return other.Generation != image.Generation && other.ImageReference == image.ImageReference && !slices.Contains(gone, other.Generation)
+	})
+}
+
+// usedImages are the images that pods of the namespace run, or may be made with, and by whom.
+func (r *TagReconciler) usedImages(ctx context.Context, namespace string) (map[string]string, error) {
+	used := map[string]string{}
+	lists := []client.ObjectList{&appsv1.ReplicaSetList{}, &batchv1.JobList{}}
+	for _, kind := range WorkloadKinds {
+		lists = append(lists, kind.NewList())
+	}
+	for _, list := range lists {
+		if err := r.Live.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("reading what namespace %s runs: %w", namespace, err)
+		}
+		_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: the function does not, and the list is one
+			use(used, item)
+			return nil
+		})
+	}
+	return used, nil
+}
+
+// use notes the images of an object whose pods are there, or to come.
+func use(used map[string]string, object runtime.Object) {
+	workload, isWorkload := pin.Of(object)
+	who := ""
+	switch o := object.(type) {
+	case *appsv1.ReplicaSet:
+		if o.Status.Replicas == 0 && o.Spec.Replicas != nil && *o.Spec.Replicas == 0 {
+			return
+		}
+		workload, isWorkload, who = pin.Workload{Meta: &o.ObjectMeta, Pod: &o.Spec.Template.Spec}, true, "ReplicaSet"
+	case *batchv1.Job:
+		if o.Status.CompletionTime != nil || slices.ContainsFunc(o.Status.Conditions, hasFailed) {
+			return
+		}
+		who = "Job"
+	case *appsv1.Deployment:
+		who = "Deployment"
+	case *appsv1.StatefulSet:
+		who = "StatefulSet"
+	case *appsv1.DaemonSet:
+		who = "DaemonSet"
+	case *batchv1.CronJob:
+		who = "CronJob"
+	}
+	if !isWorkload {
+		return
+	}
+	for _, container := range workload.Containers() {
+		used[container.Image] = who + " " + workload.Meta.Name
+	}
+}
+
+func hasFailed(condition batchv1.JobCondition) bool {
+	return condition.Type == batchv1.JobFailed && condition.Status == corev1.ConditionTrue
+}
+
+// finalize takes away what a Tag that is deleted has in the internal registry, and lets it go: after a few tries in any case.
+// What a workload uses stays there.
+func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, error) {
+	name := client.ObjectKeyFromObject(tag)
+	ended := r.Copies.Forget(name)
+	if !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror) {
+		return ctrl.Result{}, nil
+	}
+	if !ended {
+		return ctrl.Result{RequeueAfter: soon}, nil
+	}
+	if wait := r.Memory.lastTry(name).Sub(r.Clock.Now()); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	used, err := r.usedImages(ctx, tag.Namespace)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	found := r.takeAway(ctx, tag, tag.Status.Mirrored, used)
+	if len(found.left) > 0 {
+		if tries, wait := r.Memory.collectAgain(name, r.Clock.Now()); tries < lastTries {
+			return ctrl.Result{RequeueAfter: wait}, nil
+		}
+	}
+	free := tag.DeepCopy()
+	controllerutil.RemoveFinalizer(free, v1.FinalizerMirror)
+	if err := r.patch(ctx, tag, free); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	r.Memory.forget(name)
+	if stays := slices.Concat(found.left, found.forbidden); len(stays) > 0 {
+		r.announce(ctx, free, outcome{events: []notice{{corev1.EventTypeWarning, "LeftInMirror", "Collect", "the Tag is gone, and in the internal registry stay " + strings.Join(stays, "; ")}}})
+	}
+	return ctrl.Result{}, nil
+}
+
+// unguard takes the finalizer off a Tag that has nothing in the internal registry any more.
+func (r *TagReconciler) unguard(ctx context.Context, tag *v1.Tag) error {
+	if len(tag.Status.Mirrored) > 0 || !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror) {
+		return nil
+	}
+	live, err := r.still(ctx, tag)
+	if err != nil || live == nil || !equality.Semantic.DeepEqual(live.Finalizers, tag.Finalizers) {
+		return client.IgnoreNotFound(err)
+	}
+	free := live.DeepCopy()
+	controllerutil.RemoveFinalizer(free, v1.FinalizerMirror)
+	return client.IgnoreNotFound(r.patch(ctx, live, free))
+}
+
+// upkeepTimes are when the Tag's images in the internal registry are looked after. Not while another one is on its way there.
+func (r *TagReconciler) upkeepTimes(tag *v1.Tag, now time.Time) (verify, collect time.Time) {
+	name := client.ObjectKeyFromObject(tag)
+	due := r.Memory.upkeepOf(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now))
+	inUse := int64(-1)
+	if ref := tag.CurrentMirrored(); ref != nil {
+		inUse = ref.Generation
+	}
+	if r.Copies.Copying(name, inUse) {
+		return now.Add(progressInterval), now.Add(progressInterval)
+	}
+	return due.verify, due.collect
+}

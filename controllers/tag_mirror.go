@@ -1,0 +1,142 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+	"github.com/images-io/tagger/internal/importer"
+)
+
+// progressInterval is how often a Tag says how far its copy is.
+const progressInterval = 5 * time.Second
+
+// Copies are the copies under way, which nobody waits for.
+type Copies interface {
+	// Release cancels the copy for a Tag that does not want it any more.
+	Release(tag *v1.Tag)
+	// Forget cancels the copy for a Tag, and says whether it has ended.
+	Forget(tag client.ObjectKey) (ended bool)
+	// Copying says whether an image of another generation is on its way for the Tag.
+	Copying(tag client.ObjectKey, than int64) bool
+	// OnEnd has a function told of the Tags whose copies end.
+	OnEnd(ended func(tag client.ObjectKey))
+}
+
+// copiesThatEnd enqueues Tags whose copy has a result.
+func (r *TagReconciler) copiesThatEnd() source.Source {
+	return source.Func(func(_ context.Context, q queue) error {
+		r.Copies.OnEnd(func(tag client.ObjectKey) {
+			r.Memory.CopyEnded(tag)
+			enqueue(q, freshPriority, []ctrl.Request{{NamespacedName: tag}})
+		})
+		return nil
+	})
+}
+
+// mirroring remembers what is about to be in the internal registry, before anything is, and says how far the copy is. It
+// leaves the generation in use where it is, and the last attempt: this is none yet.
+func (r *TagReconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *importer.UnderWay, decision generation.Decision) (outcome, error) {
+	result := outcome{events: begins(copy, tag.Spec.From)}
+	remembered := tag.Mirrors(copy.Image)
+	if !remembered {
+		if err := r.guard(ctx, tag); err != nil {
+			return outcome{}, err
+		}
+	} else {
+		r.bar(tag, progressInterval)
+	}
+	now, isWanted := r.now(), decision.Action == generation.Import
+	if remembered && !isWanted {
+		return result, nil
+	}
+	result.change = func(t *v1.Tag) {
+		if !remembered {
+			t.RecordMirroring(copy.Image)
+		}
+		if isWanted {
+			t.RecordProgress(copy.Error(), now)
+		}
+	}
+	return result, nil
+}
+
+// guard puts the finalizer on a Tag that is about to have something in the internal registry.
+func (r *TagReconciler) guard(ctx context.Context, tag *v1.Tag) error {
+	guarded := tag.DeepCopy()
+	if !controllerutil.AddFinalizer(guarded, v1.FinalizerMirror) {
+		return nil
+	}
+	return r.patch(ctx, tag, guarded)
+}
+
+// verify sees whether the internal registry has the generation in use, and has it copied again where it does not.
+func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
+	name, ref, now := client.ObjectKeyFromObject(tag), tag.CurrentMirrored(), r.now()
+	copied, err := r.Importer.Verify(ctx, tag, ref)
+	var underWay *importer.UnderWay
+	var postponed importer.Postponed
+	var failure importer.Failure
+	switch {
+	case err == nil:
+		r.Memory.verified(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now.Time))
+		result := outcome{change: func(t *v1.Tag) { t.MarkMirrored(now) }}
+		if copied.Took > 0 {
+			result.events = []notice{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d was missing and is there again: %s", ref.Generation, spent(copied))}}
+		}
+		return result, nil
+	case errors.As(err, &underWay):
+		r.Memory.verified(name, now.Add(progressInterval))
+		message := "the internal registry lost the generation in use: " + underWay.Error()
+		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }, events: begins(underWay, ref.From)}, nil
+	case errors.As(err, &postponed):
+		r.Memory.verified(name, now.Add(postponed.Postponed()))
+		return outcome{}, nil
+	case errors.As(err, &failure):
+		r.Memory.verified(name, now.Add(max(generation.VerifyAgain(r.VerifyInterval), importer.RetryAfter(err))))
+		return notMirrored(ctx, tag, failure, now), nil
+	default:
+		return outcome{}, err
+	}
+}
+
+// notMirrored says why a generation in use is missing, once, and changes nothing else.
+func notMirrored(ctx context.Context, tag *v1.Tag, failure importer.Failure, now metav1.Time) outcome {
+	message := v1.Truncate(failure.Error(), v1.MaxReasonLength)
+	log.FromContext(ctx).Info("mirrored image cannot be verified", "reason", failure.Reason(), "error", message)
+	return outcome{
+		change: func(t *v1.Tag) { t.MarkNotMirrored(failure.Reason(), message, now) },
+		events: []notice{{corev1.EventTypeWarning, "NotMirrored", "Mirror", fmt.Sprintf("%s: %s", failure.Reason(), message)}},
+	}
+}
+
+// begins is the event of a copy that was put into the queue.
+func begins(copy *importer.UnderWay, from string) []notice {
+	if !copy.Begins {
+		return nil
+	}
+	return []notice{{corev1.EventTypeNormal, "Mirroring", "Mirror", fmt.Sprintf("generation %d of %s is copied to %s", copy.Image.Generation, from, copy.Image.ImageReference)}}
+}
+
+// mirrored is the event of a copy that ended well.
+func mirrored(image importer.Image, generation int64) []notice {
+	if image.Copied.Took == 0 {
+		return nil
+	}
+	return []notice{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d is in the internal registry: %s", generation, spent(image.Copied))}}
+}
+
+func spent(copied importer.Copied) string {
+	return fmt.Sprintf("%d bytes sent, %d found there, %d mounted, in %.1f s", copied.Sent, copied.Found, copied.Mounted, copied.Took.Seconds())
+}

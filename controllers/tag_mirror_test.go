@@ -1,0 +1,425 @@
+package controllers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/importer"
+)
+
+const mirrorImage = "mirror.test/dev/myapp@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+// copies are those under way: as the test says.
+type copies struct {
+	running bool
+	ended   func(client.ObjectKey)
+}
+
+func (c *copies) Release(*v1.Tag)                      {}
+func (c *copies) Forget(client.ObjectKey) bool         { return !c.running }
+func (c *copies) Copying(client.ObjectKey, int64) bool { return c.running }
+func (c *copies) OnEnd(ended func(client.ObjectKey))   { c.ended = ended }
+
+// collector notes what is taken away from the internal registry, generation and whether the manifest is kept.
+type collector struct {
+	removed []string
+	err     error
+}
+
+func (c *collector) Remove(_ context.Context, _ *v1.Tag, image v1.MirroredImage, shared bool) error {
+	c.removed = append(c.removed, fmt.Sprintf("%d %v", image.Generation, shared))
+	return c.err
+}
+
+func cached(generations ...int64) *v1.Tag {
+	tag := newTag()
+	tag.Spec.Cache = true
+	for _, g := range generations {
+		tag.RecordMirroring(v1.MirroredImage{Generation: g, ImageReference: mirrorImage})
+		tag.RecordImport(v1.Reference{Generation: g, From: tag.Spec.From, ImageReference: mirrorImage})
+		tag.Spec.Generation, tag.Finalizers = &g, []string{v1.FinalizerMirror}
+	}
+	tag.MarkAdmitted()
+	return tag
+}
+
+// left is a Tag whose generation 0 left the history, and is in the internal registry still.
+func left() *v1.Tag {
+	tag := cached(0, 1)
+	tag.Status.References = slices.DeleteFunc(tag.Status.References, func(r v1.Reference) bool { return r.Generation == 0 })
+	tag.Status.Mirrored[1].ImageReference = oldMirrorImage
+	return tag
+}
+
+const oldMirrorImage = "mirror.test/dev/myapp@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+func (w *world) said() (said []string) {
+	for {
+		select {
+		case event := <-w.events.Events:
+			said = append(said, event)
+		default:
+			return said
+		}
+	}
+}
+
+func (w *world) pass(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
+
+func (w *world) condition(kind string) metav1.Condition {
+	w.t.Helper()
+	if found := meta.FindStatusCondition(w.tag().Status.Conditions, kind); found != nil {
+		return *found
+	}
+	return metav1.Condition{}
+}
+
+func TestWhatIsCopiedIsRememberedBeforeAnythingIs(t *testing.T) {
+	w := newWorld(t, cached())
+	image := v1.MirroredImage{ImageReference: mirrorImage}
+	w.registry.err = &importer.UnderWay{Image: image}
+	w.reconcile()
+	tag := w.tag()
+	if !slices.Contains(tag.Finalizers, v1.FinalizerMirror) || !tag.Mirrors(image) || tag.NotReadyReason() != v1.ReasonMirroring || tag.Status.LastImportAttempt != nil {
+		t.Errorf("finalizers %v, status %+v", tag.Finalizers, tag.Status)
+	}
+	w.registry.err = &importer.UnderWay{Image: image, Begins: true, Waits: true}
+	if wait := w.reconcile().RequeueAfter; wait != 5*time.Second || w.registry.imports != 2 {
+		t.Errorf("it comes back in %s after %d imports", wait, w.registry.imports)
+	}
+	if said := strings.Join(w.said(), "\n"); !strings.Contains(said, "Normal Mirroring generation 0 of quay.io/company/myapp:latest is copied to "+mirrorImage) {
+		t.Errorf("it says %q", said)
+	}
+}
+
+func TestProgressIsWrittenEveryFiveSeconds(t *testing.T) {
+	w := newWorld(t, cached())
+	w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}}
+	w.reconcile()
+	progress := func(done int) {
+		w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: importer.Progress{Blobs: 10, BlobsDone: done}}
+		w.reconcile()
+	}
+	progress(1)
+	for range 4 {
+		w.pass(time.Second)
+		progress(2)
+	}
+	if got := w.condition(v1.ConditionReady).Message; got != "mirroring, 1 of 10 blobs, 0 of 0 MiB" {
+		t.Errorf("it says %q within 5 s", got)
+	}
+	w.pass(time.Second)
+	progress(3)
+	if got := w.condition(v1.ConditionReady).Message; got != "mirroring, 3 of 10 blobs, 0 of 0 MiB" {
+		t.Errorf("it says %q after 5 s", got)
+	}
+	w.registry.err, w.registry.copied = nil, importer.Copied{Sent: 5, Found: 6, Mounted: 7, Took: 1500 * time.Millisecond}
+	w.pass(5 * time.Second)
+	w.said()
+	w.reconcile()
+	if said := strings.Join(w.said(), "\n"); !strings.Contains(said, "5 bytes sent, 6 found there, 7 mounted, in 1.5 s") || !w.tag().IsReady() {
+		t.Errorf("it says %q; the status is %+v", said, w.tag().Status)
+	}
+}
+
+func TestWhileAnImageIsCopiedTheGenerationInUseStays(t *testing.T) {
+	w := newWorld(t, cached(0))
+	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(1)) })
+	before := w.tag()
+	w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{Generation: 1, ImageReference: oldMirrorImage}}
+	w.reconcile()
+	after := w.tag()
+	if *after.Status.Generation != 0 || after.Status.Digest != before.Status.Digest || !after.Status.LastImportAttempt.Succeed || len(after.Status.Mirrored) != 2 {
+		t.Errorf("the status is %+v", after.Status)
+	}
+	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(0)) })
+	w.reconcile()
+	if !w.tag().IsReady() {
+		t.Errorf("somebody went back, and the status is %+v", w.tag().Status)
+	}
+	w.reconcile()
+	if !slices.Equal(w.mirror.removed, []string{"1 false"}) || len(w.tag().Status.Mirrored) != 1 {
+		t.Errorf("taken away are %v, left %v", w.mirror.removed, w.tag().Status.Mirrored)
+	}
+}
+
+func TestAnImportBesideLeavesTheTagReady(t *testing.T) {
+	tag := cached(0, 1)
+	tag.Select(0, metav1.Now())
+	tag.Spec.Generation = new(int64(0))
+	w := newWorld(t, tag)
+	w.request("1")
+	w.registry.onImport = &importer.UnderWay{Image: v1.MirroredImage{Generation: 2, ImageReference: mirrorImage}}
+	w.registry.digest = "sha256:cc"
+	w.reconcile()
+	if got := w.tag(); !got.IsReady() || len(got.Status.Mirrored) != 3 || w.registry.imports != 1 {
+		t.Errorf("after %d imports the status is %+v", w.registry.imports, got.Status)
+	}
+}
+
+func TestTheEndOfACopyIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t, cached())
+	image := v1.MirroredImage{ImageReference: mirrorImage}
+	w.registry.err = &importer.UnderWay{Image: image}
+	w.reconcile()
+	w.reconcile()
+	w.registry.err = nil
+	w.reconcile()
+	if w.tag().IsReady() {
+		t.Error("it was asked for within 5 s")
+	}
+	w.reconciler.Memory.CopyEnded(name)
+	w.reconcile()
+	if !w.tag().IsReady() {
+		t.Errorf("the status is %+v", w.tag().Status)
+	}
+}
+
+func TestAGenerationInUseIsVerifiedOnceAnInterval(t *testing.T) {
+	w := newWorld(t, cached(0))
+	wait := w.reconcile().RequeueAfter
+	if wait <= 0 || wait > time.Hour || w.registry.verifies != 0 {
+		t.Fatalf("it is verified in %s, after %d times", wait, w.registry.verifies)
+	}
+	w.pass(wait)
+	w.reconcile()
+	if wait = w.reconcile().RequeueAfter; wait != time.Hour || w.registry.verifies != 1 || w.condition(v1.ConditionMirrored).Status != metav1.ConditionTrue {
+		t.Errorf("it is verified again in %s, after %d times: %+v", wait, w.registry.verifies, w.condition(v1.ConditionMirrored))
+	}
+}
+
+func TestAGenerationThatVanishedIsCopiedAgainAndNothingElseChanges(t *testing.T) {
+	w := newWorld(t, cached(0))
+	w.pass(w.reconcile().RequeueAfter)
+	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Begins: true}
+	w.reconcile()
+	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionFalse || got.Reason != string(v1.ReasonMirroring) || !w.tag().IsReady() {
+		t.Errorf("the condition is %+v", got)
+	}
+	w.registry.verified, w.registry.copied = nil, importer.Copied{Sent: 1, Took: time.Second}
+	w.pass(5 * time.Second)
+	w.reconcile()
+	said := strings.Join(w.said(), "\n")
+	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionTrue || !strings.Contains(said, "was missing and is there again") || !strings.Contains(said, "Normal Mirroring") {
+		t.Errorf("the condition is %+v, the events are %q", got, said)
+	}
+}
+
+func TestAGenerationThatVanishedWithItsSourceIsAConditionAndNothingElse(t *testing.T) {
+	w := newWorld(t, cached(0))
+	w.pass(w.reconcile().RequeueAfter)
+	before := w.tag()
+	w.registry.verified = notFound{errors.New("there is no such manifest")}
+	w.reconcile()
+	after := w.tag()
+	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionFalse || got.Reason != string(v1.ReasonNotFound) || got.Message != "there is no such manifest" {
+		t.Errorf("the condition is %+v", got)
+	}
+	if !after.IsReady() || *after.Status.Generation != 0 || !after.Status.LastImportAttempt.When.Equal(&before.Status.LastImportAttempt.When) {
+		t.Errorf("the status is %+v", after.Status)
+	}
+	w.said()
+	w.pass(time.Minute)
+	w.reconcile()
+	if said := w.said(); w.registry.verifies != 2 || len(said) != 0 {
+		t.Errorf("after %d times it says %q again", w.registry.verifies, said)
+	}
+}
+
+func TestWhatLeftTheHistoryIsTakenAway(t *testing.T) {
+	w := newWorld(t, left())
+	w.reconcile()
+	if !slices.Equal(w.mirror.removed, []string{"0 false"}) || len(w.tag().Status.Mirrored) != 1 {
+		t.Errorf("taken away are %v, left %v", w.mirror.removed, w.tag().Status.Mirrored)
+	}
+}
+
+func TestAManifestThatAnotherGenerationHasStays(t *testing.T) {
+	tag := left()
+	tag.Status.Mirrored[1].ImageReference = mirrorImage
+	w := newWorld(t, tag)
+	w.reconcile()
+	if !slices.Equal(w.mirror.removed, []string{"0 true"}) {
+		t.Errorf("taken away are %v", w.mirror.removed)
+	}
+}
+
+func TestWhatPodsMayPullStays(t *testing.T) {
+	pod := corev1.PodTemplateSpec{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Image: oldMirrorImage}}}}
+	here := metav1.ObjectMeta{Namespace: name.Namespace, Name: "app"} // none of them is annotated: somebody may have opted out
+	some, none := new(int32(1)), new(int32(0))
+	over := []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+	for what, row := range map[string]struct {
+		object client.Object
+		stays  bool
+	}{
+		"a Deployment":                      {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Replicas: none, Template: pod}}, true},
+		"a StatefulSet":                     {&appsv1.StatefulSet{ObjectMeta: here, Spec: appsv1.StatefulSetSpec{Template: pod}}, true},
+		"a DaemonSet":                       {&appsv1.DaemonSet{ObjectMeta: here, Spec: appsv1.DaemonSetSpec{Template: pod}}, true},
+		"a CronJob":                         {&batchv1.CronJob{ObjectMeta: here, Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: pod}}}}, true},
+		"a ReplicaSet with replicas":        {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: some, Template: pod}}, true},
+		"a ReplicaSet that is scaled down":  {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}, Status: appsv1.ReplicaSetStatus{Replicas: 1}}, true},
+		"a ReplicaSet without replicas":     {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}}, false},
+		"a Job that is not over":            {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}}, true},
+		"a Job that is over":                {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{CompletionTime: &metav1.Time{Time: someTime.Time}}}, false},
+		"a Job that failed":                 {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{Conditions: over}}, false},
+		"a Deployment of another namespace": {&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t, left())
+			if err := w.live.Create(t.Context(), row.object); err != nil {
+				t.Fatal(err)
+			}
+			wait := w.reconcile().RequeueAfter
+			if stays := len(w.mirror.removed) == 0; stays != row.stays {
+				t.Fatalf("it stays: %v, want %v", stays, row.stays)
+			}
+			if !row.stays {
+				return
+			}
+			if wait != 2*time.Second {
+				t.Errorf("it looks again in %s, want 2s", wait)
+			}
+			if err := w.live.Delete(t.Context(), row.object); err != nil {
+				t.Fatal(err)
+			}
+			w.pass(wait)
+			if w.reconcile(); len(w.mirror.removed) != 1 {
+				t.Error("it stays when nobody uses it any more")
+			}
+		})
+	}
+}
+
+func TestACacheThatIsBehindTakesNothingAway(t *testing.T) {
+	w := newWorld(t, left())
+	w.freezeCache()
+	w.changeStatus(func(tag *v1.Tag) {
+		tag.RecordGeneration(v1.Reference{Generation: 0, From: tag.Spec.From, ImageReference: oldMirrorImage})
+	})
+	w.reconcile()
+	if len(w.mirror.removed) != 0 {
+		t.Errorf("taken away are %v", w.mirror.removed)
+	}
+}
+
+func TestWhileSomethingIsCopiedNothingIsTakenAway(t *testing.T) {
+	w := newWorld(t, left())
+	w.copies.running = true
+	if wait := w.reconcile().RequeueAfter; wait != 5*time.Second || len(w.mirror.removed) != 0 {
+		t.Errorf("it looks again in %s; taken away are %v", wait, w.mirror.removed)
+	}
+}
+
+func TestAForbiddenDeletionIsOneWarningAndNoFailure(t *testing.T) {
+	w := newWorld(t, left())
+	w.mirror.err = importer.ErrDeletionForbidden
+	w.reconcile()
+	said := strings.Join(w.said(), "\n")
+	if tag := w.tag(); len(tag.Status.Mirrored) != 1 || !tag.IsReady() || !strings.Contains(said, "Warning DeletionForbidden") {
+		t.Errorf("the status is %+v, the events are %q", tag.Status, said)
+	}
+	w.changeStatus(func(tag *v1.Tag) {
+		tag.RecordMirroring(v1.MirroredImage{Generation: 0, ImageReference: oldMirrorImage})
+	})
+	w.reconcile()
+	if said := w.said(); len(said) != 0 || len(w.mirror.removed) != 2 {
+		t.Errorf("it says %q again after %v", said, w.mirror.removed)
+	}
+}
+
+func TestATagWithNothingInTheInternalRegistryHasNoFinalizer(t *testing.T) {
+	tag := left()
+	tag.Spec.Cache = false
+	tag.Finalizers = []string{"other.example.com/finalizer", v1.FinalizerMirror}
+	tag.RecordImport(v1.Reference{Generation: 2, From: tag.Spec.From, ImageReference: newImage})
+	tag.Spec.Generation, tag.Spec.HistoryLimit = new(int64(2)), 1
+	tag.MarkAdmitted()
+	tag.Trim()
+	w := newWorld(t, tag)
+	w.reconcile()
+	w.reconcile()
+	if got := w.tag(); len(w.mirror.removed) != 2 || !slices.Equal(got.Finalizers, tag.Finalizers[:1]) {
+		t.Errorf("after %v the finalizers are %v", w.mirror.removed, got.Finalizers)
+	}
+}
+
+// deleted is a world whose Tag somebody deletes.
+func deleted(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, cached(0, 1))
+	if err := w.live.Delete(t.Context(), w.tag()); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) isGone() bool {
+	w.t.Helper()
+	var tag v1.Tag
+	err := w.live.Get(w.t.Context(), name, &tag)
+	if err != nil && !apierrors.IsNotFound(err) {
+		w.t.Fatal(err)
+	}
+	return err != nil
+}
+
+func TestADeletedTagTakesAwayAllThatItHas(t *testing.T) {
+	w := deleted(t)
+	w.copies.running = true
+	w.reconcile()
+	if len(w.mirror.removed) != 0 || w.isGone() {
+		t.Fatal("what is copied still may arrive after all is taken away")
+	}
+	w.copies.running = false
+	w.reconcile()
+	if !slices.Equal(w.mirror.removed, []string{"1 true", "0 false"}) || !w.isGone() || len(w.said()) != 0 {
+		t.Errorf("taken away are %v; it is gone: %v", w.mirror.removed, w.isGone())
+	}
+}
+
+func TestADeletedTagDoesNotWaitForEverForTheInternalRegistry(t *testing.T) {
+	w := deleted(t)
+	w.mirror.err = notFound{errors.New("no answer")}
+	var waited time.Duration
+	for range 5 {
+		if w.isGone() {
+			t.Fatal("it is gone too early")
+		}
+		wait := w.reconcile().RequeueAfter
+		w.reconcile() // whatever happens to it meanwhile is no try
+		waited += wait
+		w.pass(wait)
+	}
+	said := strings.Join(w.said(), "\n")
+	if !w.isGone() || waited != 30*time.Second || len(w.mirror.removed) != 10 || !strings.Contains(said, "Warning LeftInMirror") || !strings.Contains(said, mirrorImage+": no answer") {
+		t.Errorf("gone: %v after %s and %d requests; the events are %q", w.isGone(), waited, len(w.mirror.removed), said)
+	}
+}
+
+func TestWhatRunsStaysWhenItsTagIsDeleted(t *testing.T) {
+	w := deleted(t)
+	if err := w.live.Create(t.Context(), pinnedAt(mirrorImage)); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		w.pass(w.reconcile().RequeueAfter)
+	}
+	if said := strings.Join(w.said(), "\n"); !w.isGone() || len(w.mirror.removed) != 0 || !strings.Contains(said, "which Deployment app uses") {
+		t.Errorf("gone: %v; taken away are %v, the events are %q", w.isGone(), w.mirror.removed, said)
+	}
+}

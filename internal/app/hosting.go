@@ -1,0 +1,41 @@
+package app
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// Where a cluster says which registry it has (KEP-1755, "Communicating a local registry").
+const (
+	hostingNamespace = metav1.NamespacePublic
+	hostingName      = "local-registry-hosting"
+	hostingKey       = "localRegistryHosting.v1"
+)
+
+// localRegistry reads the ConfigMap: we write to where the cluster's network reaches the registry, and nodes read from where their
+// container runtime does. Both are host unless it says otherwise.
+func localRegistry(data map[string]string) (reference.Mirror, error) {
+	text, ok := data[hostingKey]
+	if !ok {
+		return reference.Mirror{}, fmt.Errorf("it has no key %s", hostingKey)
+	}
+	var hosting struct {
+		Host                     string `json:"host"`
+		HostFromClusterNetwork   string `json:"hostFromClusterNetwork"`
+		HostFromContainerRuntime string `json:"hostFromContainerRuntime"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &hosting); err != nil {
+		return reference.Mirror{}, errors.New(hostingKey + " is no YAML of the fields host, hostFromClusterNetwork and hostFromContainerRuntime")
+	}
+	at, err := reference.ParseMirror(cmp.Or(hosting.HostFromClusterNetwork, hosting.Host), cmp.Or(hosting.HostFromContainerRuntime, hosting.Host))
+	if err != nil {
+		return reference.Mirror{}, fmt.Errorf("%s: %w", hostingKey, err)
+	}
+	return at, nil
+}

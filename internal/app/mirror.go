@@ -1,0 +1,195 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers"
+	"github.com/images-io/tagger/internal/config"
+	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+// mirror is the internal registry as the rest of the manager needs it: the one of the environment, or else the one that a
+// ConfigMap tells of (KEP-1755), which may change at any time.
+type mirror struct {
+	client      *registry.Client
+	credentials config.CacheRegistry
+
+	mu sync.Mutex
+	at reference.Mirror
+	// problem is why there is none.
+	problem error
+	changed func()
+}
+
+var (
+	_ importer.Mirror       = &mirror{}
+	_ controllers.Collector = &mirror{}
+)
+
+var errNoMirror = errors.New("spec.cache is true, and Tagger knows no internal registry: set CACHE_REGISTRY_ADDRESS in the Secret cache-registry of Tagger's namespace, " +
+	"or make the ConfigMap local-registry-hosting in the namespace kube-public (KEP-1755); or set spec.cache to false to use the image from its source")
+
+func newMirror(client *registry.Client, cfg config.CacheRegistry) (*mirror, error) {
+	m := &mirror{client: client, credentials: cfg, problem: errNoMirror, changed: func() {}}
+	if cfg.Address == "" {
+		m.credentials = config.CacheRegistry{Insecure: true} // the KEP knows plain HTTP and no passwords
+		return m, nil
+	}
+	m.at, m.problem = reference.ParseMirror(cfg.Address, cfg.Address)
+	return m, m.problem
+}
+
+// watch has the ConfigMap count, unless the environment says where the internal registry is.
+func (m *mirror) watch(ctx context.Context, mgr ctrl.Manager) error {
+	if m.problem == nil {
+		return nil
+	}
+	hosting, err := mgr.GetCache().GetInformer(ctx, &corev1.ConfigMap{})
+	if err != nil {
+		return fmt.Errorf("watching the ConfigMap of the internal registry: %w", err)
+	}
+	_, err = hosting.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    m.learn,
+		UpdateFunc: func(_, updated any) { m.learn(updated) },
+		DeleteFunc: func(any) { m.set(reference.Mirror{}, errNoMirror) },
+	})
+	if err != nil {
+		return fmt.Errorf("watching the ConfigMap of the internal registry: %w", err)
+	}
+	return nil
+}
+
+func (m *mirror) learn(object any) {
+	hosting, ok := object.(*corev1.ConfigMap)
+	if !ok {
+		return
+	}
+	at, err := localRegistry(hosting.Data)
+	if err != nil {
+		err = fmt.Errorf("the ConfigMap %s in the namespace %s cannot be used: %w", hosting.Name, hosting.Namespace, err)
+		ctrl.Log.WithName("mirror").Error(err, "there is no internal registry")
+	}
+	m.set(at, err)
+}
+
+func (m *mirror) set(at reference.Mirror, problem error) {
+	m.mu.Lock()
+	isNews := m.at != at || (m.problem == nil) != (problem == nil)
+	m.at, m.problem = at, problem
+	changed := m.changed
+	m.mu.Unlock()
+	if isNews {
+		ctrl.Log.WithName("mirror").Info("the internal registry changed", "address", at.String(), "configured", problem == nil)
+	}
+	changed()
+}
+
+// onChange has a function told that the internal registry may be another one.
+func (m *mirror) onChange(changed func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.changed = changed
+}
+
+// Destination is the internal registry that there is now.
+func (m *mirror) Destination() (reference.Mirror, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.problem != nil {
+		return reference.Mirror{}, notConfigured{m.problem}
+	}
+	return m.at, nil
+}
+
+// Copy hands a copy to the registry client.
+func (m *mirror) Copy(ctx context.Context, order importer.Order) (importer.Copied, error) {
+	keyring, _ := registry.NewKeyring(order.Secrets) // what is malformed was told when the image was resolved
+	copied, err := m.client.Copy(ctx, registry.Order{
+		Source: order.Source, Digest: order.Digest, Credentials: keyring, Namespace: order.Namespace,
+		To: m.repository(order.To), Tag: strconv.FormatInt(order.Generation, 10),
+		Progress: func(p registry.Progress) { order.Progress(importer.Progress(p)) },
+	})
+	return importer.Copied{Sent: copied.Sent, Found: copied.Found, Mounted: copied.Mounted}, err
+}
+
+// Holds asks for a tag or a digest.
+func (m *mirror) Holds(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
+	return m.client.Holds(ctx, m.repository(at), identifier)
+}
+
+// Remove takes the tag of a generation away, and its manifest with all that is attached to it unless another generation has it, too.
+func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, shared bool) error {
+	mirror, err := m.Destination()
+	if err != nil {
+		return err
+	}
+	at, err := mirror.Repository(tag.Namespace, tag.Name)
+	if err != nil {
+		return err
+	}
+	digest, isHere := at.DigestOf(image.ImageReference)
+	if !isHere {
+		return fmt.Errorf("%s is not in %s: %w", image.ImageReference, at, importer.ErrDeletionForbidden)
+	}
+	to := m.repository(at)
+	untagged := m.client.Untag(ctx, to, strconv.FormatInt(image.Generation, 10))
+	if shared {
+		return unlessForbidden(untagged) // it goes with the last generation of its digest
+	}
+	deleted := m.client.Delete(ctx, to, digest)
+	switch {
+	case deleted == nil:
+		return m.removeAttached(ctx, to, digest)
+	case untagged == nil:
+		return unlessForbidden(deleted) // the registry's own garbage collection finds it
+	case errors.Is(deleted, registry.ErrDeletionForbidden):
+		return fmt.Errorf("%w (%w)", importer.ErrDeletionForbidden, deleted)
+	default:
+		return deleted
+	}
+}
+
+// removeAttached takes away what has a tag because it was attached to an image that is gone.
+func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, image string) error {
+	for _, tag := range registry.AttachmentTags(image) {
+		attached, err := m.client.Holds(ctx, to, tag)
+		if err == nil && attached != "" {
+			err = m.client.Delete(ctx, to, attached)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unlessForbidden(err error) error {
+	if errors.Is(err, registry.ErrDeletionForbidden) {
+		return nil
+	}
+	return err
+}
+
+// repository is where we write, with the internal registry's own credentials.
+func (m *mirror) repository(at reference.MirrorRepository) registry.Repository {
+	return registry.Repository{
+		Address: at.Address, Path: at.Path, Insecure: m.credentials.Insecure, Username: m.credentials.Username, Password: m.credentials.Password,
+	}
+}
+
+// notConfigured is a failure that the administrator cures.
+type notConfigured struct{ error }
+
+// Reason implements importer.Failure.
+func (notConfigured) Reason() v1.Reason { return v1.ReasonMirrorNotConfigured }

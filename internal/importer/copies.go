@@ -1,0 +1,323 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+const (
+	// standsStill is after how long without a byte a copy does not count any more: another one takes its place beside it.
+	standsStill = 2 * time.Second
+	// look is how often copies are looked at that may stand still, and so what waits for them.
+	look = 500 * time.Millisecond
+)
+
+// Copies copies images beside the reconcilers: nobody waits for a copy, but begins it and comes back. As many as the limit
+// move at a time; those that stand still make room for as many again, and no more than half of these for one registry. So
+// neither a slow registry nor a namespace full of Tags holds up the others.
+//
+// It keeps one copy for each Tag, and its result until that is fetched or the Tag wants something else.
+type Copies struct {
+	clock clock.WithTicker
+	limit int
+	ended func(types.NamespacedName)
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	tags    map[types.NamespacedName]*copied
+	waiting []*job
+	running map[*job]bool
+}
+
+// copied is what is known of a Tag: which image a question was answered with, so that another try copies the same, and the copy.
+type copied struct {
+	uid              types.UID
+	question, digest string
+	job              *job
+}
+
+// job is one copy: waiting, running or done.
+type job struct {
+	tag      types.NamespacedName
+	image    v1.MirroredImage
+	registry string
+	run      run
+
+	cancel   context.CancelFunc // of one that runs
+	progress Progress
+	moved    time.Time // when it progressed last
+	done     bool
+	result   Copied
+	err      error
+}
+
+// NewCopies copies as many images at a time as the limit says, once Start is called.
+func NewCopies(clock clock.WithTicker, limit int) *Copies {
+	return &Copies{
+		clock: clock, limit: limit, wake: make(chan struct{}, 1), ended: func(types.NamespacedName) {},
+		tags: map[types.NamespacedName]*copied{}, running: map[*job]bool{},
+	}
+}
+
+// OnEnd has a function told of every copy that ended, and that somebody may wait for.
+func (c *Copies) OnEnd(ended func(tag types.NamespacedName)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = ended
+}
+
+// NeedLeaderElection says that the one copies who imports.
+func (c *Copies) NeedLeaderElection() bool { return true }
+
+// Start runs copies until the context ends, and returns when they have ended.
+func (c *Copies) Start(ctx context.Context) error {
+	var copying sync.WaitGroup
+	defer copying.Wait()
+	ticker := c.clock.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		for _, run := range c.begin(ctx) {
+			copying.Go(run)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.wake:
+		case <-ticker.C():
+		}
+	}
+}
+
+// begin takes those out of the queue that there is room for.
+func (c *Copies) begin(ctx context.Context) (runs []func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		next := c.next()
+		if next < 0 {
+			return runs
+		}
+		j := c.waiting[next]
+		c.waiting = slices.Delete(c.waiting, next, next+1)
+		running, cancel := context.WithCancel(ctx)
+		j.cancel, j.moved = cancel, c.clock.Now()
+		c.running[j] = true
+		runs = append(runs, func() { c.finish(j, running) })
+	}
+}
+
+// next is the index of the job whose turn it is, or -1: of the registry that the fewest are copied from, and then of the namespace
+// that the fewest are copied for, the one that came first.
+func (c *Copies) next() int {
+	now := c.clock.Now()
+	moving, still := 0, map[string]int{}
+	registries, namespaces, tags := map[string]int{}, map[string]int{}, map[types.NamespacedName]bool{}
+	for j := range c.running {
+		tags[j.tag] = true
+		registries[j.registry]++
+		namespaces[j.tag.Namespace]++
+		if now.Sub(j.moved) < standsStill {
+			moving++
+		} else {
+			still[j.registry]++
+		}
+	}
+	if moving >= c.limit || len(c.running) >= 2*c.limit {
+		return -1
+	}
+	best := -1
+	for i, j := range c.waiting {
+		if tags[j.tag] || still[j.registry] >= max(c.limit/2, 1) {
+			continue // one that was cancelled, and has not ended, may still write the same tag
+		}
+		if best < 0 || before(registries[j.registry], registries[c.waiting[best].registry], namespaces[j.tag.Namespace], namespaces[c.waiting[best].tag.Namespace]) {
+			best = i
+		}
+	}
+	return best
+}
+
+func before(a, b, thenA, thenB int) bool { return a < b || a == b && thenA < thenB }
+
+// finish runs a job to its end.
+func (c *Copies) finish(j *job, running context.Context) {
+	began := c.clock.Now()
+	result, err := j.run(running, func(p Progress) { c.progressed(j, p) })
+	result.Took = c.clock.Since(began)
+	j.cancel()
+	c.mu.Lock()
+	j.done, j.result, j.err = true, result, err
+	delete(c.running, j)
+	ended := c.ended
+	c.mu.Unlock()
+	c.look()
+	ended(j.tag)
+}
+
+// look has Start look for room.
+func (c *Copies) look() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it looks already
+	}
+}
+
+func (c *Copies) progressed(j *job, p Progress) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p != j.progress {
+		j.progress, j.moved = p, c.clock.Now()
+	}
+}
+
+// copy is the result of the copy of an image for a Tag, or *UnderWay until there is one. It puts the copy into the queue where there
+// is none, in place of one of another image.
+func (c *Copies) copy(tag *v1.Tag, image v1.MirroredImage, registry string, run run) (Copied, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.of(tag)
+	if known.job != nil && known.job.image != image {
+		c.drop(known)
+	}
+	begins := known.job == nil
+	if begins {
+		known.job = &job{tag: keyOf(tag), image: image, registry: registry, run: run}
+		c.waiting = append(c.waiting, known.job)
+		c.look()
+	}
+	j := known.job
+	if !j.done {
+		return Copied{}, &UnderWay{Image: image, Begins: begins, Waits: j.cancel == nil, Progress: j.progress}
+	}
+	known.job = nil
+	if known.question, known.digest = known.retried(j.err); known.question == "" {
+		delete(c.tags, keyOf(tag))
+	}
+	return j.result, j.err
+}
+
+// retried is the question that another try need not ask, and its answer. What the source does not have, or was no image, may have
+// become another one.
+func (k *copied) retried(err error) (question, digest string) {
+	var failed Failure
+	if err == nil || errors.As(err, &failed) && (failed.Reason() == v1.ReasonNotFound || failed.Reason() == v1.ReasonInvalidContent) {
+		return "", ""
+	}
+	return k.question, k.digest
+}
+
+// of is what is known of the very Tag.
+func (c *Copies) of(tag *v1.Tag) *copied {
+	known := c.tags[keyOf(tag)]
+	if known != nil && known.uid != tag.UID {
+		c.drop(known)
+		known = nil
+	}
+	if known == nil {
+		known = &copied{uid: tag.UID}
+		c.tags[keyOf(tag)] = known
+	}
+	return known
+}
+
+// drop cancels a copy.
+func (c *Copies) drop(known *copied) {
+	j := known.job
+	known.job = nil
+	switch {
+	case j == nil || j.done:
+	case j.cancel != nil:
+		j.cancel()
+	default:
+		c.waiting = slices.DeleteFunc(c.waiting, func(other *job) bool { return other == j })
+	}
+}
+
+// note keeps which image a question was answered with.
+func (c *Copies) note(tag *v1.Tag, question, digest string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.of(tag)
+	known.question, known.digest = question, digest
+}
+
+// noted is the answer to a question, while the image is on its way or is tried again.
+func (c *Copies) noted(tag *v1.Tag, question string) (digest string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.tags[keyOf(tag)]
+	if known == nil || known.uid != tag.UID || question == "" || known.question != question {
+		return "", false
+	}
+	return known.digest, true
+}
+
+// copies says whether the image is on its way for the Tag, or has a result that nobody fetched.
+func (c *Copies) copies(tag *v1.Tag, image v1.MirroredImage) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.tags[keyOf(tag)]
+	return known != nil && known.uid == tag.UID && known.job != nil && known.job.image == image
+}
+
+// Copying says whether an image of another generation is on its way for the Tag.
+func (c *Copies) Copying(tag client.ObjectKey, than int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for j := range c.running {
+		if j.tag == tag && j.image.Generation != than {
+			return true
+		}
+	}
+	known := c.tags[tag]
+	return known != nil && known.job != nil && known.job.image.Generation != than
+}
+
+// Release cancels the copy for a Tag that does not want that image any more.
+func (c *Copies) Release(tag *v1.Tag) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.tags[keyOf(tag)]
+	if known == nil || known.uid == tag.UID && (known.job == nil || wants(tag, known.job.image)) {
+		return
+	}
+	c.drop(known)
+	delete(c.tags, keyOf(tag))
+}
+
+// wants says whether a Tag has the image in its history, or is to import it: to move there, or, where it was rolled back, beside.
+func wants(tag *v1.Tag, image v1.MirroredImage) bool {
+	if ref := tag.Reference(image.Generation); ref != nil {
+		return ref.ImageReference == image.ImageReference
+	}
+	newest, wanted := tag.Newest(), tag.WantedGeneration()
+	isBeside := newest != nil && wanted < newest.Generation && image.Generation == newest.Generation+1
+	return tag.Spec.Cache && (image.Generation == wanted || isBeside)
+}
+
+func keyOf(tag *v1.Tag) types.NamespacedName { return client.ObjectKeyFromObject(tag) }
+
+// Forget cancels the copy for a Tag. It says whether that has ended, so that nothing more arrives in the internal registry.
+func (c *Copies) Forget(tag client.ObjectKey) (ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.tags[tag]; known != nil {
+		c.drop(known)
+		delete(c.tags, tag)
+	}
+	for j := range c.running {
+		if j.tag == tag {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,165 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// Mirror is the internal registry. It may be another one at any time, or none.
+type Mirror interface {
+	// Destination is the one that there is now. Its error is a Failure.
+	Destination() (reference.Mirror, error)
+	// Copy copies an image there, and returns when it is there. Its errors are Failures, but for the context's.
+	Copy(ctx context.Context, order Order) (Copied, error)
+	// Holds is the digest that a repository has for a tag or a digest, empty if it has none.
+	Holds(ctx context.Context, at reference.MirrorRepository, identifier string) (digest string, err error)
+}
+
+// ErrDeletionForbidden is what it is to an internal registry that does not delete.
+var ErrDeletionForbidden = errors.New("the internal registry forbids deletion")
+
+// Order is what to copy, and whereto.
+type Order struct {
+	Source reference.Source
+	Digest string
+	// Secrets are the pull secrets of the namespace; the source sees them, and nobody else.
+	Secrets   []corev1.Secret
+	Namespace string
+	To        reference.MirrorRepository
+	// Generation is the tag that the image gets there.
+	Generation int64
+	// Progress is told how far the copy is, from any goroutine.
+	Progress func(Progress)
+}
+
+// Progress is how far a copy is. The totals are as far as manifests are known.
+type Progress struct {
+	Blobs, BlobsDone int
+	Bytes, BytesDone int64
+}
+
+// String is what people read of it.
+func (p Progress) String() string {
+	if p.Blobs == 0 {
+		return "mirroring"
+	}
+	return fmt.Sprintf("mirroring, %d of %d blobs, %d of %d MiB", p.BlobsDone, p.Blobs, p.BytesDone>>20, p.Bytes>>20)
+}
+
+// Copied is what became of the bytes of a copy, and how long it took, its waiting not included.
+type Copied struct {
+	Sent, Found, Mounted int64
+	Took                 time.Duration
+}
+
+// UnderWay is an error that says nothing about a Tag yet: its image is on the way into the internal registry.
+type UnderWay struct {
+	// Image is what will be there. It has to be remembered before anything is: until then the copy does not begin.
+	Image v1.MirroredImage
+	// Begins: it was not under way before.
+	Begins bool
+	// Waits: others are copied first.
+	Waits    bool
+	Progress Progress
+}
+
+// Error says how far it is.
+func (u *UnderWay) Error() string {
+	if u.Waits {
+		return "mirroring, others come first"
+	}
+	return u.Progress.String()
+}
+
+// mirrored is the image in the internal registry, as soon as it is there.
+func (i *Importer) mirrored(tag *v1.Tag, terms Terms, at reference.MirrorRepository, image Image) (Image, error) {
+	image.Reference = at.AtDigest(image.Digest)
+	source, err := reference.Parse(tag.Spec.From, i.Registry.UnqualifiedRegistry())
+	if err != nil {
+		return image, failure{v1.ReasonInvalidReference, fmt.Errorf("spec.from: %w", err)}
+	}
+	i.Copies.note(tag, terms.Question, image.Digest)
+	wanted := v1.MirroredImage{Generation: terms.Generation, ImageReference: image.Reference}
+	if !tag.Mirrors(wanted) {
+		return image, &UnderWay{Image: wanted}
+	}
+	order := Order{Source: source, Digest: image.Digest, Namespace: tag.Namespace, To: at, Generation: terms.Generation}
+	image.Copied, err = i.Copies.copy(tag, wanted, source.Registry(), i.copyUnlessThere(order))
+	return image, err
+}
+
+// run copies an image once it is its turn.
+type run func(context.Context, func(Progress)) (Copied, error)
+
+// copyUnlessThere is one HEAD where the generation is there already, such as after a crash.
+func (i *Importer) copyUnlessThere(order Order) run {
+	return func(ctx context.Context, progress func(Progress)) (Copied, error) {
+		digest, err := i.Mirror.Holds(ctx, order.To, strconv.FormatInt(order.Generation, 10))
+		if err != nil || digest == order.Digest {
+			return Copied{}, err
+		}
+		return i.copyAnyway(order)(ctx, progress)
+	}
+}
+
+// copyAnyway reads the secrets when they are needed: they are not kept while the copy waits.
+func (i *Importer) copyAnyway(order Order) run {
+	return func(ctx context.Context, progress func(Progress)) (_ Copied, err error) {
+		if order.Secrets, err = i.pullSecrets(ctx, order.Namespace); err != nil {
+			return Copied{}, err
+		}
+		order.Progress = progress
+		return i.Mirror.Copy(ctx, order)
+	}
+}
+
+// headLimit bounds a question to the internal registry that somebody waits for.
+const headLimit = 10 * time.Second
+
+// Verify sees whether the internal registry has the generation in use, and copies it there again, by its digest, where it
+// does not. Its errors are as Import's; a Failure leaves everything as it is. Copied is zero where nothing was missing.
+func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (Copied, error) {
+	at, err := i.destination(tag)
+	if err != nil {
+		return Copied{}, err
+	}
+	digest, isHere := at.DigestOf(ref.ImageReference)
+	if !isHere {
+		return Copied{}, failure{v1.ReasonMirrorUnavailable, fmt.Errorf("%s is not in the internal registry that is configured now, %s", ref.ImageReference, at)}
+	}
+	source, err := reference.Parse(ref.From, i.Registry.UnqualifiedRegistry())
+	if err != nil {
+		return Copied{}, failure{v1.ReasonInvalidReference, fmt.Errorf("the generation's source: %w", err)}
+	}
+	image := v1.MirroredImage{Generation: ref.Generation, ImageReference: ref.ImageReference}
+	if !i.Copies.copies(tag, image) {
+		ctx, cancel := context.WithTimeout(ctx, headLimit)
+		defer cancel()
+		if held, err := i.Mirror.Holds(ctx, at, digest); err != nil || held != "" {
+			return Copied{}, err
+		}
+	}
+	order := Order{Source: source, Digest: digest, Namespace: tag.Namespace, To: at, Generation: ref.Generation}
+	return i.Copies.copy(tag, image, source.Registry(), i.copyAnyway(order))
+}
+
+// destination is where the Tag is mirrored to.
+func (i *Importer) destination(tag *v1.Tag) (reference.MirrorRepository, error) {
+	mirror, err := i.Mirror.Destination()
+	if err != nil {
+		return reference.MirrorRepository{}, err
+	}
+	at, err := mirror.Repository(tag.Namespace, tag.Name)
+	if err != nil {
+		return at, failure{v1.ReasonMirrorNotConfigured, fmt.Errorf("the internal registry has no such repository: %w", err)}
+	}
+	return at, nil
+}

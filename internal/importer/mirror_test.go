@@ -1,0 +1,210 @@
+package importer_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+const mirroredImage = "mirror.test/dev/myapp@" + digest
+
+// mirror is an internal registry that notes what is copied, and holds what it is told.
+type mirror struct {
+	at      string
+	problem error
+	held    map[string]string // by tag or digest
+	copied  chan importer.Order
+	result  error
+}
+
+type failure struct {
+	error
+	reason v1.Reason
+}
+
+func (f failure) Reason() v1.Reason { return f.reason }
+
+func (m *mirror) Destination() (reference.Mirror, error) {
+	if m.problem != nil {
+		return reference.Mirror{}, m.problem
+	}
+	return reference.ParseMirror(m.at, m.at)
+}
+
+func (m *mirror) Copy(_ context.Context, order importer.Order) (importer.Copied, error) {
+	m.copied <- order
+	return importer.Copied{Sent: 7}, m.result
+}
+
+func (m *mirror) Holds(_ context.Context, _ reference.MirrorRepository, identifier string) (string, error) {
+	return m.held[identifier], nil
+}
+
+// world is an importer that copies, for as long as the test runs, and says when copies end.
+type world struct {
+	*importer.Importer
+	mirror   *mirror
+	registry *registry
+	ended    chan types.NamespacedName
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{
+		mirror:   &mirror{at: "mirror.test", held: map[string]string{}, copied: make(chan importer.Order, 10)},
+		registry: &registry{}, ended: make(chan types.NamespacedName, 10),
+	}
+	copies := importer.NewCopies(clock.RealClock{}, 4)
+	copies.OnEnd(func(tag types.NamespacedName) { w.ended <- tag })
+	w.Importer = &importer.Importer{Registry: w.registry, Secrets: secrets(), Mirror: w.mirror, Copies: copies}
+	go func() { _ = copies.Start(t.Context()) }()
+	return w
+}
+
+// await waits for the end of a copy.
+func (w *world) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-w.ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no copy ended")
+	}
+}
+
+func cachedTag() *v1.Tag {
+	tag := tagFrom("quay.io/company/myapp")
+	tag.UID, tag.Spec.Cache = "uid", true
+	return tag
+}
+
+var terms = importer.Terms{Question: "1", Generation: 3}
+
+// underWay imports, and wants it to take longer.
+func (w *world) underWay(t *testing.T, tag *v1.Tag) *importer.UnderWay {
+	t.Helper()
+	_, err := w.Import(t.Context(), tag, terms)
+	var underWay *importer.UnderWay
+	if !errors.As(err, &underWay) {
+		t.Fatalf("got %v, want a copy that is under way", err)
+	}
+	return underWay
+}
+
+func TestACachedImageIsRememberedThenCopiedThenImported(t *testing.T) {
+	w, tag := newWorld(t), cachedTag()
+	first := w.underWay(t, tag)
+	if first.Begins || first.Image != (v1.MirroredImage{Generation: 3, ImageReference: mirroredImage}) {
+		t.Errorf("got %+v, want what is to be remembered", first)
+	}
+	tag.RecordMirroring(first.Image)
+	if second := w.underWay(t, tag); !second.Begins {
+		t.Errorf("got %+v, want the begin of a copy", second)
+	}
+	w.await(t)
+	order := <-w.mirror.copied
+	if order.Digest != digest || order.Generation != 3 || order.To.Path != "dev/myapp" || order.Source.Repository() != "quay.io/company/myapp" || len(order.Secrets) != 2 || order.Namespace != "dev" {
+		t.Errorf("copied was %+v", order)
+	}
+	image, err := w.Import(t.Context(), tag, terms)
+	if err != nil || image.Reference != mirroredImage || image.Digest != digest || image.Copied.Sent != 7 || image.Copied.Took <= 0 {
+		t.Errorf("got %+v, %v", image, err)
+	}
+	if len(w.registry.asked) != 1 {
+		t.Errorf("the source was asked for %v, want once", w.registry.asked)
+	}
+}
+
+func TestAGenerationThatIsThereAlreadyIsNotCopied(t *testing.T) {
+	w, tag := newWorld(t), cachedTag()
+	w.mirror.held["3"] = digest
+	tag.RecordMirroring(v1.MirroredImage{Generation: 3, ImageReference: mirroredImage})
+	w.underWay(t, tag)
+	w.await(t)
+	if image, err := w.Import(t.Context(), tag, terms); err != nil || image.Reference != mirroredImage || len(w.mirror.copied) != 0 {
+		t.Errorf("got %+v, %v after %d copies", image, err, len(w.mirror.copied))
+	}
+}
+
+func TestAnotherTryCopiesTheSameImageUnlessTheSourceDoesNotHaveIt(t *testing.T) {
+	for reason, want := range map[v1.Reason]int{v1.ReasonMirrorUnavailable: 1, v1.ReasonUnavailable: 1, v1.ReasonNotFound: 2, v1.ReasonInvalidContent: 2} {
+		t.Run(string(reason), func(t *testing.T) {
+			w, tag := newWorld(t), cachedTag()
+			tag.RecordMirroring(v1.MirroredImage{Generation: 3, ImageReference: mirroredImage})
+			w.mirror.result = failure{errors.New("no"), reason}
+			w.underWay(t, tag)
+			w.await(t)
+			_, err := w.Import(t.Context(), tag, terms)
+			var failed importer.Failure
+			if !errors.As(err, &failed) || failed.Reason() != reason {
+				t.Fatalf("got %v, want %s", err, reason)
+			}
+			if again := w.underWay(t, tag); !again.Begins || len(w.registry.asked) != want {
+				t.Errorf("got %+v after asking for %v, want %d questions", again, w.registry.asked, want)
+			}
+			w.await(t)
+		})
+	}
+}
+
+func TestWithoutAnInternalRegistryTheSourceIsNotAsked(t *testing.T) {
+	w := newWorld(t)
+	w.mirror.problem = failure{errors.New("set CACHE_REGISTRY_ADDRESS"), v1.ReasonMirrorNotConfigured}
+	_, err := w.Import(t.Context(), cachedTag(), terms)
+	var failed importer.Failure
+	if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorNotConfigured || len(w.registry.asked) != 0 {
+		t.Errorf("got %v after asking for %v", err, w.registry.asked)
+	}
+}
+
+func TestAGenerationInUseThatVanishedIsCopiedAgainFromItsOwnSource(t *testing.T) {
+	w, tag := newWorld(t), cachedTag()
+	ref := &v1.Reference{Generation: 3, From: "quay.io/company/former:1", ImageReference: mirroredImage}
+	w.mirror.held[digest] = digest
+	if copied, err := w.Verify(t.Context(), tag, ref); err != nil || copied.Took != 0 {
+		t.Errorf("got %+v, %v of one that is there", copied, err)
+	}
+	delete(w.mirror.held, digest)
+	w.mirror.held["3"] = digest // a tag whose manifest is gone proves nothing
+	var underWay *importer.UnderWay
+	if _, err := w.Verify(t.Context(), tag, ref); !errors.As(err, &underWay) {
+		t.Fatalf("got %v, want a copy that is under way", err)
+	}
+	w.await(t)
+	if order := <-w.mirror.copied; order.Source.Repository() != "quay.io/company/former" || order.Digest != digest || order.Generation != 3 {
+		t.Errorf("copied was %+v", order)
+	}
+	if copied, err := w.Verify(t.Context(), tag, ref); err != nil || copied.Sent != 7 {
+		t.Errorf("got %+v, %v of one that is there again", copied, err)
+	}
+}
+
+func TestAGenerationOfAnotherInternalRegistryCannotBeVerified(t *testing.T) {
+	w := newWorld(t)
+	ref := &v1.Reference{From: "quay.io/company/myapp", ImageReference: "former.test/dev/myapp@" + digest}
+	_, err := w.Verify(t.Context(), cachedTag(), ref)
+	var failed importer.Failure
+	if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorUnavailable {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestProgressIsReadable(t *testing.T) {
+	for want, underWay := range map[string]importer.UnderWay{
+		"mirroring, others come first":             {Waits: true},
+		"mirroring":                                {},
+		"mirroring, 3 of 10 blobs, 120 of 400 MiB": {Progress: importer.Progress{Blobs: 10, BlobsDone: 3, Bytes: 400 << 20, BytesDone: 120 << 20}},
+		"mirroring, 0 of 1 blobs, 0 of 0 MiB":      {Progress: importer.Progress{Blobs: 1, Bytes: 512}},
+	} {
+		if got := underWay.Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

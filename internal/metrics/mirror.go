@@ -1,0 +1,65 @@
+package metrics
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/images-io/tagger/internal/importer"
+)
+
+// Mirror counts what is copied into the internal registry.
+type Mirror struct {
+	importer.Mirror
+
+	bytes   *prometheus.CounterVec
+	running prometheus.Gauge
+}
+
+// Values of the label "kind".
+const (
+	kindCopied  = "copied"
+	kindSkipped = "skipped"
+	kindMounted = "mounted"
+)
+
+// NewMirror measures next.
+func NewMirror(next importer.Mirror) *Mirror {
+	m := &Mirror{
+		Mirror: next,
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tagger_mirror_bytes_total",
+			Help: "Bytes of the blobs of images that were mirrored. Labeled by kind: copied, skipped since they were there, mounted from another repository of the namespace.",
+		}, []string{"kind"}),
+		running: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tagger_mirror_copies_running", Help: "Images that are being copied into the internal registry.",
+		}),
+	}
+	for _, kind := range []string{kindCopied, kindSkipped, kindMounted} {
+		m.bytes.WithLabelValues(kind)
+	}
+	return m
+}
+
+// Copy measures one copy. What a copy sent before it failed counts, too.
+func (m *Mirror) Copy(ctx context.Context, order importer.Order) (importer.Copied, error) {
+	m.running.Inc()
+	defer m.running.Dec()
+	copied, err := m.Mirror.Copy(ctx, order)
+	m.bytes.WithLabelValues(kindCopied).Add(float64(copied.Sent))
+	m.bytes.WithLabelValues(kindSkipped).Add(float64(copied.Found))
+	m.bytes.WithLabelValues(kindMounted).Add(float64(copied.Mounted))
+	return copied, err
+}
+
+// Describe sends the descriptions of the metrics.
+func (m *Mirror) Describe(descriptions chan<- *prometheus.Desc) {
+	m.bytes.Describe(descriptions)
+	m.running.Describe(descriptions)
+}
+
+// Collect sends the metrics.
+func (m *Mirror) Collect(metrics chan<- prometheus.Metric) {
+	m.bytes.Collect(metrics)
+	m.running.Collect(metrics)
+}

@@ -1,0 +1,75 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// patience is how long a copy waits for its turn at a host.
+const patience = time.Minute
+
+// access is a place, and who we are there.
+type access struct {
+	sessions *sessions
+	quotas   *quotas
+	at       location
+	who      credential
+}
+
+// digest resolves.
+func (a access) digest(ctx context.Context) (digest string, err error) {
+	err = a.use(ctx, func(ctx context.Context, with *session) error {
+		digest, err = with.digest(ctx, a.at)
+		return err
+	})
+	return digest, err
+}
+
+// use asks with the session that is kept. Where that one is refused, its token may just be over: only a new session's
+// refusal counts. The error is an *Error or a *Postponed.
+func (a access) use(ctx context.Context, ask func(context.Context, *session) error) error {
+	ctx = identifiedBy(ctx, a.who)
+	var refusal error
+	for range 2 {
+		current, isNew, err := a.sessions.get(ctx, a.at, a.who)
+		if err != nil {
+			return a.quotas.explain(err, a.at)
+		}
+		err = ask(ctx, current)
+		if err == nil {
+			return nil
+		}
+		refusal = a.quotas.explain(current.explained(err), a.at)
+		if !isRefusal(refusal) {
+			return refusal
+		}
+		if isNew {
+			a.sessions.forget(a.at, a.who, current)
+			break
+		}
+		a.sessions.end(a.at, a.who, current)
+	}
+	return refusal
+}
+
+// patiently waits for its turn, too. Nothing was sent of a question that was postponed.
+func (a access) patiently(ctx context.Context, ask func(context.Context, *session) error) error {
+	for waited := time.Duration(0); ; {
+		err := a.use(ctx, ask)
+		var postponed *Postponed
+		if !errors.As(err, &postponed) {
+			return err
+		}
+		if waited += postponed.after; waited > patience {
+			return newError(v1.ReasonUnavailable, postponed, "%s: %v", a.at.text, postponed)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(postponed.after):
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package registry_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	images "github.com/google/go-containerregistry/pkg/registry"
+	gcr "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+func withAttachments(options *registry.Options) { options.Copies.Attachments = true }
+
+// attachedTo is an artifact whose subject is the image.
+func attachedTo(t *testing.T, subject gcr.Image) gcr.Image {
+	t.Helper()
+	digest, err := subject.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := subject.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	oci := mutate.MediaType(mutate.ConfigMediaType(image(t, 1, 1<<8), "application/vnd.example.signature"), types.OCIManifestSchema1)
+	return mutate.Subject(oci, gcr.Descriptor{MediaType: types.OCIManifestSchema1, Digest: digest, Size: size}).(gcr.Image)
+}
+
+// tagOf is the tag of the referrers tag schema.
+func tagOf(digest string) string { return strings.Replace(digest, ":", "-", 1) }
+
+// put puts a manifest into a registry, past its guard.
+func (u *upstream) put(t *testing.T, repository, tag, kind, manifest string) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPut, "/v2/"+repository+"/manifests/"+tag, strings.NewReader(manifest))
+	r.Header.Set("Content-Type", kind)
+	w := httptest.NewRecorder()
+	u.images.ServeHTTP(w, r)
+	if w.Code != http.StatusCreated {
+		t.Fatalf("putting %s:%s: %d %s", repository, tag, w.Code, w.Body)
+	}
+}
+
+// indexOf is an index of what is in a repository, with its sizes.
+func (u *upstream) indexOf(t *testing.T, repository string, digests ...string) string {
+	t.Helper()
+	index := indexOf(ociImage, digests...)
+	for _, digest := range digests {
+		w := httptest.NewRecorder()
+		u.images.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/v2/"+repository+"/manifests/"+digest, nil))
+		index = strings.Replace(index, `"`+digest+`","size":1}`, `"`+digest+`","size":`+w.Header().Get("Content-Length")+`}`, 1)
+	}
+	return index
+}
+
+// listedAt is what an index at the mirror names.
+func (s *stage) listedAt(repository, tag string) (digests []string, kinds []string) {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.mirror.images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/"+repository+"/manifests/"+tag, nil))
+	var index struct {
+		Manifests []struct{ Digest, ArtifactType string }
+	}
+	if w.Code == http.StatusOK {
+		if err := json.Unmarshal(w.Body.Bytes(), &index); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	for _, listed := range index.Manifests {
+		digests, kinds = append(digests, listed.Digest), append(kinds, listed.ArtifactType)
+	}
+	return digests, kinds
+}
+
+func TestSignaturesOfCosignTravelWithTheImage(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 2, 1<<10))
+	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 2, 1<<8))
+	attestation := s.source.pushImage(t, "team/app", tagOf(want)+".att", image(t, 1, 1<<8))
+	s.source.pushImage(t, "team/app", tagOf(want)+".sbom", image(t, 1, 1<<8))
+	done := s.copied(s.order(want))
+	s.isWhole("cache/shop/app", "0", want)
+	s.isWhole("cache/shop/app", tagOf(want)+".sig", signature)
+	s.isWhole("cache/shop/app", tagOf(want)+".att", attestation)
+	if found := s.holds("cache/shop/app", tagOf(want)+".sbom"); found != "" || done.Attachments != 2 {
+		t.Errorf("got %+v, and the SBOM is %q", done, found)
+	}
+}
+
+func TestReferrersTravelWithTheImage(t *testing.T) {
+	for _, lists := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the source lists them: %v", lists), func(t *testing.T) {
+			s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(lists)), newPlainUpstream(t), withAttachments)
+			made := image(t, 2, 1<<10)
+			want := s.source.pushImage(t, "team/app", "latest", made)
+			one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+			other := s.source.pushImage(t, "team/app", "other", attachedTo(t, made))
+			if !lists {
+				s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one, other))
+			}
+			done := s.copied(s.order(want))
+			if done.Attachments != 2 {
+				t.Errorf("got %+v", done)
+			}
+			s.isWhole("cache/shop/app", one, one)
+			s.isWhole("cache/shop/app", other, other)
+			listed, kinds := s.listedAt("cache/shop/app", tagOf(want))
+			slices.Sort(listed)
+			expected := []string{one, other}
+			slices.Sort(expected)
+			if !slices.Equal(listed, expected) || kinds[0] != "application/vnd.example.signature" {
+				t.Errorf("the mirror lists %v of %v", listed, kinds)
+			}
+			s.copied(s.order(want, func(o *registry.Order) { o.Tag = "1" }))
+			if again, _ := s.listedAt("cache/shop/app", tagOf(want)); len(again) != 2 {
+				t.Errorf("after another copy the mirror lists %v", again)
+			}
+		})
+	}
+}
+
+func TestWhereTheMirrorListsReferrersNoIndexIsMade(t *testing.T) {
+	notes := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:") {
+				w.Header().Set("OCI-Subject", "sha256:any")
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainGuarded(t, notes), withAttachments)
+	made := image(t, 2, 1<<10)
+	want := s.source.pushImage(t, "team/app", "latest", made)
+	one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+	s.copied(s.order(want))
+	s.isWhole("cache/shop/app", one, one)
+	if count := s.mirror.count("", "/manifests/sha256-"); count != 0 {
+		t.Errorf("%d requests for an index", count)
+	}
+}
+
+func TestAttachmentsAreThereBeforeTheImage(t *testing.T) {
+	var order []string
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	s.copied(s.order(want))
+	for _, r := range s.mirror.requests(http.MethodPut, "/manifests/") {
+		order = append(order, r.path[strings.LastIndex(r.path, "/")+1:])
+	}
+	if !slices.Equal(order, []string{tagOf(want) + ".sig", "0"}) {
+		t.Errorf("put in the order %v", order)
+	}
+}
+
+func TestLookingForWhatIsNotAttachedIsNoFailure(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		answer func(w http.ResponseWriter)
+		reason v1.Reason
+	}{
+		{name: "absent", answer: func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") }},
+		{name: "denied", answer: func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") }},
+		{name: "unsupported", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusMethodNotAllowed) }},
+		{name: "not implemented", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotImplemented) }},
+		{name: "broken", reason: v1.ReasonUnavailable, answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }},
+		{name: "busy", reason: v1.ReasonRateLimited, answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			guard := func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if strings.Contains(r.URL.Path, "/referrers/") || strings.Contains(r.URL.Path, "/manifests/sha256-") {
+						row.answer(w)
+						return
+					}
+					next.ServeHTTP(w, r)
+				})
+			}
+			s := newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withAttachments)
+			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+			if row.reason != "" {
+				got := s.refused(s.order(want))
+				if got.Reason() != row.reason || row.reason == v1.ReasonUnavailable && !strings.Contains(got.Error(), "such as signatures") {
+					t.Errorf("got %s: %v", got.Reason(), got)
+				}
+				return
+			}
+			s.copied(s.order(want))
+			s.isWhole("cache/shop/app", "0", want)
+		})
+	}
+}
+
+func TestLookingForAttachmentsTakesThreeRequests(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	for try, most := range []int{4, 3} { // where it is not known yet whether the registry lists what is attached, one more
+		s.source.clearLog()
+		s.copied(s.order(want))
+		if count := s.source.count("", "/referrers/") + s.source.count("", "/manifests/sha256-"); count != most {
+			t.Errorf("copy %d looked %d times", try, count)
+		}
+	}
+	off := newStage(t, s.source, s.mirror)
+	s.source.clearLog()
+	off.copied(off.order(want))
+	if count := s.source.count("", "/referrers/") + s.source.count("", "/manifests/sha256-"); count != 0 {
+		t.Errorf("without attachments, %d requests for them", count)
+	}
+}

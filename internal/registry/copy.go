@@ -1,0 +1,181 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/utils/lru"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+const (
+	// blobsPerCopy is how many large blobs are on their way at a time where nobody says.
+	blobsPerCopy = 4
+	// maxImageSize is how large an image may be where nobody says, in bytes.
+	maxImageSize = 20 << 30
+)
+
+// CopyLimits bound copies. The zero value has the defaults, and leaves attachments where they are.
+type CopyLimits struct {
+	// BlobsPerCopy is how many large blobs of one copy are on their way at a time; of small ones, it is four times as many.
+	// 0 means 4.
+	BlobsPerCopy int
+	// MaxImageSize is how large an image may be, in bytes, with all platforms; and what is attached to it, too. 0 means 20 GiB.
+	MaxImageSize int64
+	// Attachments: signatures and whatever else is attached to an image are copied with it.
+	Attachments bool
+}
+
+func (l CopyLimits) complete() CopyLimits {
+	l.BlobsPerCopy = cmp.Or(l.BlobsPerCopy, blobsPerCopy)
+	l.MaxImageSize = cmp.Or(l.MaxImageSize, maxImageSize)
+	return l
+}
+
+// Repository is a place that we write to: one repository of the internal registry, with the cache's own credentials.
+type Repository struct {
+	// Address is the host, with its port where that is not the default one, as we contact it.
+	Address string
+	// Path is the repository's name there: prefix/namespace/tag.
+	Path string
+	// Insecure allows TLS without verification, and plain HTTP, as insecure in registries.conf does.
+	Insecure bool
+	// Username and Password are the cache's; both empty mean anonymous.
+	Username, Password string
+}
+
+// Format writes the address and the path only, so that no log shows the password.
+func (r Repository) Format(state fmt.State, _ rune) {
+	_, _ = io.WriteString(state, r.Address+"/"+r.Path)
+}
+
+// Order is what to copy, and whereto.
+type Order struct {
+	// Source is where from. registries.conf says where it is asked.
+	Source reference.Source
+	// Digest is that of the index or the manifest, as it was resolved.
+	Digest string
+	// Credentials are the namespace's. The source sees them, and nobody else.
+	Credentials Keyring
+	// To is whereto.
+	To Repository
+	// Tag is the generation, as a decimal.
+	Tag string
+	// Namespace is who asks. Only what was copied for the same one is mounted.
+	Namespace string
+	// Progress is told how far the copy is, often and from any goroutine, so it must be quick. It may be nil.
+	Progress func(Progress)
+}
+
+// Progress is how far a copy is. The totals are as far as manifests are known.
+type Progress struct {
+	Blobs, BlobsDone int
+	Bytes, BytesDone int64
+}
+
+// Copied is what became of the blobs of a copy, in bytes, and how many attachments came with it.
+type Copied struct {
+	Sent, Found, Mounted int64
+	Attachments          int
+}
+
+// ErrDeletionForbidden says that the registry does not delete.
+var ErrDeletionForbidden = errors.New("the registry forbids deletion")
+
+// Copy copies an image, byte for byte and with all platforms. What is there already is not sent again, and the tag appears
+// last, when all else is there. A copy that was cut off goes on with the blobs that arrived.
+//
+// The error is an *Error: MirrorUnavailable where the mirror is at fault, and otherwise the source's reason; or ctx's own
+// when the caller gave up.
+func (c *Client) Copy(ctx context.Context, order Order) (Copied, error) {
+	to, err := c.mirror(order.To)
+	if err != nil {
+		return Copied{}, err
+	}
+	image, err := reference.Parse(order.Source.AtDigest(order.Digest), "")
+	if err != nil {
+		return Copied{}, newError(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
+	}
+	counts := &tally{tell: order.Progress}
+	_, err = c.firstOf(ctx, image, func(at location) (string, error) {
+		return "", c.asEach(at, order.Credentials, func(who credential) error {
+			if err := c.quotas.spare(at, who, false); err != nil {
+				return err
+			}
+			counts.restart()
+			from := source{access{sessions: c.reading, quotas: c.quotas, at: at, who: who}}
+			return c.newCopying(from, to, order, counts).run(ctx)
+		})
+	})
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return counts.result(), err
+}
+
+// copying is one copy, from one source as one identity.
+type copying struct {
+	*delivery
+	tag     string
+	limits  CopyLimits
+	apiless *lru.Cache
+}
+
+func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) *copying {
+	return &copying{
+		delivery: newDelivery(from, to, order.Namespace, c.copies.BlobsPerCopy, counts),
+		tag:      order.Tag,
+		limits:   c.copies,
+		apiless:  c.apiless,
+	}
+}
+
+// run copies everything but the image's own manifest, and then that: there is nothing under the tag before all of it is there.
+func (c *copying) run(ctx context.Context) error {
+	image := &node{descriptor: descriptor{Digest: c.source.at.digest}}
+	group, working := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.mirror.greet(working) })
+	group.Go(func() (err error) {
+		if image.content, err = c.source.manifest(working, image.Digest, maxManifest); err != nil {
+			return err
+		}
+		if c.limits.Attachments {
+			group.Go(func() error { return c.attachments(working, image.Digest) })
+		}
+		return c.below(working, image)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return c.publish(ctx, image)
+}
+
+// below copies what the manifests name, and those that name them but are named themselves.
+func (c *copying) below(ctx context.Context, roots ...*node) error {
+	whole := newTree(c.source, c.limits.MaxImageSize)
+	if err := whole.add(ctx, roots...); err != nil {
+		return err
+	}
+	return c.bring(ctx, whole)
+}
+
+// publish puts the image under its tag, and sees that it is there.
+func (c *copying) publish(ctx context.Context, image *node) error {
+	if _, err := c.mirror.put(ctx, image, c.tag); err != nil {
+		return err
+	}
+	held, err := c.mirror.holds(ctx, c.tag)
+	if err != nil {
+		return err
+	}
+	if held != image.Digest.String() {
+		return newError(v1.ReasonMirrorUnavailable, nil, "%s: it took the image, and has %q under the tag %s; Tagger tries again", c.mirror.at.text, held, c.tag)
+	}
+	return nil
+}

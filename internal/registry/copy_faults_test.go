@@ -1,0 +1,306 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+// blobsOnly has the guard answer what is about blobs; the rest is as it is.
+func blobsOnly(answer func(next http.Handler, w http.ResponseWriter, r *http.Request)) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/blobs/") {
+				answer(next, w, r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// cutting is an answer that ends after so many bytes, with its connection.
+type cutting struct {
+	http.ResponseWriter
+	left int
+}
+
+func (c *cutting) Write(content []byte) (int, error) {
+	if len(content) > c.left {
+		_, _ = c.ResponseWriter.Write(content[:c.left])
+		panic(http.ErrAbortHandler)
+	}
+	c.left -= len(content)
+	return c.ResponseWriter.Write(content)
+}
+
+// changing is an answer whose bytes are others.
+type changing struct{ http.ResponseWriter }
+
+func (c changing) Write(content []byte) (int, error) {
+	changed := append([]byte(nil), content...)
+	changed[len(changed)-1] ^= 1
+	return c.ResponseWriter.Write(changed)
+}
+
+// stalled waits until the other side has gone.
+func stalled(r *http.Request) { <-r.Context().Done() }
+
+func waitingBriefly(options *registry.Options) {
+	registry.Waiting(2*time.Second, 300*time.Millisecond, 300*time.Millisecond)(options)
+	registry.Storing(300 * time.Millisecond)(options)
+}
+
+// blobFaults are what a source may do with a blob, and what comes of it.
+func blobFaults() []blobFault {
+	return []blobFault{
+		{name: "it is gone", reason: v1.ReasonNotFound, answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
+		}},
+		{name: "it is refused", reason: v1.ReasonUnauthorized, answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			refuse(w, http.StatusForbidden, "DENIED", "no")
+		}},
+		{name: "the registry is broken", reason: v1.ReasonUnavailable, answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+		}},
+		{name: "the registry asks to wait", reason: v1.ReasonRateLimited, answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "120")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}},
+		{name: "it is cut off", reason: v1.ReasonUnavailable, text: "the connection failed", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(&cutting{ResponseWriter: w, left: 100}, r)
+		}},
+		{name: "it has other bytes", reason: v1.ReasonInvalidContent, text: "does not have the digest", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(changing{w}, r)
+		}},
+		{name: "it is announced as larger", reason: v1.ReasonInvalidContent, text: "does not have the size", answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(1<<40))
+			_, _ = w.Write(make([]byte, 1<<16))
+		}},
+		{name: "it does not end", reason: v1.ReasonInvalidContent, text: "does not have the", answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			for zeros := make([]byte, 32<<10); ; {
+				if _, err := w.Write(zeros); err != nil {
+					return
+				}
+			}
+		}},
+		{name: "it ends early", reason: v1.ReasonInvalidContent, text: "does not have the size", answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			w.(http.Flusher).Flush()
+			_, _ = io.WriteString(w, "short")
+		}},
+		{name: "it stalls", reason: v1.ReasonUnavailable, text: "stopped in the middle", answer: func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush()
+			stalled(r)
+		}},
+		{name: "it is not answered", reason: v1.ReasonUnavailable, text: "does not answer in time", answer: func(_ http.Handler, _ http.ResponseWriter, r *http.Request) {
+			stalled(r)
+		}},
+		{name: "it redirects to metadata", reason: v1.ReasonRefusedByPolicy, answer: func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/latest/meta-data", http.StatusTemporaryRedirect)
+		}},
+	}
+}
+
+type blobFault struct {
+	name   string
+	reason v1.Reason
+	text   string
+	answer func(next http.Handler, w http.ResponseWriter, r *http.Request)
+}
+
+func TestAFaultOfTheSourceIsItsOwn(t *testing.T) {
+	for _, row := range blobFaults() {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStage(t, newPlainGuarded(t, blobsOnly(row.answer)), newPlainUpstream(t), waitingBriefly)
+			digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<16))
+			got := s.refused(s.order(digest))
+			if got.Reason() != row.reason || !strings.Contains(got.Error(), row.text) || !isPrintable(got.Error()) {
+				t.Errorf("got %s: %v", got.Reason(), got)
+			}
+			if row.reason == v1.ReasonRateLimited && got.RetryAfter() < time.Minute {
+				t.Errorf("to be tried again after %s", got.RetryAfter())
+			}
+			if found := s.holds("cache/shop/app", "0"); found != "" {
+				t.Errorf("%s is under the tag", found)
+			}
+			// The mirror is not blamed: it takes another image at once.
+			other := newPlainUpstream(t)
+			s = &stage{t: t, source: other, mirror: s.mirror, client: s.client}
+			if held, err := s.client.Holds(t.Context(), s.order("").To, "0"); held != "" || err != nil {
+				t.Errorf("the mirror has %q, %v", held, err)
+			}
+		})
+	}
+}
+
+// mirrorFaults are what a mirror may do, and what is said of it.
+func mirrorFaults() []blobFault {
+	answer := func(method string, status int, code string) func(http.Handler, http.ResponseWriter, *http.Request) {
+		return func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+			if r.Method == method {
+				refuse(w, status, code, "no")
+				return
+			}
+			next.ServeHTTP(w, r)
+		}
+	}
+	return []blobFault{
+		{name: "it asks for a password", text: "CACHE_REGISTRY_USERNAME", answer: answer(http.MethodPost, http.StatusUnauthorized, "UNAUTHORIZED")},
+		{name: "it denies", text: "CACHE_REGISTRY_USERNAME", answer: answer(http.MethodPost, http.StatusForbidden, "DENIED")},
+		{name: "it is broken", text: "answered 500", answer: answer(http.MethodPost, http.StatusInternalServerError, "UNKNOWN")},
+		{name: "it is full", text: "answered 507", answer: answer(http.MethodPut, http.StatusInsufficientStorage, "UNKNOWN")},
+		{name: "it finds the blob invalid", text: "DIGEST_INVALID", answer: answer(http.MethodPut, http.StatusBadRequest, "DIGEST_INVALID")},
+		{name: "it asks to wait", text: "asks to wait", answer: answer(http.MethodPost, http.StatusTooManyRequests, "TOOMANYREQUESTS")},
+		{name: "it hangs up in the middle", text: "127.0.0.1", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut {
+				_, _ = io.CopyN(io.Discard, r.Body, 1000)
+				panic(http.ErrAbortHandler)
+			}
+			next.ServeHTTP(w, r)
+		}},
+		{name: "it takes nothing", text: "stopped in the middle of what it is sent", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+			if r.ContentLength > 1<<20 {
+				_, _, _ = w.(http.Hijacker).Hijack() // and nobody reads
+				return
+			}
+			next.ServeHTTP(w, r)
+		}},
+		{name: "it takes everything and says nothing", text: "127.0.0.1", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut {
+				_, _ = io.Copy(io.Discard, r.Body)
+				stalled(r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		}},
+		{name: "it names no place for uploads", text: "does not answer as a registry does", answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusAccepted)
+		}},
+		{name: "it redirects uploads", text: "answered 307", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut {
+				http.Redirect(w, r, "https://elsewhere.example.com/", http.StatusTemporaryRedirect)
+				return
+			}
+			next.ServeHTTP(w, r)
+		}},
+	}
+}
+
+func TestAFaultOfTheMirrorIsMirrorUnavailable(t *testing.T) {
+	for _, row := range mirrorFaults() {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, blobsOnly(row.answer)), waitingBriefly)
+			digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 16<<20))
+			got := s.refused(s.order(digest))
+			if got.Reason() != v1.ReasonMirrorUnavailable || got.Terminal() || !strings.Contains(got.Error(), row.text) || !isPrintable(got.Error()) {
+				t.Errorf("got %s: %v", got.Reason(), got)
+			}
+			if strings.Contains(got.Error(), "spec.from") || !strings.Contains(got.Error(), "the internal registry") {
+				t.Errorf("it is not said of the mirror: %v", got)
+			}
+			if found := s.holds("cache/shop/app", "0"); found != "" {
+				t.Errorf("%s is under the tag", found)
+			}
+		})
+	}
+}
+
+func TestAMirrorThatDoesNotHaveWhatItTookIsUnavailable(t *testing.T) {
+	forgets := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/0") {
+				w.WriteHeader(http.StatusCreated)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, forgets))
+	got := s.refused(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
+	if got.Reason() != v1.ReasonMirrorUnavailable {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+}
+
+func TestAMirrorThatIsNotThere(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	order := s.order(digest)
+	s.mirror.Close()
+	for name, ask := range map[string]func() error{
+		"copying":   func() error { _, err := s.try(order); return err },
+		"asking":    func() error { _, err := s.client.Holds(t.Context(), order.To, "0"); return err },
+		"untagging": func() error { return s.client.Untag(t.Context(), order.To, "0") },
+	} {
+		var got *registry.Error
+		if err := ask(); !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || !strings.Contains(got.Error(), "refuses connections") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestACopyThatWasCutOffGoesOnWithTheBlobsThatArrived(t *testing.T) {
+	for _, side := range []string{"source", "mirror"} {
+		for _, guard := range []func(http.Handler) http.Handler{nil, mounting} {
+			var left atomic.Int32
+			breaks := func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if strings.Contains(r.URL.Path, "/blobs/") && left.Add(-1) < 0 {
+						panic(http.ErrAbortHandler)
+					}
+					next.ServeHTTP(w, r)
+				})
+			}
+			now := clocktesting.NewFakePassiveClock(time.Now())
+			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, guard), func(o *registry.Options) { o.Clock = now })
+			if side == "source" {
+				s.source.Config.Handler = breaks(s.source.Config.Handler)
+			} else {
+				s.mirror.Config.Handler = breaks(s.mirror.Config.Handler)
+			}
+			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 5, 1<<10))
+			var sent int64
+			for tries := int32(1); ; tries++ {
+				if tries > 50 {
+					t.Fatal("it is never done")
+				}
+				left.Store(2 + tries)
+				now.SetTime(now.Now().Add(time.Hour)) // so that nobody is left alone for having failed
+				done, err := s.try(s.order(want))
+				sent += done.Sent
+				if err == nil {
+					break
+				}
+				if found := s.holds("cache/shop/app", "0"); found != "" {
+					t.Fatalf("%s is under the tag", found)
+				}
+			}
+			s.isWhole("cache/shop/app", "0", want)
+			left.Store(1000)
+			if whole := s.copied(s.order(want)); whole.Sent != 0 || whole.Found < sent {
+				t.Errorf("%d bytes were sent of %d; and once more %+v", sent, whole.Found, whole)
+			}
+		}
+	}
+}
+
+func TestWhoGivesUpGetsTheirOwnError(t *testing.T) {
+	s := newStage(t, newPlainGuarded(t, blobsOnly(func(_ http.Handler, _ http.ResponseWriter, r *http.Request) { stalled(r) })), newPlainUpstream(t))
+	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := s.client.Copy(ctx, s.order(digest)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}

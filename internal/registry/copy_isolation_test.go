@@ -1,0 +1,275 @@
+package registry_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+const cachePassword = "only-for-the-cache"
+
+// asCache is an order with the cache's own login.
+func asCache(o *registry.Order) { o.To.Username, o.To.Password = "cache", cachePassword }
+
+// login is what a registry wants that takes user and password.
+func wanting(user, password string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != basic(user, password) {
+				w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+				refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+func tokensOf(users map[string]string) *tokens {
+	made := newTokens(func(user, _ string) bool { return user != "" })
+	made.users = users
+	return made
+}
+
+func TestEachSideIsShownItsOwnCredential(t *testing.T) {
+	for _, row := range []struct {
+		name           string
+		source, mirror func(http.Handler) http.Handler
+	}{
+		{name: "passwords", source: wanting("robot", "s3cret"), mirror: wanting("cache", cachePassword)},
+		{name: "tokens", source: tokensOf(map[string]string{"robot": "s3cret"}).guard, mirror: tokensOf(map[string]string{"cache": cachePassword}).guard},
+		{name: "nothing", source: nil, mirror: nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStage(t, newPlainGuarded(t, row.source), newPlainGuarded(t, row.mirror))
+			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 2, 1<<10))
+			order := s.order(want, asCache, func(o *registry.Order) { o.Credentials = as(t, s.source, "robot", "s3cret") })
+			s.copied(order)
+			s.isWhole("cache/shop/app", "0", want)
+			if held, err := s.client.Holds(t.Context(), order.To, "0"); held != want || err != nil {
+				t.Errorf("the mirror has %q, %v", held, err)
+			}
+			for _, r := range s.source.requests("", "") {
+				if r.authorization == basic("cache", cachePassword) {
+					t.Errorf("the source was shown the cache's password: %s %s", r.method, r.path)
+				}
+			}
+			for _, r := range s.mirror.requests("", "") {
+				if r.authorization == basic("robot", "s3cret") {
+					t.Errorf("the mirror was shown the namespace's password: %s %s", r.method, r.path)
+				}
+			}
+		})
+	}
+}
+
+func TestASourceAtTheCachesOwnHostSeesTheNamespacesCredentialsOnly(t *testing.T) {
+	u := newPlainGuarded(t, wanting("cache", cachePassword))
+	s := newStage(t, u, u)
+	digest := u.pushImage(t, "cache/bank/secret", "0", image(t, 1, 1<<10))
+	order := s.order(digest, asCache)
+	order.Source = source(t, u.host()+"/cache/bank/secret")
+	if got := s.refused(order); got.Reason() != v1.ReasonUnauthorized {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	for _, r := range u.requests("", "/bank/") {
+		if r.authorization != "" {
+			t.Errorf("%s %s came with a credential", r.method, r.path)
+		}
+	}
+	order.Credentials = as(t, u, "robot", "wrong")
+	if got := s.refused(order); got.Reason() != v1.ReasonUnauthorized {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	for _, r := range u.requests("", "/bank/") {
+		if r.authorization == basic("cache", cachePassword) {
+			t.Errorf("%s %s came with the cache's credential", r.method, r.path)
+		}
+	}
+	if count := u.count(http.MethodPost, ""); count != 0 {
+		t.Errorf("%d uploads were begun", count)
+	}
+}
+
+// The attacker has a registry with a repository of the same name, and the manifest, and none of its blobs. The process that
+// copies put these at the mirror for the victim.
+func TestABlobOfAnotherNamespaceIsNeverMounted(t *testing.T) {
+	mirror, victims := newPlainGuarded(t, mounting), newPlainUpstream(t)
+	attackers := newPlainGuarded(t, blobsOnly(func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
+	}))
+	theirs, attacker := newStage(t, victims, mirror), newStage(t, attackers, mirror)
+	theirs.client = newClient(t, nil, insecureHosts(t, victims, attackers))
+	attacker.client = theirs.client
+	secret := image(t, 1, 1<<10)
+	digest := victims.pushImage(t, "bank/app", "latest", secret)
+	_ = attackers.pushImage(t, "bank/app", "latest", secret)
+	order := theirs.order(digest, func(o *registry.Order) { o.Namespace, o.To.Path = "bank", "bank/app" })
+	order.Source = source(t, victims.host()+"/bank/app")
+	theirs.copied(order)
+
+	mirror.clearLog()
+	stolen := attacker.order(digest, func(o *registry.Order) { o.To.Path = "shop/app" })
+	stolen.Source = source(t, attackers.host()+"/bank/app")
+	if got := attacker.refused(stolen); got.Reason() != v1.ReasonNotFound {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	for _, r := range mirror.requests(http.MethodPost, "") {
+		if query, err := url.ParseQuery(r.query); err != nil || query.Get("from") != "shop/app" {
+			t.Errorf("%s?%s names another repository", r.path, r.query)
+		}
+	}
+	if found := attacker.holds("shop/app", "0"); found != "" {
+		t.Errorf("%s is under the tag", found)
+	}
+}
+
+func TestAMountThatIsNotAllowedIsSentInstead(t *testing.T) {
+	service := newTokens(func(user, repository string) bool { return user == "cache" && repository != "cache/shop/app" })
+	service.users = map[string]string{"cache": cachePassword}
+	u := newPlainUpstream(t)
+	open := newStage(t, u, newPlainGuarded(t, nil))
+	want := u.pushImage(t, "team/app", "latest", image(t, 2, 1<<10))
+	open.copied(open.order(want, asCache))
+	open.mirror.Config.Handler = service.guard(open.mirror.Config.Handler)
+	open.copied(open.order(want, asCache, func(o *registry.Order) { o.To.Path = "cache/shop/tools" }))
+	open.isWhole("cache/shop/tools", "0", want)
+}
+
+func TestATokenThatEndsInTheMiddleIsRenewedOnce(t *testing.T) {
+	for _, side := range []string{"source", "mirror"} {
+		t.Run(side, func(t *testing.T) {
+			service := tokensOf(map[string]string{"robot": "s3cret", "cache": cachePassword})
+			var once sync.Once
+			ending := func(next http.Handler) http.Handler {
+				return service.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					next.ServeHTTP(w, r)
+					if strings.Contains(r.URL.Path, "/blobs/") {
+						once.Do(service.revoke)
+					}
+				}))
+			}
+			guards := map[string]func(http.Handler) http.Handler{side: ending}
+			s := newStage(t, newPlainGuarded(t, guards["source"]), newPlainGuarded(t, guards["mirror"]))
+			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<10))
+			s.copied(s.order(want, asCache, func(o *registry.Order) { o.Credentials = as(t, s.source, "robot", "s3cret") }))
+			s.isWhole("cache/shop/app", "0", want)
+			u := map[string]*upstream{"source": s.source, "mirror": s.mirror}[side]
+			if count := u.count("", "/token"); count != 2 {
+				t.Errorf("%d tokens were asked for", count)
+			}
+		})
+	}
+}
+
+func TestABlobThatIsElsewhereIsReadWithoutTheCredential(t *testing.T) {
+	elsewhere := newPlainUpstream(t)
+	redirecting := func(next http.Handler) http.Handler {
+		return wanting("robot", "s3cret")(blobsOnly(func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
+		})(next))
+	}
+	u := newPlainGuarded(t, redirecting)
+	s := newStage(t, u, newPlainUpstream(t))
+	s.client = newClient(t, nil, insecureHosts(t, u, elsewhere))
+	made := image(t, 2, 1<<10)
+	want := u.pushImage(t, "team/app", "latest", made)
+	elsewhere.pushImage(t, "team/app", "latest", made)
+	s.copied(s.order(want, func(o *registry.Order) { o.Credentials = as(t, u, "robot", "s3cret") }))
+	s.isWhole("cache/shop/app", "0", want)
+	for _, r := range elsewhere.requests("", "") {
+		if r.authorization != "" {
+			t.Errorf("%s %s came with a credential", r.method, r.path)
+		}
+	}
+}
+
+func TestAnUploadGoesOnAtTheMirrorItself(t *testing.T) {
+	elsewhere := newPlainUpstream(t)
+	pointing := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				w.Header().Set("Location", "http://user:name@"+elsewhere.host()+r.URL.Path+"there?state=kept")
+				w.WriteHeader(http.StatusAccepted)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, pointing))
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 2, 1<<10))
+	s.copied(s.order(want, asCache))
+	s.isWhole("cache/shop/app", "0", want)
+	if count := elsewhere.count("", ""); count != 0 {
+		t.Errorf("%d requests went elsewhere", count)
+	}
+	for _, r := range s.mirror.requests(http.MethodPut, "/blobs/") {
+		if !strings.Contains(r.query, "state=kept") || !strings.Contains(r.query, "digest=sha256") {
+			t.Errorf("an upload ended with %s?%s", r.path, r.query)
+		}
+	}
+}
+
+func TestTheMirrorsAddressIsOpenToTheMirrorOnly(t *testing.T) {
+	u := newPlainUpstream(t)
+	digest := u.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, u, newPlainUpstream(t))
+	s.copied(s.order(digest))
+	from := s.order(digest)
+	from.Source = source(t, s.mirror.host()+"/cache/shop/app")
+	from.To.Path = "cache/shop/copy"
+	s.mirror.clearLog()
+	if got := s.refused(from); got.Reason() != v1.ReasonRefusedByPolicy {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	if count := s.mirror.count(http.MethodGet, ""); count != 0 {
+		t.Errorf("%d requests arrived", count)
+	}
+}
+
+func TestAMirrorOfThePlainHTTPKindNeedsToBeInsecure(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	got := s.refused(s.order(digest, func(o *registry.Order) { o.To.Insecure = false }))
+	if got.Reason() != v1.ReasonMirrorUnavailable || !strings.Contains(got.Error(), "CACHE_REGISTRY_INSECURE") {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	if count := s.mirror.count("", ""); count != 0 {
+		t.Errorf("%d requests arrived by plain HTTP", count)
+	}
+}
+
+func TestARepositoryPrintsNoPassword(t *testing.T) {
+	at := registry.Repository{Address: "registry.local:5000", Path: "cache/shop/app", Username: "cache", Password: cachePassword}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if text := fmt.Sprintf(verb, at); text != "registry.local:5000/cache/shop/app" {
+			t.Errorf("%s: %s", verb, text)
+		}
+	}
+}
+
+func TestAStalledSourceHoldsNobodyElseUp(t *testing.T) {
+	stalling := newPlainGuarded(t, blobsOnly(func(_ http.Handler, _ http.ResponseWriter, r *http.Request) { stalled(r) }))
+	mirror := newPlainUpstream(t)
+	good := newPlainUpstream(t)
+	s := newStage(t, good, mirror)
+	s.client = newClient(t, nil, insecureHosts(t, good, stalling))
+	slow := &stage{t: t, source: stalling, mirror: mirror, client: s.client}
+	for range 8 {
+		order := slow.order(stalling.pushIndex(t, "team/app", "latest", platforms(t, 2, 8, 1<<10)))
+		go func() { _, _ = s.client.Copy(t.Context(), order) }()
+	}
+	eventually(t, func() bool { return stalling.count(http.MethodGet, "/blobs/") >= 64 })
+	start := time.Now()
+	s.copied(s.order(good.pushIndex(t, "team/app", "latest", platforms(t, 2, 2, 1<<10))))
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}

@@ -1,0 +1,232 @@
+package registry_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	gcr "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+func TestAnImageIsCopiedAsItIs(t *testing.T) {
+	oci := mutate.MediaType(mutate.ConfigMediaType(image(t, 2, 1<<10), types.OCIConfigJSON), types.OCIManifestSchema1)
+	attestation := mutate.Annotations(mutate.MediaType(mutate.ConfigMediaType(image(t, 1, 1<<8), types.OCIConfigJSON), types.OCIManifestSchema1),
+		map[string]string{"vnd.docker.reference.type": "attestation-manifest"}).(gcr.Image)
+	for _, row := range []struct {
+		name  string
+		index gcr.ImageIndex
+	}{
+		{name: "two platforms of OCI", index: platforms(t, 2, 3, 1<<10)},
+		{name: "Docker's types", index: mutate.IndexMediaType(platforms(t, 2, 2, 1<<10), types.DockerManifestList)},
+		{name: "an index in an index", index: indexAround(platforms(t, 2, 1, 1<<10), platforms(t, 1, 2, 1<<10))},
+		{name: "with its attestation, which has no platform", index: mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: oci}, mutate.IndexAddendum{
+			Add: attestation, Descriptor: gcr.Descriptor{Platform: &gcr.Platform{OS: "unknown", Architecture: "unknown"}}})},
+		{name: "of nothing", index: empty.Index},
+		{name: "one image twice", index: mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: oci}, mutate.IndexAddendum{Add: oci})},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+			want := s.source.pushIndex(t, "team/app", "latest", row.index)
+			s.copied(s.order(want))
+			s.isWhole("cache/shop/app", "0", want)
+		})
+	}
+}
+
+func TestAnImageWithoutAnIndexIsCopied(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	nothing := static.NewLayer(nil, types.OCIUncompressedLayer)
+	made, err := mutate.AppendLayers(image(t, 2, 1<<10), nothing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := s.source.pushImage(t, "team/app", "latest", made)
+	s.copied(s.order(want))
+	s.isWhole("cache/shop/app", "0", want)
+}
+
+func TestRequestsOfACopy(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, mounting))
+	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 4, 1<<20))
+	order := s.order(want)
+	if held, err := s.client.Holds(t.Context(), order.To, "0"); held != "" || err != nil {
+		t.Fatal(held, err)
+	}
+	s.copied(order)
+	if requests := append(s.source.requests("", ""), s.mirror.requests("", "")...); len(requests) > 38 {
+		t.Errorf("%d requests: %v", len(requests), requests)
+	}
+	s.mirror.clearLog()
+	if held, err := s.client.Holds(t.Context(), order.To, "0"); held != want || err != nil {
+		t.Fatal(held, err)
+	}
+	if count := s.mirror.count("", ""); count != 1 {
+		t.Errorf("to find the same image again takes %d requests", count)
+	}
+}
+
+func TestOnlyNewBlobsAreSent(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		guard func(http.Handler) http.Handler
+		// restarted: the second copy is made by a process that knows nothing of the first.
+		restarted bool
+		size      int64
+	}{
+		{name: "to a registry that mounts", guard: mounting, size: 1 << 10},
+		{name: "to a registry that mounts, by another process", guard: mounting, restarted: true, size: 1 << 10},
+		{name: "to a registry that does not mount", size: 1 << 10},
+		{name: "to a registry that does not mount, by another process", restarted: true, size: 5 << 20},
+		{name: "to a registry that knows no mounts", guard: knowsNoMounts, size: 1 << 10},
+		{name: "to a registry that knows no mounts, by another process", guard: knowsNoMounts, restarted: true, size: 1 << 10},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, row.guard))
+			base := image(t, 3, row.size)
+			next, err := mutate.AppendLayers(base, static.NewLayer([]byte("new"), types.OCILayer))
+			if err != nil {
+				t.Fatal(err)
+			}
+			first, second := s.source.pushImage(t, "team/app", "1", base), s.source.pushImage(t, "team/app", "2", next)
+			s.copied(s.order(first))
+			if row.restarted {
+				s = newStage(t, s.source, s.mirror)
+			}
+			s.mirror.clearLog()
+			done := s.copied(s.order(second, func(o *registry.Order) { o.Tag = "1" }))
+			// The layer, and the config, which names it.
+			if sent := s.mirror.count(http.MethodPut, "/blobs/"); sent != 2 {
+				t.Errorf("%d blobs were sent", sent)
+			}
+			if done.Found < 3*row.size || done.Mounted != 0 || done.Sent == 0 {
+				t.Errorf("got %+v", done)
+			}
+			s.isWhole("cache/shop/app", "1", second)
+			s.isWhole("cache/shop/app", "0", first)
+		})
+	}
+}
+
+func TestBlobsOfTheSameNamespaceAreMounted(t *testing.T) {
+	for _, row := range []struct {
+		name, namespace string
+		mounted         bool
+	}{
+		{name: "another Tag of the namespace", namespace: "shop", mounted: true},
+		{name: "a Tag of another namespace", namespace: "bank"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, mounting))
+			want := s.source.pushImage(t, "team/app", "1", image(t, 3, 1<<10))
+			s.copied(s.order(want))
+			s.mirror.clearLog()
+			s.source.clearLog()
+			done := s.copied(s.order(want, func(o *registry.Order) {
+				o.Namespace, o.To.Path = row.namespace, "cache/"+row.namespace+"/tools"
+			}))
+			if sent := s.mirror.count(http.MethodPut, "/blobs/"); (sent == 0) != row.mounted {
+				t.Errorf("%d blobs were sent", sent)
+			}
+			if (done.Mounted > 0) != row.mounted || (done.Sent == 0) != row.mounted {
+				t.Errorf("got %+v", done)
+			}
+			if read := s.source.count(http.MethodGet, "/blobs/"); (read == 0) != row.mounted {
+				t.Errorf("%d blobs were read", read)
+			}
+			for _, r := range s.mirror.requests(http.MethodPost, "") {
+				if !row.mounted && strings.Contains(r.query, "shop") {
+					t.Errorf("another namespace is named: %s?%s", r.path, r.query)
+				}
+			}
+			s.isWhole("cache/"+row.namespace+"/tools", "0", want)
+		})
+	}
+}
+
+func TestNothingIsUnderTheTagBeforeAllOfItIsThere(t *testing.T) {
+	var s *stage
+	var mutex sync.Mutex
+	early := []string{}
+	guard := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mutex.Lock()
+			defer mutex.Unlock()
+			if s.holds("cache/shop/app", "0") != "" && r.Method != http.MethodHead {
+				early = append(early, r.Method+" "+r.URL.Path)
+			}
+			next.ServeHTTP(w, r)
+			if _, child, isManifest := strings.Cut(r.URL.Path, "/manifests/"); isManifest && r.Method == http.MethodPut {
+				if missing := s.missing("cache/shop/app", child); len(missing) > 0 {
+					early = append(early, fmt.Sprintf("%s lacks %v", child, missing))
+				}
+			}
+		})
+	}
+	s = newStage(t, newPlainUpstream(t), newPlainGuarded(t, guard))
+	want := s.source.pushIndex(t, "team/app", "latest", indexAround(platforms(t, 3, 3, 1<<10)))
+	s.copied(s.order(want))
+	if len(early) > 0 {
+		t.Errorf("too early: %v", early)
+	}
+	s.isWhole("cache/shop/app", "0", want)
+}
+
+func TestACopyTellsHowFarItIs(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<16))
+	var mutex sync.Mutex
+	var told []registry.Progress
+	done := s.copied(s.order(want, func(o *registry.Order) {
+		o.Progress = func(p registry.Progress) {
+			mutex.Lock()
+			defer mutex.Unlock()
+			told = append(told, p)
+		}
+	}))
+	last := told[len(told)-1]
+	if last.Blobs != 8 || last.BlobsDone != 8 || last.Bytes != done.Sent || last.BytesDone != done.Sent {
+		t.Errorf("it ends with %+v, and sent %d", last, done.Sent)
+	}
+	isOrdered := slices.IsSortedFunc(told, func(a, b registry.Progress) int { return int(a.BytesDone - b.BytesDone) })
+	if !isOrdered || len(told) < 10 {
+		t.Errorf("told %v", told)
+	}
+}
+
+func TestWhatCannotBeCached(t *testing.T) {
+	foreign, err := mutate.Append(empty.Image, mutate.Addendum{
+		Layer: static.NewLayer([]byte("windows"), types.DockerForeignLayer), URLs: []string{"https://example.com/layer"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name, text string
+		image      gcr.Image
+		limit      int64
+	}{
+		{name: "foreign layers", image: foreign, text: "a foreign layer"},
+		{name: "an image that is too large", image: image(t, 2, 1<<20), limit: 2 << 20, text: "larger than the 2 MiB"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), func(o *registry.Options) { o.Copies.MaxImageSize = row.limit })
+			got := s.refused(s.order(s.source.pushImage(t, "team/app", "latest", row.image)))
+			if got.Reason() != v1.ReasonInvalidContent || !got.Terminal() || !strings.Contains(got.Error(), row.text) {
+				t.Errorf("got %s: %v", got.Reason(), got)
+			}
+			if count := s.mirror.count("", "/blobs/"); count > 0 {
+				t.Errorf("%d requests for blobs", count)
+			}
+		})
+	}
+}

@@ -1,0 +1,228 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// largeBlob is from which size on, in bytes, a blob takes the place of smallPerLarge small ones: with those it is the
+	// answers that take the time, and with large ones the bytes.
+	largeBlob     = 8 << 20
+	smallPerLarge = 4
+)
+
+// delivery brings the blobs and manifests of one image, and of what is attached to it, from its source to the mirror.
+type delivery struct {
+	source source
+	mirror mirror
+	// namespace is who asks.
+	namespace string
+	tally     *tally
+	room      *semaphore.Weighted
+
+	mu sync.Mutex
+	// parcels are the blobs and manifests, each once, whoever names them.
+	parcels map[digest.Digest]*parcel
+}
+
+// parcel is something that arrives once.
+type parcel struct {
+	arrived chan struct{}
+	taken   bool
+}
+
+func newDelivery(from source, to mirror, namespace string, blobs int, tally *tally) *delivery {
+	return &delivery{
+		source: from, mirror: to, namespace: namespace, tally: tally,
+		room:    semaphore.NewWeighted(int64(blobs * smallPerLarge)),
+		parcels: map[digest.Digest]*parcel{},
+	}
+}
+
+func (d *delivery) parcel(of digest.Digest) *parcel {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.parcels[of] == nil {
+		d.parcels[of] = &parcel{arrived: make(chan struct{})}
+	}
+	return d.parcels[of]
+}
+
+// take is the parcel, and whether it is the caller's to bring.
+func (d *delivery) take(of digest.Digest) (taken *parcel, isMine bool) {
+	taken = d.parcel(of)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	isMine, taken.taken = !taken.taken, true
+	return taken, isMine
+}
+
+// bring brings all blobs of a tree, and all manifests but the roots. A manifest comes after all that it names.
+func (d *delivery) bring(ctx context.Context, t *tree) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.bringBlobs(ctx, group, t) })
+	for _, n := range t.ordered {
+		if n.isRoot {
+			continue
+		}
+		if p, isMine := d.take(n.Digest); isMine {
+			group.Go(func() error { return d.bringManifest(ctx, n, p) })
+		}
+	}
+	return group.Wait()
+}
+
+// bringBlobs begins with the next blob when there is room.
+func (d *delivery) bringBlobs(ctx context.Context, group *errgroup.Group, t *tree) error {
+	blobs, parcels := d.takeBlobs(t)
+	d.tally.expect(blobs)
+	for i, blob := range blobs {
+		weight := weightOf(blob)
+		if err := d.room.Acquire(ctx, weight); err != nil {
+			return err
+		}
+		group.Go(func() error {
+			defer d.room.Release(weight)
+			return d.bringBlob(ctx, blob, parcels[i])
+		})
+	}
+	return nil
+}
+
+// takeBlobs are the blobs of a tree that nobody brings yet.
+func (d *delivery) takeBlobs(t *tree) (blobs []descriptor, parcels []*parcel) {
+	for _, n := range t.ordered {
+		for _, blob := range n.blobs {
+			if p, isMine := d.take(blob.Digest); isMine {
+				blobs, parcels = append(blobs, blob), append(parcels, p)
+			}
+		}
+	}
+	return blobs, parcels
+}
+
+func weightOf(blob descriptor) int64 {
+	if blob.Size >= largeBlob {
+		return smallPerLarge
+	}
+	return 1
+}
+
+func (d *delivery) bringManifest(ctx context.Context, n *node, p *parcel) error {
+	if err := d.await(ctx, n); err != nil {
+		return err
+	}
+	if _, err := d.mirror.put(ctx, n, n.Digest.String()); err != nil {
+		return err
+	}
+	close(p.arrived)
+	return nil
+}
+
+// await waits for all that a manifest names.
+func (d *delivery) await(ctx context.Context, n *node) error {
+	named := make([]digest.Digest, 0, len(n.blobs)+len(n.children))
+	for _, blob := range n.blobs {
+		named = append(named, blob.Digest)
+	}
+	for _, child := range n.children {
+		named = append(named, child.Digest)
+	}
+	for _, of := range named {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-d.parcel(of).arrived:
+		}
+	}
+	return nil
+}
+
+// bringBlob mounts, finds or sends a blob. Where the mirror does not let us mount it, it is sent.
+func (d *delivery) bringBlob(ctx context.Context, blob descriptor, p *parcel) error {
+	from, isKnown := d.mirror.placements.from(d.mirror.at, d.namespace, blob.Digest)
+	how, err := d.transfer(ctx, d.mirror.mounting(from), blob, isKnown)
+	if wasRefused(err) && from != "" {
+		how, err = d.transfer(ctx, d.mirror, blob, false)
+	}
+	if err != nil {
+		return err
+	}
+	if how == wasFound {
+		d.mirror.placements.found(d.mirror.at, blob.Digest)
+	} else {
+		d.mirror.placements.put(d.mirror.at, d.namespace, blob.Digest)
+	}
+	d.tally.arrived(how, blob.Size)
+	close(p.arrived)
+	return nil
+}
+
+// transfer asks the source for a blob while it asks the mirror where to send it, unless the mirror should have it already.
+// Where the mirror wants another token in the middle, all of it is done once more.
+func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isKnown bool) (how outcome, err error) {
+	var failure error // of the source
+	err = to.patiently(ctx, func(ctx context.Context, with *session) error {
+		ctx, cancel := context.WithCancel(ctx)
+		coming := d.fetch(ctx, blob, !isKnown)
+		defer coming.leave(cancel)
+		where, was, err := to.offer(ctx, with, blob)
+		if how = was; err != nil || where == nil {
+			return err
+		}
+		content, err := coming.get()
+		if err != nil {
+			failure = err
+			return errAtSource
+		}
+		counted := &counter{Reader: content, tally: d.tally}
+		if err = to.send(ctx, with, where, blob, counted); err != nil {
+			counted.undo()
+		}
+		if errors.Is(err, errAtSource) {
+			failure = err
+		}
+		return err
+	})
+	if failure != nil {
+		return how, d.source.explain(failure)
+	}
+	return how, to.fault(err)
+}
+
+// fetching is a blob that is on its way from the source, or may be soon.
+type fetching struct {
+	begun bool
+	once  func() (io.ReadCloser, error)
+}
+
+func (d *delivery) fetch(ctx context.Context, blob descriptor, now bool) *fetching {
+	f := &fetching{begun: now, once: sync.OnceValues(func() (io.ReadCloser, error) { return d.source.blob(ctx, blob) })}
+	if now {
+		go f.once() //nolint:errcheck // get gives the error
+	}
+	return f
+}
+
+func (f *fetching) get() (io.ReadCloser, error) {
+	f.begun = true
+	return f.once()
+}
+
+// leave ends it, whether or not it was wanted.
+func (f *fetching) leave(cancel context.CancelFunc) {
+	cancel()
+	if !f.begun {
+		return
+	}
+	if content, err := f.once(); err == nil {
+		_ = content.Close()
+	}
+}

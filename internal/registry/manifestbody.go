@@ -1,0 +1,108 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+)
+
+// maxLayers is how many layers a manifest may name. Images have at most 127; artifacts may have more.
+const maxLayers = 1024
+
+var (
+	errTooManyLayers = errors.New("the manifest names too many layers")
+	// errForeignLayer is a layer that must not be distributed (image-spec, "Non-Distributable Layers").
+	errForeignLayer = errors.New("the manifest names a layer that must not be distributed")
+	// errWrongSize is content of another size than its descriptor says.
+	errWrongSize = errors.New("the content does not have the size")
+)
+
+// manifestBody is what a manifest or an index names.
+type manifestBody struct {
+	MediaType    types.MediaType   `json:"mediaType"`
+	ArtifactType string            `json:"artifactType"`
+	Annotations  map[string]string `json:"annotations"`
+	Subject      *descriptor       `json:"subject"`
+	Config       *descriptor       `json:"config"`
+	Layers       layers            `json:"layers"`
+	Children     children          `json:"manifests"`
+}
+
+// layers are the layers that a manifest names, counted while they are read.
+type layers []descriptor
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *layers) UnmarshalJSON(content []byte) (err error) {
+	*l, err = parseDescriptors(content, maxLayers, errTooManyLayers)
+	return err
+}
+
+// parseBody reads what parseManifest took for a manifest. What names children and blobs at once would be an index to
+// some and an image to others (CVE-2021-41190).
+func parseBody(content []byte) (manifestBody, error) {
+	var parsed manifestBody
+	if err := json.Unmarshal(content, &parsed); err != nil {
+		return manifestBody{}, errors.Join(errNoManifest, err)
+	}
+	if parsed.Children != nil && (parsed.Config != nil || parsed.Layers != nil) {
+		return manifestBody{}, errNoManifest
+	}
+	return parsed, nil
+}
+
+// blobs are the config and the layers, each once.
+func (b manifestBody) blobs() ([]descriptor, error) {
+	named := b.Layers
+	if b.Config != nil {
+		named = append(layers{*b.Config}, b.Layers...)
+	}
+	seen := map[digest.Digest]bool{}
+	var found []descriptor
+	for _, blob := range named {
+		if err := blob.check(); err != nil {
+			return nil, err
+		}
+		if !seen[blob.Digest] {
+			seen[blob.Digest] = true
+			found = append(found, blob)
+		}
+	}
+	return found, nil
+}
+
+// mediaType is what the manifest says of itself, or else what was said of it, or else what it looks like: OCI's manifests
+// need not say.
+func (b manifestBody) mediaType(said types.MediaType) types.MediaType {
+	switch {
+	case b.MediaType != "":
+		return b.MediaType
+	case said != "":
+		return said
+	case b.Children != nil:
+		return types.OCIImageIndex
+	default:
+		return types.OCIManifestSchema1
+	}
+}
+
+// check refuses what no registry has.
+func (d descriptor) check() error {
+	if err := d.Digest.Validate(); err != nil {
+		return errors.Join(errNoManifest, err)
+	}
+	if d.Size < 0 {
+		return errWrongSize
+	}
+	if isForeign(d.MediaType) {
+		return errForeignLayer
+	}
+	return nil
+}
+
+// isForeign knows the types that go-containerregistry knows, and those with zstd.
+func isForeign(mediaType types.MediaType) bool {
+	return !mediaType.IsDistributable() || strings.HasPrefix(string(mediaType), "application/vnd.oci.image.layer.nondistributable.")
+}

@@ -1,0 +1,231 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// mirror is one repository of the internal registry. All that goes wrong there is MirrorUnavailable.
+type mirror struct {
+	access
+	placements *placements
+}
+
+// Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD.
+func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (string, error) {
+	to, err := c.mirror(at)
+	if err != nil {
+		return "", err
+	}
+	return to.holds(ctx, identifier)
+}
+
+// Untag removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
+// errors.Is(err, ErrDeletionForbidden) where the registry does not do that.
+func (c *Client) Untag(ctx context.Context, at Repository, tag string) error {
+	return c.remove(ctx, at, tag)
+}
+
+// Delete removes a manifest and every tag of it. What is gone already is no error; errors.Is(err, ErrDeletionForbidden)
+// where the registry does not do that.
+func (c *Client) Delete(ctx context.Context, at Repository, digest string) error {
+	return c.remove(ctx, at, digest)
+}
+
+func (c *Client) remove(ctx context.Context, at Repository, identifier string) error {
+	to, err := c.mirror(at)
+	if err != nil {
+		return err
+	}
+	to.at.writes, to.at.deletes = false, true
+	return to.remove(ctx, identifier)
+}
+
+// mirror is the way into a repository, with the cache's own credentials and no others.
+func (c *Client) mirror(at Repository) (mirror, error) {
+	var options []name.Option
+	if at.Insecure {
+		options = append(options, name.Insecure)
+	}
+	registry, err := name.NewRegistry(at.Address, options...)
+	if err != nil {
+		return mirror{}, newError(v1.ReasonMirrorUnavailable, err, "%q is no registry's name; correct CACHE_REGISTRY_ADDRESS", at.Address)
+	}
+	who := anonymous
+	if at.Username != "" || at.Password != "" {
+		who = newCredential(authn.AuthConfig{Username: at.Username, Password: at.Password})
+	}
+	admitted := map[string]bool{}
+	list(admitted, at.Address, at.Insecure)
+	return mirror{
+		placements: c.placements,
+		access: access{sessions: c.writing, quotas: c.quotas, who: who, at: location{
+			registry: registry, host: at.Address, repository: at.Path, insecure: at.Insecure,
+			writes: true, admitted: admitted, text: fmt.Sprintf("the internal registry, %v", at),
+		}},
+	}, nil
+}
+
+// greet finds out how the registry wants to be asked, where that is worth a request.
+func (m mirror) greet(ctx context.Context) error {
+	return m.fault(m.patiently(ctx, func(context.Context, *session) error { return nil }))
+}
+
+// mounting is the mirror for mounting from a repository; an empty one is the mirror's own.
+func (m mirror) mounting(from string) mirror {
+	m.at.mountsFrom = from
+	return m
+}
+
+// ask makes a question that is not about blobs, and so should not take long.
+func (m mirror) ask(ctx context.Context, question func(context.Context, *session) error) error {
+	return m.fault(m.patiently(ctx, func(ctx context.Context, with *session) error {
+		ctx, cancel := context.WithTimeout(ctx, m.sessions.limit())
+		defer cancel()
+		return question(ctx, with)
+	}))
+}
+
+func (m mirror) holds(ctx context.Context, identifier string) (held string, err error) {
+	at := m.at
+	at.identifier = identifier
+	if parsed, err := digest.Parse(identifier); err == nil {
+		at = at.child(parsed)
+	}
+	err = m.ask(ctx, func(ctx context.Context, with *session) error {
+		held, err = with.digest(ctx, at)
+		if isStatus(err, http.StatusNotFound) {
+			return nil
+		}
+		return err
+	})
+	return held, err
+}
+
+// put puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
+// registry noted by itself what the manifest is attached to.
+func (m mirror) put(ctx context.Context, n *node, identifier string) (noted bool, err error) {
+	err = m.ask(ctx, func(ctx context.Context, with *session) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.at.url(with.scheme, "manifests/"+identifier), bytes.NewReader(n.content))
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Content-Type", string(n.MediaType))
+		response, err := with.send(request, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+		if err != nil {
+			m.forget(n, err)
+			return err
+		}
+		noted = response.Header.Get("OCI-Subject") != ""
+		return drain(response)
+	})
+	return noted, err
+}
+
+// forget forgets where the blobs of a manifest are, when the registry does not take it: it may have lost one.
+func (m mirror) forget(n *node, err error) {
+	var answer *transport.Error
+	if !errors.As(err, &answer) {
+		return
+	}
+	for _, blob := range n.blobs {
+		m.placements.lost(m.at, blob.Digest)
+	}
+}
+
+// remove deletes (distribution-spec, section "Content Management").
+func (m mirror) remove(ctx context.Context, identifier string) error {
+	err := m.ask(ctx, func(ctx context.Context, with *session) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.at.url(with.scheme, "manifests/"+identifier), nil)
+		if err != nil {
+			return err
+		}
+		response, err := with.send(request, http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound)
+		if err != nil {
+			return err
+		}
+		return drain(response)
+	})
+	if forbidsDeletion(err) {
+		return newError(v1.ReasonMirrorUnavailable, errors.Join(ErrDeletionForbidden, err), "%s: it forbids deletion", m.at.text)
+	}
+	return err
+}
+
+// forbidsDeletion says whether a registry does not delete: at all, tags, or for us.
+func forbidsDeletion(err error) bool {
+	var answer *transport.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	unsupported := len(answer.Errors) > 0 && answer.Errors[0].Code == transport.UnsupportedErrorCode
+	return unsupported || isStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
+}
+
+// mirrorAdvice is what to do about an answer of the mirror.
+var mirrorAdvice = map[v1.Reason]string{
+	v1.ReasonUnauthorized: "access is refused; check CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD",
+	v1.ReasonRateLimited:  "it asks to wait; Tagger tries again later",
+}
+
+// fault says of an error that it is the mirror's. Its text is for the administrator, who named the mirror.
+func (m mirror) fault(err error) error {
+	var failure *Error
+	if !errors.As(err, &failure) || failure.reason == v1.ReasonMirrorUnavailable {
+		return err
+	}
+	fault := newError(v1.ReasonMirrorUnavailable, failure, "%s", m.faultText(failure))
+	fault.retryAfter = failure.retryAfter
+	return fault
+}
+
+func (m mirror) faultText(failure *Error) string {
+	var answer *transport.Error
+	var plain *plainHTTPError
+	switch {
+	case errors.As(failure, &answer):
+		advice, known := mirrorAdvice[failure.reason]
+		if !known {
+			advice = "it does not work as it should; Tagger tries again"
+		}
+		said := ""
+		if len(answer.Errors) > 0 {
+			said = quoted(answer.Errors[0])
+		}
+		return fmt.Sprintf("%s: %s (%s answered %d%s)%s", m.at.text, advice, answeredBy(answer, m.at), answer.StatusCode, said, unshown(failure))
+	case errors.As(failure, &plain), errors.Is(failure, http.ErrSchemeMismatch):
+		return m.at.text + ": it speaks plain HTTP, which Tagger does not use unless CACHE_REGISTRY_INSECURE is true"
+	default:
+		return strings.ReplaceAll(failure.text, "check spec.from", "check CACHE_REGISTRY_ADDRESS")
+	}
+}
+
+func isStatus(err error, statuses ...int) bool {
+	var answer *transport.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	for _, status := range statuses {
+		if answer.StatusCode == status {
+			return true
+		}
+	}
+	return false
+}
+
+// wasRefused says whether a fault of the mirror is that it did not let us in.
+func wasRefused(err error) bool {
+	var fault *Error
+	return errors.As(err, &fault) && fault.reason == v1.ReasonMirrorUnavailable && isRefusal(fault.cause)
+}

@@ -1,0 +1,85 @@
+package registry
+
+import (
+	"github.com/opencontainers/go-digest"
+	"k8s.io/utils/lru"
+)
+
+// maxPlacements bounds how many blobs it is remembered of where they were put, and maxMounters for how many registries it is
+// known whether they mount.
+const (
+	maxPlacements = 16384
+	maxMounters   = 64
+)
+
+// placements remember which blobs this process put where, so that they are mounted from there: only within a namespace, and
+// only what was put. They also remember whether a registry mounts at all.
+type placements struct {
+	// kept is from registry, namespace and digest to the repository that the blob was put into last.
+	kept *lru.Cache
+	// held are the blobs that a repository had the last time.
+	held *lru.Cache
+
+	// mounter is from registry to mounting.
+	mounter *lru.Cache
+}
+
+// mounting is whether a registry mounts blobs that are there.
+type mounting int
+
+const (
+	mountsMaybe mounting = iota
+	mounts
+	mountsNever
+)
+
+func newPlacements() *placements {
+	return &placements{kept: lru.New(maxPlacements), held: lru.New(maxPlacements), mounter: lru.New(maxMounters)}
+}
+
+// put notes that a blob is in a repository because we put it there.
+func (p *placements) put(at location, namespace string, blob digest.Digest) {
+	p.kept.Add(placementKey(at, namespace, blob), at.repository)
+	p.found(at, blob)
+}
+
+// found notes that a blob is in a repository.
+func (p *placements) found(at location, blob digest.Digest) { p.held.Add(heldKey(at, blob), nil) }
+
+// lost notes that a blob is not there.
+func (p *placements) lost(at location, blob digest.Digest) { p.held.Remove(heldKey(at, blob)) }
+
+// isHeld says whether the repository had the blob the last time.
+func (p *placements) isHeld(at location, blob digest.Digest) bool {
+	_, known := p.held.Get(heldKey(at, blob))
+	return known
+}
+
+// from is the repository of the namespace to mount a blob from, empty for the very same. isKnown: the blob should be there.
+func (p *placements) from(at location, namespace string, blob digest.Digest) (repository string, isKnown bool) {
+	if p.isHeld(at, blob) {
+		return "", true
+	}
+	kept, _ := p.kept.Get(placementKey(at, namespace, blob))
+	if repository, isKnown = kept.(string); !isKnown || repository == at.repository {
+		return "", false
+	}
+	return repository, p.mounting(at) != mountsNever
+}
+
+// mounting is what is known of the registry.
+func (p *placements) mounting(at location) mounting {
+	kept, _ := p.mounter.Get(at.address())
+	known, _ := kept.(mounting)
+	return known
+}
+
+func (p *placements) learn(at location, what mounting) { p.mounter.Add(at.address(), what) }
+
+func placementKey(at location, namespace string, blob digest.Digest) string {
+	return at.address() + " " + namespace + " " + blob.String()
+}
+
+func heldKey(at location, blob digest.Digest) string {
+	return at.address() + "/" + at.repository + " " + blob.String()
+}

@@ -1,0 +1,153 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"regexp"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+)
+
+// nextPage is the link to the next page of a list (RFC 8288).
+var nextPage = regexp.MustCompile(`<([^>]*)>\s*;\s*rel="?next"?`)
+
+// referrers are the manifests that a registry lists as attached to an image. hasList is false where it keeps no such list.
+func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, hasList bool, err error) {
+	err = s.patiently(ctx, func(ctx context.Context, with *session) error {
+		ctx, cancel := context.WithTimeout(ctx, s.sessions.limit())
+		defer cancel()
+		listed, err = with.referrers(ctx, s.at, image)
+		hasList = err == nil
+		if isAbsent(err) || errors.Is(err, errNoManifest) {
+			return nil
+		}
+		return err
+	})
+	return listed, hasList, adding(err, aboutAttachments)
+}
+
+// referrers reads the list, page by page.
+func (s *session) referrers(ctx context.Context, at location, image digest.Digest) ([]descriptor, error) {
+	var all []descriptor
+	next := at.url(s.scheme, "referrers/"+image.String())
+	for range maxPages {
+		listed, after, err := s.page(ctx, next)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, listed...)
+		if len(all) > maxReferrers {
+			return nil, errTooManyReferrers
+		}
+		if after == "" {
+			return all, nil
+		}
+		next = after
+	}
+	return nil, errTooManyReferrers
+}
+
+// page is one page, and where the next one is: at the same host, or there is none.
+func (s *session) page(ctx context.Context, address string) (listed []descriptor, next string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	request.Header.Set("Accept", string(types.OCIImageIndex))
+	response, err := s.send(request, http.StatusOK)
+	if err != nil {
+		return nil, "", err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, "", err
+	}
+	listed, err = parseReferrers(content)
+	return listed, linkedFrom(response), err
+}
+
+func linkedFrom(response *http.Response) string {
+	link := nextPage.FindStringSubmatch(response.Header.Get("Link"))
+	if link == nil {
+		return ""
+	}
+	target, err := response.Request.URL.Parse(link[1])
+	if err != nil || origin(target) != origin(response.Request.URL) {
+		return ""
+	}
+	target.User = nil
+	return target.String()
+}
+
+// referrersIndex is what lists referrers (distribution-spec, "Listing Referrers").
+type referrersIndex struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     types.MediaType   `json:"mediaType"`
+	Manifests     []json.RawMessage `json:"manifests"`
+}
+
+// referrer is an entry.
+type referrer struct {
+	descriptor
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+}
+
+// parseReferrers reads an index, which may be larger than that of an image.
+func parseReferrers(content []byte) ([]descriptor, error) {
+	var index struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		Manifests     json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(content, &index); err != nil || index.SchemaVersion != 2 || index.Manifests == nil {
+		return nil, errors.Join(errNoManifest, err)
+	}
+	return parseDescriptors(index.Manifests, maxReferrers, errTooManyReferrers)
+}
+
+// withReferrers is the index with these manifests in it; no content is an index of nothing.
+func withReferrers(content []byte, attached []*node) (with []byte, changed bool, err error) {
+	listed := map[digest.Digest]bool{}
+	index := referrersIndex{SchemaVersion: 2, MediaType: types.OCIImageIndex}
+	if content != nil {
+		known, err := parseReferrers(content)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, one := range known {
+			listed[one.Digest] = true
+		}
+		if err := json.Unmarshal(content, &index); err != nil {
+			return nil, false, errors.Join(errNoManifest, err)
+		}
+	}
+	for _, n := range attached {
+		if listed[n.Digest] {
+			continue
+		}
+		entry, err := json.Marshal(n.referrer())
+		if err != nil {
+			return nil, false, err
+		}
+		index.Manifests = append(index.Manifests, entry)
+		changed = true
+	}
+	with, err = json.Marshal(index)
+	return with, changed, err
+}
+
+// referrer is the node as an entry. It says what kind of artifact it is (image-spec, "Guidelines for Artifact Usage").
+func (n *node) referrer() referrer {
+	kind := n.body.ArtifactType
+	if kind == "" && n.body.Config != nil {
+		kind = string(n.body.Config.MediaType)
+	}
+	entry := referrer{descriptor: n.descriptor, ArtifactType: kind, Annotations: n.body.Annotations}
+	entry.Size = int64(len(n.content))
+	return entry
+}

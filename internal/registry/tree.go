@@ -1,0 +1,161 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+const (
+	// maxManifests is how many manifests an image may have in all, and maxManifestBytes how large they may be together: a copy
+	// keeps them until it is done.
+	maxManifests     = 256
+	maxManifestBytes = 8 << 20
+	// manifestsAtOnce is how many are read at a time.
+	manifestsAtOnce = 16
+)
+
+var errTooManyManifests = errors.New("the image has too many manifests")
+
+// node is a manifest as it was sent, and what it names.
+type node struct {
+	descriptor
+	content  []byte
+	body     manifestBody
+	blobs    []descriptor
+	children []*node
+	isRoot   bool
+}
+
+// tree is one image, or several, with all manifests.
+type tree struct {
+	source source
+	// limit is how large it may be, in bytes.
+	limit int64
+	nodes map[digest.Digest]*node
+	// ordered are the same, from the roots down.
+	ordered []*node
+	blobs   map[digest.Digest]bool
+	// size is that of manifests and blobs, each counted once, and manifestBytes that of the manifests.
+	size, manifestBytes int64
+}
+
+func newTree(from source, limit int64) *tree {
+	return &tree{source: from, limit: limit, nodes: map[digest.Digest]*node{}, blobs: map[digest.Digest]bool{}}
+}
+
+// add reads all manifests below the roots, whose own contents are there: one level after the other, and what is on one level
+// at once.
+func (t *tree) add(ctx context.Context, roots ...*node) error {
+	for _, root := range roots {
+		root.isRoot = true
+		t.nodes[root.Digest] = root
+	}
+	for level, depth := roots, 0; len(level) > 0; depth++ {
+		next, err := t.grow(level, depth)
+		if err != nil {
+			return t.source.explain(err)
+		}
+		if err := t.fetch(ctx, next); err != nil {
+			return err
+		}
+		level = next
+	}
+	return nil
+}
+
+// grow reads what the nodes of a level name, and is the nodes of the next one, still without content.
+func (t *tree) grow(level []*node, depth int) ([]*node, error) {
+	var next []*node
+	t.ordered = append(t.ordered, level...)
+	for _, parent := range level {
+		if err := parent.parse(); err != nil {
+			return nil, err
+		}
+		if err := t.count(parent); err != nil {
+			return nil, err
+		}
+		if len(parent.body.Children) > 0 && depth >= maxNesting {
+			return nil, errTooDeep
+		}
+		for _, child := range parent.body.Children {
+			known := t.nodes[child.Digest]
+			if known == nil {
+				known = &node{descriptor: child}
+				t.nodes[child.Digest] = known
+				next = append(next, known)
+			}
+			parent.children = append(parent.children, known)
+		}
+	}
+	return next, t.hasRoom(next)
+}
+
+// parse reads what the manifest names.
+func (n *node) parse() (err error) {
+	if n.body, err = parseBody(n.content); err != nil {
+		return err
+	}
+	n.MediaType = n.body.mediaType(n.MediaType)
+	n.blobs, err = n.body.blobs()
+	return err
+}
+
+// count adds the blobs that a node names to the size.
+func (t *tree) count(n *node) error {
+	for _, blob := range n.blobs {
+		if t.blobs[blob.Digest] {
+			continue
+		}
+		t.blobs[blob.Digest] = true
+		if err := t.enlarge(blob.Size); err != nil {
+			return err
+		}
+	}
+	return t.enlarge(int64(len(n.content)))
+}
+
+func (t *tree) enlarge(by int64) error {
+	if by > t.limit-t.size {
+		return newError(v1.ReasonInvalidContent, nil,
+			"%s: the image is larger than the %s that an image may have here; the administrator can allow more", t.source.at.text, inMiB(t.limit))
+	}
+	t.size += by
+	return nil
+}
+
+// hasRoom says whether manifests may be read, by what their index says of them.
+func (t *tree) hasRoom(nodes []*node) error {
+	if len(t.nodes) > maxManifests {
+		return errTooManyManifests
+	}
+	for _, n := range nodes {
+		if n.Size < 0 || n.Size > maxManifestBytes-t.manifestBytes {
+			return errTooManyManifests
+		}
+		t.manifestBytes += n.Size
+	}
+	return nil
+}
+
+func (t *tree) fetch(ctx context.Context, nodes []*node) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(manifestsAtOnce)
+	for _, n := range nodes {
+		group.Go(func() (err error) {
+			n.content, err = t.source.manifest(ctx, n.Digest, min(n.Size, maxManifest))
+			if err == nil && int64(len(n.content)) != n.Size {
+				return t.source.explain(errWrongSize)
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+func inMiB(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }

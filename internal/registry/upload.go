@@ -1,0 +1,220 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// worthAsking is from which size on a blob, in bytes, is asked for rather than sent for nothing, where it is not known
+// whether the mirror tells by itself that it has it.
+const worthAsking = 4 << 20
+
+var (
+	// errUploadStalled is the end of an upload that the mirror does not take.
+	errUploadStalled = errors.New("the upload does not go on")
+	// errAtSource is the end of an upload whose content failed: the mirror is not to blame.
+	errAtSource = errors.New("the source failed")
+	// errNoUpload is an answer that names no place to send a blob to.
+	errNoUpload = errors.New("the registry names no place for the upload")
+)
+
+// outcome is what became of a blob.
+type outcome int
+
+const (
+	wasSent outcome = iota
+	wasFound
+	wasMounted
+)
+
+// offer asks the mirror for a place to send a blob to; none where the blob is there by now. Mounting from the repository
+// itself is how to ask for both at once (distribution-spec, "Mounting a blob from another repository"): a registry that
+// mounts has the blob or tells where to send it.
+func (m mirror) offer(ctx context.Context, with *session, blob descriptor) (upload *url.URL, how outcome, err error) {
+	known := m.placements.mounting(m.at)
+	if known == mountsNever {
+		return m.offerWithoutMount(ctx, with, blob)
+	}
+	upload, err = m.start(ctx, with, "?"+url.Values{"mount": {blob.Digest.String()}, "from": {m.mountFrom()}}.Encode())
+	switch {
+	case refusesMounts(err):
+		upload, how, err = m.offerWithoutMount(ctx, with, blob)
+		if err == nil {
+			m.placements.learn(m.at, mountsNever)
+		}
+		return upload, how, err
+	case err != nil:
+		return nil, wasSent, err
+	case upload == nil && m.at.mountsFrom != "":
+		return nil, wasMounted, nil
+	case upload == nil:
+		m.placements.learn(m.at, mounts)
+		return nil, wasFound, nil
+	case known == mounts, !m.placements.isHeld(m.at, blob.Digest) && blob.Size < worthAsking:
+		return upload, wasSent, nil
+	}
+	isThere, err := m.has(ctx, with, blob)
+	if err != nil || !isThere {
+		return upload, wasSent, err
+	}
+	m.placements.learn(m.at, mountsNever)
+	return nil, wasFound, nil
+}
+
+func (m mirror) offerWithoutMount(ctx context.Context, with *session, blob descriptor) (*url.URL, outcome, error) {
+	if isThere, err := m.has(ctx, with, blob); err != nil || isThere {
+		return nil, wasFound, err
+	}
+	upload, err := m.start(ctx, with, "")
+	if err == nil && upload == nil {
+		err = errNoUpload
+	}
+	return upload, wasSent, err
+}
+
+// mountFrom is the repository to mount from.
+func (m mirror) mountFrom() string {
+	if m.at.mountsFrom != "" {
+		return m.at.mountsFrom
+	}
+	return m.at.repository
+}
+
+// refusesMounts says whether a registry does not take a question because it is one for a mount.
+func refusesMounts(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && answer.StatusCode/100 == 4 && !isStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)
+}
+
+// has asks with a HEAD whether a blob is there (distribution-spec, "Checking if content exists in the registry").
+func (m mirror) has(ctx context.Context, with *session, blob descriptor) (bool, error) {
+	ctx, cancel := context.WithTimeout(allowing(ctx, blob.Size), m.sessions.limit())
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, m.at.blobURL(with.scheme, blob.Digest), nil)
+	if err != nil {
+		return false, err
+	}
+	response, err := with.send(request, http.StatusOK)
+	if isStatus(err, http.StatusNotFound) || errors.Is(err, errTooLarge) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, drain(response)
+}
+
+// start opens an upload. None is opened where a blob was mounted.
+func (m mirror) start(ctx context.Context, with *session, query string) (*url.URL, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.sessions.limit())
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.at.url(with.scheme, "blobs/uploads/")+query, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := with.send(request, http.StatusCreated, http.StatusAccepted)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode == http.StatusCreated {
+		return nil, drain(response)
+	}
+	upload, err := response.Location()
+	if err != nil {
+		return nil, errors.Join(errNoUpload, err)
+	}
+	// An upload goes on at the registry itself. Behind a proxy many name a host, or a scheme, that is not for us; and a host
+	// of somebody else is not to be shown what we send.
+	upload.Scheme, upload.Host, upload.User = response.Request.URL.Scheme, response.Request.URL.Host, nil
+	return upload, drain(response)
+}
+
+// send sends a blob in one piece (distribution-spec, "POST then PUT").
+func (m mirror) send(ctx context.Context, with *session, to *url.URL, blob descriptor, content io.Reader) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	body := newUpload(content, m.sessions.transports.limits, func() { cancel(errUploadStalled) })
+	defer body.timer.Stop()
+	request, err := body.request(ctx, to, blob)
+	if err != nil {
+		return err
+	}
+	response, err := with.send(request, http.StatusCreated, http.StatusNoContent)
+	failure := body.failure.Load()
+	switch {
+	case failure != nil:
+		return *failure
+	case errors.Is(context.Cause(ctx), errUploadStalled):
+		return errUploadStalled
+	case err != nil:
+		return err
+	}
+	return drain(response)
+}
+
+// upload is the content of a blob as a request's body. The time that its reader, who sends what was read, takes for a piece is
+// limited; so is the time for the end, with which the mirror stores the blob.
+type upload struct {
+	io.Reader
+	limits limits
+	timer  *time.Timer
+	// failure is why there is no more content.
+	failure atomic.Pointer[error]
+}
+
+func newUpload(content io.Reader, limits limits, stalled func()) *upload {
+	return &upload{Reader: content, limits: limits, timer: time.AfterFunc(limits.stall, stalled)}
+}
+
+func (u *upload) request(ctx context.Context, to *url.URL, blob descriptor) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to.String(), u)
+	if err != nil {
+		return nil, err
+	}
+	query := to.Query()
+	query.Set("digest", blob.Digest.String())
+	request.URL.RawQuery = query.Encode()
+	request.Header.Set("Content-Type", "application/octet-stream")
+	request.ContentLength = blob.Size
+	if blob.Size == 0 {
+		request.Body = http.NoBody
+		if _, err := u.Read(nil); err != nil && !errors.Is(err, io.EOF) { // which judges it
+			return nil, err
+		}
+	}
+	return request, nil
+}
+
+// Read implements io.Reader.
+func (u *upload) Read(buffer []byte) (int, error) {
+	u.timer.Stop()
+	count, err := u.Reader.Read(buffer)
+	limit := u.limits.stall
+	if err != nil {
+		limit += u.limits.stored
+	}
+	u.timer.Reset(limit)
+	if err != nil && !errors.Is(err, io.EOF) {
+		failure := errors.Join(errAtSource, err)
+		u.failure.Store(&failure)
+		return count, failure
+	}
+	return count, err
+}
+
+// drain reads the little that there is left of an answer, so that its connection is kept.
+func drain(response *http.Response) error {
+	defer response.Body.Close()
+	_, err := io.CopyN(io.Discard, response.Body, 4<<10)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}

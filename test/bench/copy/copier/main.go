@@ -1,0 +1,94 @@
+// Command copier copies images with Tagger's engine. It reads orders from its standard input, one a line,
+//
+//	host:port/repository@sha256:… host:port/namespace/tag:generation
+//
+// and writes for each what became of its blobs, as JSON. As the manager does, it asks first whether the generation is there,
+// and knows what it copied before.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args, os.Stdin, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "copier:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, orders io.Reader, results io.Writer) error {
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	registriesConf := flags.String("registries-conf", "", "what the administrator says about registries")
+	insecure := flags.Bool("insecure", false, "the mirror may speak plain HTTP")
+	attachments := flags.Bool("attachments", false, "look for what is attached to an image, and copy it too")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	configuration, err := registry.LoadRegistriesConf(*registriesConf, func(error) {}, nil)
+	if err != nil {
+		return err
+	}
+	client := registry.New(registry.Options{Configuration: configuration, Copies: registry.CopyLimits{Attachments: *attachments}})
+	for lines := bufio.NewScanner(orders); lines.Scan(); {
+		order, err := parse(lines.Text())
+		if err != nil {
+			return err
+		}
+		order.To.Insecure = *insecure
+		copied, err := copyUnlessThere(ctx, client, order)
+		if err != nil {
+			return fmt.Errorf("copying %s: %w", order.Source, err)
+		}
+		if err := json.NewEncoder(results).Encode(copied); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyUnlessThere(ctx context.Context, client *registry.Client, order registry.Order) (registry.Copied, error) {
+	if held, err := client.Holds(ctx, order.To, order.Tag); err != nil || held == order.Digest {
+		return registry.Copied{}, err
+	}
+	return client.Copy(ctx, order)
+}
+
+// parse reads an order. The namespace is the folder of the repository that is copied to.
+func parse(line string) (registry.Order, error) {
+	var from, to string
+	if _, err := fmt.Sscan(line, &from, &to); err != nil {
+		return registry.Order{}, fmt.Errorf("%q is no order: %w", line, err)
+	}
+	source, err := reference.Parse(from, "")
+	if err != nil {
+		return registry.Order{}, err
+	}
+	destination, err := name.NewTag(to, name.StrictValidation)
+	if err != nil {
+		return registry.Order{}, err
+	}
+	return registry.Order{
+		Source:    source,
+		Digest:    source.Digest(),
+		To:        registry.Repository{Address: destination.RegistryStr(), Path: destination.RepositoryStr()},
+		Tag:       destination.TagStr(),
+		Namespace: path.Dir(destination.RepositoryStr()),
+	}, nil
+}

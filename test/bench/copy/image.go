@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// architectures are the platforms of every image.
+var architectures = []string{"amd64", "arm64"}
+
+// content says what an image consists of: for each platform a config and as many layers as there are seeds. Images that have
+// a seed in common share that layer of each platform.
+type content struct {
+	seeds  []uint64
+	layer  int64 // its size
+	config int   // its size, about
+}
+
+// index makes the image.
+func (c content) index() (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for i, architecture := range architectures {
+		image, err := c.image(architecture, uint64(i)<<32)
+		if err != nil {
+			return nil, err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        image,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}},
+		})
+	}
+	return index, nil
+}
+
+func (c content) image(architecture string, salt uint64) (v1.Image, error) {
+	image, err := mutate.ConfigFile(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),
+		&v1.ConfigFile{
+			OS: "linux", Architecture: architecture, RootFS: v1.RootFS{Type: "layers"},
+			Config: v1.Config{Labels: map[string]string{"padding": strings.Repeat("-", c.config)}},
+		})
+	if err != nil {
+		return nil, err
+	}
+	for _, seed := range c.seeds {
+		layer, err := newBlob(salt|seed, c.layer)
+		if err != nil {
+			return nil, err
+		}
+		if image, err = mutate.AppendLayers(image, layer); err != nil {
+			return nil, err
+		}
+	}
+	return image, nil
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// relay stands before a registry that speaks plain HTTP. It has every request wait, counts what passes, and can stall.
+type relay struct {
+	server *httptest.Server
+	next   *httputil.ReverseProxy
+	delay  time.Duration
+	// stalled: no more bytes of blobs come.
+	stalled atomic.Bool
+
+	mutex    sync.Mutex
+	methods  []string
+	uploaded atomic.Int64
+}
+
+// traffic is what came to a registry.
+type traffic struct {
+	// methods are those of the requests.
+	methods []string
+	// uploaded is how many bytes of blobs there were.
+	uploaded int64
+}
+
+func newRelay(registry string, delay time.Duration) *relay {
+	target := &url.URL{Scheme: "http", Host: registry}
+	r := &relay{delay: delay, next: &httputil.ReverseProxy{
+		Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true},
+		Rewrite: func(request *httputil.ProxyRequest) {
+			request.SetURL(target)
+			request.Out.Host = request.In.Host // so that the registry's locations lead through here
+		},
+		BufferPool: &buffers{},
+		ErrorLog:   log.New(io.Discard, "", 0), // clients may give up on a request
+	}}
+	r.server = httptest.NewServer(r)
+	return r
+}
+
+// address is host:port.
+func (r *relay) address() string { return r.server.Listener.Addr().String() }
+
+// ServeHTTP implements http.Handler.
+func (r *relay) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	r.mutex.Lock()
+	r.methods = append(r.methods, request.Method)
+	r.mutex.Unlock()
+	if strings.Contains(request.URL.Path, "/blobs/") {
+		request.Body = countingBody{request.Body, &r.uploaded}
+	}
+	select {
+	case <-time.After(r.delay):
+		r.answer(w, request)
+	case <-request.Context().Done():
+	}
+}
+
+func (r *relay) answer(w http.ResponseWriter, request *http.Request) {
+	if request.Method != http.MethodGet || !strings.Contains(request.URL.Path, "/blobs/") || !r.stalled.Load() {
+		r.next.ServeHTTP(w, request)
+		return
+	}
+	w.Header().Set("Content-Length", "1048576")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // it fails where the client is gone
+	<-request.Context().Done()
+}
+
+// take returns what passed since it was called the last time.
+func (r *relay) take() traffic {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	passed := traffic{r.methods, r.uploaded.Swap(0)}
+	r.methods = nil
+	return passed
+}
+
+// countingBody counts its bytes as they are read.
+type countingBody struct {
+	io.ReadCloser
+	count *atomic.Int64
+}
+
+// Read implements io.Reader.
+func (b countingBody) Read(into []byte) (int, error) {
+	n, err := b.ReadCloser.Read(into)
+	b.count.Add(int64(n))
+	return n, err
+}
+
+// buffers are used again, so that the relay takes little of the time that is measured. They implement httputil.BufferPool.
+type buffers struct{ pool sync.Pool }
+
+// Get implements httputil.BufferPool.
+func (b *buffers) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[]byte); ok {
+		return *buffer
+	}
+	return make([]byte, 64<<10)
+}
+
+// Put implements httputil.BufferPool.
+func (b *buffers) Put(buffer []byte) { b.pool.Put(&buffer) }

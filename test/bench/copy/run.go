@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"slices"
+	"time"
+
+	"github.com/images-io/tagger/test/bench/measure"
+)
+
+const (
+	// rounds is how often everything is measured.
+	rounds = 5
+	// sampling is how often a process is asked for the most memory that it had. What it takes later than that is missed.
+	sampling = 20 * time.Millisecond
+)
+
+// outcome is what one copy took.
+type outcome struct {
+	took time.Duration
+	// cpu is the processor time of the program alone.
+	cpu time.Duration
+	// peak is the most memory that was resident, in bytes.
+	peak uint64
+	// source and mirror are what passed the relays, if there are any.
+	source, mirror traffic
+}
+
+func (o outcome) requests() int { return len(o.source.methods) + len(o.mirror.methods) }
+
+// outcomes are those of a tool.
+type outcomes []outcome
+
+// most is the largest number of all.
+func (o outcomes) most(of func(outcome) float64) float64 {
+	most := 0.0
+	for _, one := range o {
+		most = max(most, of(one))
+	}
+	return most
+}
+
+// median is that of the times.
+func (o outcomes) median() time.Duration {
+	return o.medianOf(func(o outcome) time.Duration { return o.took })
+}
+
+func (o outcomes) medianOf(of func(outcome) time.Duration) time.Duration {
+	times := make([]time.Duration, len(o))
+	for i, one := range o {
+		times[i] = of(one)
+	}
+	return median(times)
+}
+
+func median(times []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(times))[len(times)/2]
+}
+
+func (o outcomes) requests() float64 {
+	return o.most(func(o outcome) float64 { return float64(o.requests()) })
+}
+func (o outcomes) cpu() time.Duration {
+	return o.medianOf(func(o outcome) time.Duration { return o.cpu })
+}
+func (o outcomes) peak() uint64 {
+	return uint64(o.most(func(o outcome) float64 { return float64(o.peak) }))
+}
+
+// best is the median of the fastest of the tools.
+func best(of map[string]outcomes, tools []tool) time.Duration {
+	fastest := of[tools[0].name].median()
+	for _, t := range tools {
+		fastest = min(fastest, of[t.name].median())
+	}
+	return fastest
+}
+
+// copied is where all images are copied to that are measured alone: namespace, Tag and generation.
+const copied = "team/app:0"
+
+// takeTurns has all tools copy an image to an empty mirror, one after the other, in every round another one first.
+func (s *site) takeTurns(ctx context.Context, digest string, tools ...tool) (map[string]outcomes, error) {
+	all := map[string]outcomes{}
+	for round := range rounds {
+		for i := range tools {
+			t := tools[(round+i)%len(tools)]
+			if err := s.mirror.clear(); err != nil {
+				return nil, err
+			}
+			one, err := s.copy(ctx, t, digest, copied)
+			if err != nil {
+				return nil, err
+			}
+			all[t.name] = append(all[t.name], one)
+		}
+	}
+	return all, nil
+}
+
+// copy runs the tool, and sees to it that all has arrived.
+func (s *site) copy(ctx context.Context, t tool, digest, image string) (outcome, error) {
+	s.traffic()
+	var said bytes.Buffer
+	cmd := t.command(ctx, s, s.from(digest), s.to(image))
+	cmd.Stdout, cmd.Stderr = &said, &said
+	one, err := timed(cmd)
+	if err != nil {
+		return outcome{}, fmt.Errorf("%s: %w: %s", t.name, err, said.Bytes())
+	}
+	one.source, one.mirror = s.traffic()
+	if err := s.check(ctx, image, digest); err != nil {
+		return outcome{}, fmt.Errorf("after %s has copied: %w", t.name, err)
+	}
+	return one, nil
+}
+
+// traffic is what passed the relays since it was called the last time.
+func (s *site) traffic() (source, mirror traffic) {
+	if len(s.source.relays) == 0 {
+		return traffic{}, traffic{}
+	}
+	return s.source.relays[0].take(), s.mirror.relays[0].take()
+}
+
+// timed runs a process to its end.
+func timed(cmd *exec.Cmd) (one outcome, err error) {
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		return outcome{}, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ticker := time.NewTicker(sampling)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-ended:
+			one.took = time.Since(start)
+			one.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+			return one, err
+		case <-ticker.C:
+			if _, peak, err := measure.Memory(cmd.Process.Pid); err == nil { // it may have ended just now
+				one.peak = max(one.peak, peak)
+			}
+		}
+	}
+}

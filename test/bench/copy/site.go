@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// memoryFolder is where Linux keeps files in memory, and memoryNeeded what the mirror may come to hold. On a disk, the disk
+// would be what is measured.
+const (
+	memoryFolder = "/dev/shm"
+	memoryNeeded = 5 << 30
+)
+
+// site is a source and a mirror, and what programs need to use them.
+type site struct {
+	// dir is everybody's home, so that nobody finds a configuration that is not of here.
+	dir string
+	// bin is where the programs are.
+	bin            string
+	source, mirror *place
+	// certificate is what both serve with; nil means plain HTTP.
+	certificate *cluster.ServingCert
+}
+
+// place is a registry, and its relays where there are any. The first one is what clients are to use.
+type place struct {
+	dir      string
+	registry *cluster.Registry
+	relays   []*relay
+}
+
+// openSite starts a source and a mirror that are asked directly. It must be closed even if it fails.
+func openSite(ctx context.Context, withTLS bool) (s *site, err error) {
+	s = &site{source: &place{}, mirror: &place{}}
+	if s.dir, err = os.MkdirTemp("", "tagger-bench-"); err != nil {
+		return s, err
+	}
+	root, err := cluster.Root()
+	if err != nil {
+		return s, err
+	}
+	s.bin = filepath.Join(root, "bin")
+	if withTLS {
+		if s.certificate, err = cluster.NewServingCert(filepath.Join(s.dir, "tls")); err != nil {
+			return s, err
+		}
+		if err := os.WriteFile(s.authorities(), s.certificate.CA, 0o600); err != nil {
+			return s, err
+		}
+	}
+	if err := s.source.open(ctx, os.TempDir(), s.certificate); err != nil {
+		return s, err
+	}
+	if err := s.mirror.open(ctx, roomy(memoryFolder, memoryNeeded), s.certificate); err != nil {
+		return s, err
+	}
+	return s, s.configure()
+}
+
+// openRelayedSite starts a source and a mirror where every request waits, and is counted.
+func openRelayedSite(ctx context.Context, delay time.Duration) (*site, error) {
+	s, err := openSite(ctx, false)
+	if err != nil {
+		return s, err
+	}
+	for _, p := range []*place{s.source, s.mirror} {
+		p.addRelay(delay)
+	}
+	return s, s.configure()
+}
+
+// roomy is the folder if it has room for so many bytes, and the one for temporary files otherwise.
+func roomy(folder string, bytes uint64) string {
+	var system syscall.Statfs_t
+	if err := syscall.Statfs(folder, &system); err != nil || system.Bavail*uint64(system.Bsize) < bytes {
+		return os.TempDir()
+	}
+	return folder
+}
+
+func (p *place) open(ctx context.Context, parent string, certificate *cluster.ServingCert) (err error) {
+	if p.dir, err = os.MkdirTemp(parent, "tagger-bench-"); err != nil {
+		return err
+	}
+	p.registry, err = cluster.StartRegistry(ctx, cluster.RegistryOptions{Dir: p.dir, TLS: certificate})
+	return err
+}
+
+// address is host:port, as clients are to use it.
+func (p *place) address() string {
+	if len(p.relays) > 0 {
+		return p.relays[0].address()
+	}
+	return p.registry.Address
+}
+
+// addRelay gives the registry one more address.
+func (p *place) addRelay(delay time.Duration) *relay {
+	added := newRelay(p.registry.Address, delay)
+	p.relays = append(p.relays, added)
+	return added
+}
+
+// clear forgets every image.
+func (p *place) clear() error { return os.RemoveAll(filepath.Join(p.dir, "data")) }
+
+func (p *place) close() error {
+	var problems []error
+	for _, relay := range p.relays {
+		relay.server.Close()
+	}
+	if p.registry != nil {
+		problems = append(problems, p.registry.Stop())
+	}
+	return errors.Join(append(problems, os.RemoveAll(p.dir))...)
+}
+
+func (s *site) close() error {
+	return errors.Join(s.source.close(), s.mirror.close(), os.RemoveAll(s.dir))
+}
+
+// configure writes the registries.conf by which Tagger talks to registries on loopback.
+func (s *site) configure() error {
+	addresses := []string{s.source.registry.Address}
+	for _, relay := range s.source.relays {
+		addresses = append(addresses, relay.address())
+	}
+	var conf strings.Builder
+	for _, address := range addresses {
+		fmt.Fprintf(&conf, "[[registry]]\nlocation = %q\ninsecure = %t\n", address, s.plain())
+	}
+	return os.WriteFile(s.registriesConf(), []byte(conf.String()), 0o600)
+}
+
+func (s *site) plain() bool            { return s.certificate == nil }
+func (s *site) registriesConf() string { return filepath.Join(s.dir, "registries.conf") }
+func (s *site) authorities() string    { return filepath.Join(s.dir, "authorities.pem") }
+
+// from is where the image with the digest is copied from, and to is whereto.
+func (s *site) from(digest string) string { return s.source.address() + "/" + upstream + "@" + digest }
+func (s *site) to(image string) string    { return s.mirror.address() + "/" + image }
+
+// upstream is the repository of every source.
+const upstream = "company/app"
+
+// publish pushes the image to the source and returns its digest.
+func (s *site) publish(ctx context.Context, image content) (string, error) {
+	index, err := image.index()
+	if err != nil {
+		return "", err
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		return "", err
+	}
+	to, err := name.NewDigest(s.source.registry.Address + "/" + upstream + "@" + digest.String())
+	if err != nil {
+		return "", err
+	}
+	return digest.String(), remote.WriteIndex(to, index, remote.WithContext(ctx), remote.WithTransport(s.transport()))
+}
+
+// check fails unless all of the image is at the mirror under its tag. It is not counted.
+func (s *site) check(ctx context.Context, image, digest string) error {
+	tag, err := name.NewTag(s.mirror.registry.Address + "/" + image)
+	if err != nil {
+		return err
+	}
+	index, err := remote.Index(tag, remote.WithContext(ctx), remote.WithTransport(s.transport()))
+	if err != nil {
+		return err
+	}
+	if got, err := index.Digest(); err != nil || got.String() != digest {
+		return errors.Join(err, fmt.Errorf("%s is %s and not %s", image, got, digest))
+	}
+	return validate.Index(index, validate.Fast)
+}
+
+// transport trusts the certificate.
+func (s *site) transport() http.RoundTripper {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if !s.plain() {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(s.certificate.CA)
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	return transport
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/images-io/tagger/test/bench/measure"
+)
+
+// mostMemory is what a copy may have resident, however large the image.
+const mostMemory = 64 << 20
+
+// sized is an image of so many bytes, in four layers for each of the two platforms.
+func sized(bytes int64) content { return content{seeds: []uint64{1, 2, 3, 4}, layer: bytes / 8} }
+
+// throughput measures copies where nothing but the bytes takes time.
+func throughput(ctx context.Context, rows *measure.Report) error {
+	return errors.Join(throughputOver(ctx, rows, "plain", false), throughputOver(ctx, rows, "TLS", true))
+}
+
+func throughputOver(ctx context.Context, rows *measure.Report, protocol string, withTLS bool) (err error) {
+	s, err := openSite(ctx, withTLS)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err != nil {
+		return err
+	}
+	measure.Progress("1 GiB, %s", protocol)
+	digest, err := s.publish(ctx, sized(1<<30))
+	if err != nil {
+		return err
+	}
+	tools := append(peers(), tagger)
+	all, err := s.takeTurns(ctx, digest, tools...)
+	if err != nil {
+		return err
+	}
+	for _, t := range tools {
+		median := all[t.name].median()
+		rows.Note(fmt.Sprintf("1 GiB over loopback, %s: %s", protocol, t.name),
+			fmt.Sprintf("%s, %.0f MiB/s, %s of its own processor time, %s resident", measure.Readable(median), 1024/median.Seconds(),
+				measure.Readable(all[t.name].cpu()), measure.Mebibytes(all[t.name].peak())))
+	}
+	rows.AtLeast("  Tagger's throughput, of the best peer's", best(all, peers()).Seconds()/all[tagger.name].median().Seconds(), 0.95)
+	rows.Size("  resident memory of Tagger", all[tagger.name].peak(), mostMemory)
+	return s.large(ctx, rows)
+}
+
+// large measures the memory that a large image takes. It is the last that the site is used for.
+func (s *site) large(ctx context.Context, rows *measure.Report) error {
+	measure.Progress("4 GiB")
+	if err := errors.Join(s.source.clear(), s.mirror.clear()); err != nil {
+		return err
+	}
+	digest, err := s.publish(ctx, sized(4<<30))
+	if err != nil {
+		return err
+	}
+	one, err := s.copy(ctx, tagger, digest, copied)
+	if err != nil {
+		return err
+	}
+	rows.Size(fmt.Sprintf("  the same with 4 GiB, in %s", measure.Readable(one.took)), one.peak, mostMemory)
+	return nil
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// tool is a program that copies images.
+type tool struct {
+	name    string
+	command func(ctx context.Context, s *site, from, to string) *exec.Cmd
+}
+
+// tagger is Tagger's engine, in a process of its own like the others.
+var (
+	tagger            = tool{"Tagger", copier()}
+	taggerAttachments = tool{"Tagger, looking for signatures too", copier("-attachments")}
+)
+
+// peers are all others, as people run them: all platforms, and nothing that is attached to the image.
+func peers() []tool {
+	tools := []tool{{"crane", crane}, {"regctl", regctl}, {"oras", oras}}
+	if _, err := exec.LookPath("skopeo"); err == nil {
+		tools = append(tools, tool{"skopeo", skopeo})
+	}
+	return tools
+}
+
+func copier(flags ...string) func(ctx context.Context, s *site, from, to string) *exec.Cmd {
+	return func(ctx context.Context, s *site, from, to string) *exec.Cmd {
+		cmd := s.copier(ctx, flags...)
+		cmd.Stdin = strings.NewReader(from + " " + to + "\n")
+		return cmd
+	}
+}
+
+// copier is Tagger's engine, waiting for orders.
+func (s *site) copier(ctx context.Context, flags ...string) *exec.Cmd {
+	flags = append([]string{"-registries-conf", s.registriesConf()}, flags...)
+	if s.plain() {
+		flags = append(flags, "-insecure")
+	}
+	return s.program(ctx, "copier", flags...)
+}
+
+// crane knows by itself that loopback may speak plain HTTP.
+func crane(ctx context.Context, s *site, from, to string) *exec.Cmd {
+	return s.program(ctx, "crane", "copy", from, to)
+}
+
+func regctl(ctx context.Context, s *site, from, to string) *exec.Cmd {
+	arguments := []string{"image", "copy", from, to}
+	if s.plain() {
+		arguments = append(arguments, "--host", "reg="+s.source.address()+",tls=disabled", "--host", "reg="+s.mirror.address()+",tls=disabled")
+	}
+	return s.program(ctx, "regctl", arguments...)
+}
+
+func oras(ctx context.Context, s *site, from, to string) *exec.Cmd {
+	arguments := []string{"copy", from, to}
+	if s.plain() {
+		arguments = append(arguments, "--from-plain-http", "--to-plain-http")
+	}
+	return s.program(ctx, "oras", arguments...)
+}
+
+func skopeo(ctx context.Context, s *site, from, to string) *exec.Cmd {
+	arguments := []string{"copy", "--all", "--insecure-policy", "docker://" + from, "docker://" + to}
+	if s.plain() {
+		arguments = append(arguments, "--src-tls-verify=false", "--dest-tls-verify=false")
+	}
+	return s.program(ctx, "skopeo", arguments...)
+}
+
+// program is a program of bin/, or else of the system, that finds no configuration but the authority that it has to trust.
+func (s *site) program(ctx context.Context, program string, arguments ...string) *exec.Cmd {
+	path := filepath.Join(s.bin, program)
+	if _, err := os.Stat(path); err != nil {
+		path = program
+	}
+	cmd := exec.CommandContext(ctx, path, arguments...)
+	cmd.Dir = s.dir
+	cmd.Env = []string{"HOME=" + s.dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}
+	if !s.plain() {
+		cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+s.authorities())
+	}
+	return cmd
+}

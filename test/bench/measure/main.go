@@ -1,0 +1,68 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+)
+
+// Benchmark is one thing to measure. It adds rows to the report.
+type Benchmark struct {
+	Name string
+	Run  func(ctx context.Context, rows *Report) error
+}
+
+// Main is the main of a program that measures: it runs the benchmarks that are named in the arguments, or all of them, in
+// the order in which they are given here.
+func Main(benchmarks ...Benchmark) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, benchmarks, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// Progress tells whoever waits for the table what is being done.
+func Progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench:   "+format+"\n", args...)
+}
+
+// run fails where a row that must hold does not.
+func run(ctx context.Context, benchmarks []Benchmark, names []string) error {
+	chosen, err := choose(benchmarks, names)
+	if err != nil {
+		return err
+	}
+	rows := &Report{}
+	var problems []error
+	for _, b := range chosen {
+		fmt.Fprintln(os.Stderr, "bench:", b.Name)
+		if err := b.Run(ctx, rows); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", b.Name, err))
+		}
+	}
+	fmt.Printf("%s\n\n", machine())
+	rows.print(os.Stdout)
+	return errors.Join(append(problems, rows.verdict())...)
+}
+
+func choose(benchmarks []Benchmark, names []string) ([]Benchmark, error) {
+	if len(names) == 0 {
+		return benchmarks, nil
+	}
+	var chosen []Benchmark
+	for _, name := range names {
+		i := slices.IndexFunc(benchmarks, func(b Benchmark) bool { return b.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no benchmark %q", name)
+		}
+		chosen = append(chosen, benchmarks[i])
+	}
+	return chosen, nil
+}

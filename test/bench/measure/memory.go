@@ -1,0 +1,32 @@
+package measure
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Memory is what a process has resident now, and had at most, in bytes (proc(5), status). It is Linux's own account.
+func Memory(pid int) (now, peak uint64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || (fields[0] != "VmRSS:" && fields[0] != "VmHWM:") {
+			continue
+		}
+		kibibytes, err := strconv.ParseUint(fields[1], 10, 64)
+		if err != nil {
+			return 0, 0, err
+		}
+		if fields[0] == "VmRSS:" {
+			now = kibibytes << 10
+		} else {
+			peak = kibibytes << 10
+		}
+	}
+	return now, peak, nil
+}

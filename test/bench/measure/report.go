@@ -1,0 +1,90 @@
+package measure
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+)
+
+// Report collects what was measured.
+type Report struct{ rows []row }
+
+type row struct {
+	work, got, bar string
+	passed, binds  bool
+}
+
+// Count adds a number that does not depend on the machine, such as requests or their ratio. It must not be above the bar.
+func (r *Report) Count(work string, got, most float64) {
+	r.rows = append(r.rows, row{work, fmt.Sprintf("%.4g", got), fmt.Sprintf("at most %.4g", most), got <= most, true})
+}
+
+// AtLeast adds a number of that kind that must not be below the bar.
+func (r *Report) AtLeast(work string, got, least float64) {
+	r.rows = append(r.rows, row{work, fmt.Sprintf("%.4g", got), fmt.Sprintf("at least %.4g", least), got >= least, true})
+}
+
+// Duration adds a time, which depends on the machine.
+func (r *Report) Duration(work string, got, most time.Duration) {
+	r.rows = append(r.rows, row{work, Readable(got), "at most " + Readable(most), got <= most, false})
+}
+
+// Size adds an amount of memory in bytes, which depends on the machine a little.
+func (r *Report) Size(work string, got, most uint64) {
+	r.rows = append(r.rows, row{work, Mebibytes(got), "at most " + Mebibytes(most), got <= most, false})
+}
+
+// Note adds what has no bar, such as a peer's number.
+func (r *Report) Note(work, got string) {
+	r.rows = append(r.rows, row{work: work, got: got, passed: true})
+}
+
+func (r *Report) print(to io.Writer) {
+	table := tabwriter.NewWriter(to, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "WORK\tMEASURED\tBAR\tVERDICT")
+	for _, row := range r.rows {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", row.work, row.got, row.bar, row.said())
+	}
+	_ = table.Flush() // a table that cannot be printed has no reader
+}
+
+func (r row) said() string {
+	switch {
+	case r.bar == "":
+		return ""
+	case r.passed:
+		return "pass"
+	default:
+		return "miss"
+	}
+}
+
+// verdict is an error where a count missed its bar.
+func (r *Report) verdict() error {
+	missed := 0
+	for _, row := range r.rows {
+		if row.binds && !row.passed {
+			missed++
+		}
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d counts or ratios miss their bar", missed)
+	}
+	return nil
+}
+
+// Readable is the time with as many digits as say something.
+func Readable(d time.Duration) string {
+	switch {
+	case d >= 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d >= 10*time.Millisecond:
+		return d.Round(100 * time.Microsecond).String()
+	default:
+		return d.Round(100 * time.Nanosecond).String()
+	}
+}
+
+// Mebibytes is the amount in MiB.
+func Mebibytes(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
