@@ -24,6 +24,7 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/ledger"
 )
 
 const username, password = "robot", "s3cret"
@@ -94,7 +95,7 @@ func (s *side) tag(t *testing.T, path, tag string) name.Reference {
 }
 
 // newClient is of a manager whose administrator lists the sources and the token services, and trusts one authority.
-func newClient(t *testing.T, source, mirror *side) *registry.Client {
+func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Options)) *registry.Client {
 	t.Helper()
 	var conf strings.Builder
 	fmt.Fprintf(&conf, "[[registry]]\nlocation = %q\ninsecure = %t\n", source.Address, source.plain)
@@ -115,7 +116,11 @@ func newClient(t *testing.T, source, mirror *side) *registry.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return registry.New(registry.Options{Configuration: configuration, Authorities: authorities, Copies: registry.CopyLimits{Attachments: true}})
+	options := registry.Options{Configuration: configuration, Authorities: authorities, Copies: registry.CopyLimits{Attachments: true}}
+	for _, apply := range change {
+		apply(&options)
+	}
+	return registry.New(options)
 }
 
 func order(t *testing.T, source, mirror *side, digest, tag, generation string) registry.Order {
@@ -211,31 +216,8 @@ func TestCopiesBetweenRealRegistries(t *testing.T) {
 // pulled reads all of an image.
 func pulled(t *testing.T, from *side, path, tag, digest string) {
 	t.Helper()
-	index, err := remote.Index(from.tag(t, path, tag), from.options...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := index.Digest(); err != nil || got.String() != digest {
-		t.Errorf("%s:%s is %s, %v; want %s", path, tag, got, err, digest)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, child := range manifest.Manifests {
-		image, err := index.Image(child.Digest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		layers, err := image.Layers()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, layer := range layers {
-			if _, err := layer.DiffID(); err != nil { // which reads the config, and the layer
-				t.Error(err)
-			}
-		}
+	if err := ledger.Pull(from.tag(t, path, tag), digest, from.options...); err != nil {
+		t.Error(err)
 	}
 }
 

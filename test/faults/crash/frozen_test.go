@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/seed"
 )
 
 // freezes is how many leaders are frozen while Tags move, and answers how many while they wait for a registry's answer.
@@ -20,7 +21,7 @@ const freezes, answers = 4, 3
 func TestALeaderIsFrozenPastItsLease(t *testing.T) {
 	p := newPlane(t) // beside no other test: who is frozen has to lead still, and not to have lost its lease to a busy machine
 	managers := p.newPair()
-	m := p.newMover(newRandom(t), "moving")
+	m := p.newMover(seed.New(t), "moving")
 	h := p.watchHistory(m.namespace)
 	for n := 1; n <= freezes; n++ {
 		stop := m.start()

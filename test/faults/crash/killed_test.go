@@ -5,6 +5,8 @@ package crash
 import (
 	"testing"
 	"time"
+
+	"github.com/images-io/tagger/test/seed"
 )
 
 // kills is how many times bin/manager is killed; every fifth time both of two are, so that nobody is there.
@@ -13,7 +15,7 @@ const kills = 20
 // TestManagersKilled kills the shipped manager, from outside and without a warning, while 100 Tags move.
 func TestManagersKilled(t *testing.T) {
 	t.Parallel()
-	random := newRandom(t)
+	random := seed.New(t)
 	p := newPlane(t)
 	managers := p.newPair()
 	m := p.newMover(random, "moving")

@@ -5,11 +5,8 @@ package crash
 import (
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"strconv"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
@@ -65,18 +62,4 @@ func manage(text string) error {
 	(&ending{point: p}).install(cluster)
 	ctrl.SetLogger(zap.New(zap.UseDevMode(false)))
 	return app.Run(ctrl.SetupSignalHandler(), cluster, cfg)
-}
-
-// newRandom is the test's own source of randomness. It prints the seed that makes the next run begin like this one.
-func newRandom(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if text, ok := os.LookupEnv("TAGGER_SEED"); ok {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("TAGGER_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, uint64(len(t.Name())))) //nolint:gosec // what is random here is no secret
 }

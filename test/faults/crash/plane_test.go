@@ -52,6 +52,8 @@ type plane struct {
 	address  string // the registry's
 	client   client.WithWatch
 	managers int
+	// cacheRegistry is where the managers mirror to; empty means nowhere.
+	cacheRegistry string
 }
 
 // newPlane starts all but the managers.
@@ -167,6 +169,7 @@ func (p *plane) tryStart(program string, at point) (*manager, error) {
 		Cluster:        p.cluster,
 		Webhook:        &webhook,
 		RegistriesConf: filepath.Join(p.dir, "registries.conf"),
+		CacheRegistry:  p.cacheRegistry,
 		Program:        program,
 		Env:            []string{endsAt + "=" + at.String()},
 		Args:           lease,

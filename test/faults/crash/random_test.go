@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/images-io/tagger/test/seed"
 )
 
 // randomPoints is how many processes end at random points, in all lanes together, and shares how many lanes there are.
@@ -18,7 +20,7 @@ func TestProcessesThatEndAtRandomPoints(t *testing.T) {
 	for share := range shares {
 		t.Run(fmt.Sprint(share), func(t *testing.T) {
 			t.Parallel()
-			random := newRandom(t)
+			random := seed.New(t)
 			p := newPlane(t)
 			managers := p.newPair()
 			m := p.newMover(random, "moving")

@@ -1,0 +1,122 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Ledger is the door of a registry.
+type Ledger struct {
+	// Address is host:port of the door.
+	Address string
+
+	server *httptest.Server
+	delay  time.Duration
+
+	mu       sync.Mutex
+	requests int
+	awaited  map[int]chan struct{}
+	// acknowledged are the uploads that the registry said it has, by repository and digest, and again those of them that
+	// were sent once more.
+	acknowledged map[string]bool
+	again        []string
+}
+
+// Open opens a door before the registry at an address, in plain HTTP. Each request waits there for the delay.
+func Open(registry string, delay time.Duration) *Ledger {
+	l := &Ledger{delay: delay, awaited: map[int]chan struct{}{}, acknowledged: map[string]bool{}}
+	behind := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: registry})
+			r.Out.Host = r.In.Host // so that the registry names the door where it names itself
+		},
+		ModifyResponse: l.acknowledge,
+		ErrorLog:       log.New(io.Discard, "", 0),
+	}
+	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.book(r)
+		select {
+		case <-time.After(l.delay):
+			behind.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	}))
+	l.Address = l.server.Listener.Addr().String()
+	return l
+}
+
+// Close closes the door.
+func (l *Ledger) Close() { l.server.Close() }
+
+// Requests is how many there were.
+func (l *Ledger) Requests() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.requests
+}
+
+// Request is closed as soon as there were so many requests.
+func (l *Ledger) Request(count int) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	awaited := make(chan struct{})
+	if count <= l.requests {
+		close(awaited)
+		return awaited
+	}
+	if l.awaited[count] == nil {
+		l.awaited[count] = awaited
+	}
+	return l.awaited[count]
+}
+
+// Check returns an error where a blob was sent once more although the registry had said that it has it, or where none was
+// ever sent.
+func (l *Ledger) Check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.acknowledged) == 0 {
+		return errors.New("no blob arrived")
+	}
+	if len(l.again) > 0 {
+		return fmt.Errorf("%d of %d blobs were sent again: %s", len(l.again), len(l.acknowledged), strings.Join(l.again, ", "))
+	}
+	return nil
+}
+
+func (l *Ledger) book(r *http.Request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.requests++
+	if awaited := l.awaited[l.requests]; awaited != nil {
+		close(awaited)
+		delete(l.awaited, l.requests)
+	}
+	if blob, isUpload := uploaded(r); isUpload && l.acknowledged[blob] {
+		l.again = append(l.again, blob)
+	}
+}
+
+func (l *Ledger) acknowledge(response *http.Response) error {
+	if blob, isUpload := uploaded(response.Request); isUpload && response.StatusCode == http.StatusCreated {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.acknowledged[blob] = true
+	}
+	return nil
+}
+
+// uploaded is the repository and the digest of a blob that a request brings (distribution-spec, "POST then PUT").
+func uploaded(r *http.Request) (blob string, isUpload bool) {
+	repository, _, found := strings.Cut(r.URL.Path, "/blobs/uploads/")
+	return repository + "@" + r.URL.Query().Get("digest"), found && r.Method == http.MethodPut
+}
