@@ -70,7 +70,7 @@ func New(options Options) *Client {
 		copies:        options.Copies,
 		reading:       newSessions(forReading(options, quotas), greetings, options.Clock, options.limits.requests),
 		writing:       newSessions(forWriting(options, quotas), greetings, options.Clock, options.limits.requests),
-		placements:    newPlacements(),
+		placements:    newPlacements(options.limits.requests),
 		apiless:       lru.New(maxMounters),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),

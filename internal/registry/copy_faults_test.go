@@ -121,26 +121,46 @@ type blobFault struct {
 
 func TestAFaultOfTheSourceIsItsOwn(t *testing.T) {
 	for _, row := range blobFaults() {
-		t.Run(row.name, func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, blobsOnly(row.answer)), newPlainUpstream(t), waitingBriefly)
-			digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<16))
-			got := s.refused(s.order(digest))
-			if got.Reason() != row.reason || !strings.Contains(got.Error(), row.text) || !isPrintable(got.Error()) {
-				t.Errorf("got %s: %v", got.Reason(), got)
-			}
-			if row.reason == v1.ReasonRateLimited && got.RetryAfter() < time.Minute {
-				t.Errorf("to be tried again after %s", got.RetryAfter())
-			}
-			if found := s.holds("cache/shop/app", "0"); found != "" {
-				t.Errorf("%s is under the tag", found)
-			}
-			// The mirror is not blamed: it takes another image at once.
-			other := newPlainUpstream(t)
-			s = &stage{t: t, source: other, mirror: s.mirror, client: s.client}
-			if held, err := s.client.Holds(t.Context(), s.order("").To, "0"); held != "" || err != nil {
-				t.Errorf("the mirror has %q, %v", held, err)
-			}
+		t.Run(row.name, func(t *testing.T) { isItsOwn(t, row, newPlainUpstream(t), 1<<16) })
+		t.Run(row.name+", in a large blob", func(t *testing.T) { isItsOwn(t, row, newPlainUpstream(t), 8<<20) })
+		t.Run(row.name+", in a large blob, and the mirror takes anything", func(t *testing.T) {
+			isItsOwn(t, row, newPlainGuarded(t, takingAnything), 8<<20)
 		})
+	}
+}
+
+// takingAnything makes a registry that does not compare blobs with their digests.
+func takingAnything(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") {
+			if _, err := io.Copy(io.Discard, r.Body); err == nil {
+				w.WriteHeader(http.StatusCreated)
+			}
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isItsOwn(t *testing.T, row blobFault, mirror *upstream, size int64) {
+	t.Helper()
+	s := newStage(t, newPlainGuarded(t, blobsOnly(row.answer)), mirror, waitingBriefly)
+	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, size))
+	got := s.refused(s.order(digest))
+	if got.Reason() != row.reason || !strings.Contains(got.Error(), row.text) || !isPrintable(got.Error()) {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	if row.reason == v1.ReasonRateLimited && got.RetryAfter() < time.Minute {
+		t.Errorf("to be tried again after %s", got.RetryAfter())
+	}
+	if found := s.holds("cache/shop/app", "0"); found != "" {
+		t.Errorf("%s is under the tag", found)
+	}
+	// The mirror is not blamed: it takes another image at once.
+	other := newPlainUpstream(t)
+	s = &stage{t: t, source: other, mirror: s.mirror, client: s.client}
+	if held, err := s.client.Holds(t.Context(), s.order("").To, "0"); held != "" || err != nil {
+		t.Errorf("the mirror has %q, %v", held, err)
 	}
 }
 

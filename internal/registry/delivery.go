@@ -145,11 +145,16 @@ func (d *delivery) await(ctx context.Context, n *node) error {
 	return nil
 }
 
-// bringBlob mounts, finds or sends a blob. Where the mirror does not let us mount it, it is sent.
+// bringBlob mounts, finds or sends a blob. Where the mirror does not let us mount it, it is sent. Where the mirror finds that
+// it has another digest, it is sent again and compared here, so that it comes out whose fault that is.
 func (d *delivery) bringBlob(ctx context.Context, blob descriptor, p *parcel) error {
 	from, isKnown := d.mirror.placements.from(d.mirror.at, d.namespace, blob.Digest)
-	how, err := d.transfer(ctx, d.mirror.mounting(from), blob, isKnown)
+	to := d.mirror.comparing(ctx, blob)
+	how, err := d.transfer(ctx, to.mounting(from), blob, isKnown)
 	if wasRefused(err) && from != "" {
+		how, err = d.transfer(ctx, to, blob, false)
+	}
+	if to.compares && isInvalidDigest(err) {
 		how, err = d.transfer(ctx, d.mirror, blob, false)
 	}
 	if err != nil {
@@ -171,7 +176,7 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 	var failure error // of the source
 	err = to.patiently(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithCancel(ctx)
-		coming := d.fetch(ctx, blob, !isKnown)
+		coming := d.fetch(ctx, blob, !to.compares, !isKnown)
 		defer coming.leave(cancel)
 		where, was, err := to.offer(ctx, with, blob)
 		if how = was; err != nil || where == nil {
@@ -203,8 +208,8 @@ type fetching struct {
 	once  func() (io.ReadCloser, error)
 }
 
-func (d *delivery) fetch(ctx context.Context, blob descriptor, now bool) *fetching {
-	f := &fetching{begun: now, once: sync.OnceValues(func() (io.ReadCloser, error) { return d.source.blob(ctx, blob) })}
+func (d *delivery) fetch(ctx context.Context, blob descriptor, compare, now bool) *fetching {
+	f := &fetching{begun: now, once: sync.OnceValues(func() (io.ReadCloser, error) { return d.source.blob(ctx, blob, compare) })}
 	if now {
 		go f.once() //nolint:errcheck // get gives the error
 	}

@@ -20,6 +20,8 @@ import (
 type mirror struct {
 	access
 	placements *placements
+	// compares: what is sent there with another digest than it has is refused there.
+	compares bool
 }
 
 // Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD.

@@ -1,12 +1,14 @@
 package registry
 
 import (
+	"time"
+
 	"github.com/opencontainers/go-digest"
 	"k8s.io/utils/lru"
 )
 
 // maxPlacements bounds how many blobs it is remembered of where they were put, and maxMounters for how many registries it is
-// known whether they mount.
+// known what they do.
 const (
 	maxPlacements = 16384
 	maxMounters   = 64
@@ -22,6 +24,9 @@ type placements struct {
 
 	// mounter is from registry to mounting.
 	mounter *lru.Cache
+	// comparing is from registry to whether it compares blobs with their digests, and asking are the questions that are open.
+	comparing *lru.Cache
+	asking    coalesced[bool]
 }
 
 // mounting is whether a registry mounts blobs that are there.
@@ -33,8 +38,11 @@ const (
 	mountsNever
 )
 
-func newPlacements() *placements {
-	return &placements{kept: lru.New(maxPlacements), held: lru.New(maxPlacements), mounter: lru.New(maxMounters)}
+func newPlacements(limit time.Duration) *placements {
+	return &placements{
+		kept: lru.New(maxPlacements), held: lru.New(maxPlacements),
+		mounter: lru.New(maxMounters), comparing: lru.New(maxMounters), asking: coalesced[bool]{limit: limit},
+	}
 }
 
 // put notes that a blob is in a repository because we put it there.

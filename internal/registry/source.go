@@ -33,9 +33,9 @@ func (s source) manifest(ctx context.Context, of digest.Digest, limit int64) (co
 	return content, err
 }
 
-// blob is the content of a blob, as it comes: the reader fails rather than give the last of what is not of the digest and
-// the size. Its errors have their meaning.
-func (s source) blob(ctx context.Context, of descriptor) (content io.ReadCloser, err error) {
+// blob is the content of a blob, as it comes: the reader fails rather than give the last of what is not of the size and, if
+// that is to be compared, of the digest. Its errors have their meaning.
+func (s source) blob(ctx context.Context, of descriptor, compare bool) (content io.ReadCloser, err error) {
 	ctx, cancel := context.WithTimeout(allowing(ctx, of.Size), s.sessions.limit()+time.Duration(of.Size/slowest)*time.Second)
 	err = s.patiently(ctx, func(ctx context.Context, with *session) error {
 		content, err = with.blob(ctx, s.at, of)
@@ -45,7 +45,11 @@ func (s source) blob(ctx context.Context, of descriptor) (content io.ReadCloser,
 		cancel()
 		return nil, err
 	}
-	return &download{ReadCloser: content, of: of, hash: of.Digest.Verifier(), left: of.Size, explain: s.explain, cancel: cancel}, nil
+	coming := &download{ReadCloser: content, left: of.Size, explain: s.explain, cancel: cancel}
+	if compare {
+		coming.hash = of.Digest.Verifier()
+	}
+	return coming, nil
 }
 
 // blob asks for a blob (distribution-spec, section "Pulling blobs").
@@ -68,10 +72,10 @@ func (s *session) blob(ctx context.Context, at location, of descriptor) (io.Read
 	return response.Body, nil
 }
 
-// download is a blob on its way. What was read of it is of the digest and the size, or the last of it is never read.
+// download is a blob on its way. What was read of it is of the size, or the last of it is never read.
 type download struct {
 	io.ReadCloser
-	of      descriptor
+	// hash is that of what was read, and nil where somebody else compares it.
 	hash    digest.Verifier
 	left    int64
 	explain func(error) error
@@ -83,7 +87,9 @@ func (d *download) Read(buffer []byte) (int, error) {
 	count, err := d.ReadCloser.Read(buffer)
 	if count > 0 {
 		d.left -= int64(count)
-		_, _ = d.hash.Write(buffer[:count])
+		if d.hash != nil {
+			_, _ = d.hash.Write(buffer[:count])
+		}
 	}
 	if wrong := d.judge(err); wrong != nil {
 		return 0, d.explain(wrong)
@@ -96,7 +102,7 @@ func (d *download) judge(err error) error {
 	switch {
 	case d.left < 0, errors.Is(err, errTooLarge), errors.Is(err, io.EOF) && d.left > 0:
 		return errWrongSize
-	case d.left == 0 && !d.hash.Verified():
+	case d.left == 0 && d.hash != nil && !d.hash.Verified():
 		return errWrongDigest
 	case err != nil && !errors.Is(err, io.EOF):
 		return err
