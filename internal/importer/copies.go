@@ -15,14 +15,16 @@ import (
 )
 
 const (
-	// standsStill is after how long without a byte a copy does not count any more: another one takes its place beside it.
+	// standsStill is after how long without a piece, in bytes, a copy does not count any more: another one takes its place beside
+	// it. What comes slower than that would keep its place for days.
 	standsStill = 2 * time.Second
+	piece       = 1 << 20
 	// look is how often copies are looked at that may stand still, and so what waits for them.
 	look = 500 * time.Millisecond
 )
 
 // Copies copies images beside the reconcilers: nobody waits for a copy, but begins it and comes back. As many as the limit
-// move at a time; those that stand still make room for as many again, and no more than half of these for one registry. So
+// move at a time; those that stand still, or crawl, make room for as many again, and no more than half of these for one registry. So
 // neither a slow registry nor a namespace full of Tags holds up the others.
 //
 // It keeps one copy for each Tag, and its result until that is fetched or the Tag wants something else.
@@ -54,7 +56,8 @@ type job struct {
 
 	cancel   context.CancelFunc // of one that runs
 	progress Progress
-	moved    time.Time // when it progressed last
+	moved    time.Time // when it had got on by a piece the last time
+	bytes    int64     // how far it was then
 	done     bool
 	result   Copied
 	err      error
@@ -174,8 +177,10 @@ func (c *Copies) look() {
 func (c *Copies) progressed(j *job, p Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p != j.progress {
-		j.progress, j.moved = p, c.clock.Now()
+	j.progress = p
+	j.bytes = min(j.bytes, p.BytesDone) // what was sent in vain is sent again
+	if p.BytesDone >= j.bytes+piece {
+		j.bytes, j.moved = p.BytesDone, c.clock.Now()
 	}
 }
 

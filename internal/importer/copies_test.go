@@ -30,12 +30,12 @@ type yard struct {
 
 	guard   sync.Mutex // the copies run beside each other
 	running []string
-	move    map[string]func()
+	move    map[string]func(by int64)
 	ends    []string
 }
 
 func newYard(t *testing.T, limit int) *yard {
-	y := &yard{t: t, Copies: NewCopies(clock.RealClock{}, limit), halts: map[string]chan error{}, move: map[string]func(){}}
+	y := &yard{t: t, Copies: NewCopies(clock.RealClock{}, limit), halts: map[string]chan error{}, move: map[string]func(int64){}}
 	y.OnEnd(func(tag types.NamespacedName) { y.guarded(func() { y.ends = append(y.ends, tag.Name) }) })
 	ctx, stop := context.WithCancel(t.Context())
 	y.stop = stop
@@ -57,7 +57,7 @@ func (y *yard) order(tag *v1.Tag, registry string, generation int64) error {
 		bytes := int64(0)
 		y.guarded(func() {
 			y.running = append(y.running, tag.Name)
-			y.move[tag.Name] = func() { bytes++; progress(Progress{Blobs: 1, BytesDone: bytes}) }
+			y.move[tag.Name] = func(by int64) { bytes += by; progress(Progress{Blobs: 1, BytesDone: bytes}) }
 		})
 		defer y.guarded(func() {
 			y.running = slices.DeleteFunc(y.running, func(name string) bool { return name == tag.Name })
@@ -99,10 +99,13 @@ func (y *yard) widen(limit int) {
 }
 
 // pass lets time pass, in which those that are named move.
-func (y *yard) pass(time_ time.Duration, moving ...string) {
+func (y *yard) pass(time_ time.Duration, moving ...string) { y.passAt(piece, time_, moving...) }
+
+// passAt is that by so many bytes each time.
+func (y *yard) passAt(bytes int64, time_ time.Duration, moving ...string) {
 	for range time_ / look {
 		for _, name := range moving {
-			y.move[name]()
+			y.move[name](bytes)
 		}
 		<-time.After(look)
 		synctest.Wait()
@@ -160,6 +163,21 @@ func TestARegistryThatStandsStillHoldsNobodyUp(t *testing.T) {
 		y.end("s1", nil)
 		y.pass(standsStill, "b", "c", "d", "e")
 		y.runs("no more that will stand still", "s2", "s3", "s4", "b", "c", "d", "e")
+	})
+}
+
+func TestACopyThatCrawlsMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newYard(t, 2)
+		defer y.stop()
+		for _, name := range []string{"s1", "s2"} {
+			_ = y.order(tagOf("dev", name), "slow.test", 0)
+		}
+		y.passAt(piece/16, 2*standsStill, "s1", "s2")
+		for _, name := range []string{"a", "b", "c"} {
+			_ = y.order(tagOf("dev", name), "quay.io", 0)
+		}
+		y.runs("they crawl", "s1", "s2", "a", "b")
 	})
 }
 

@@ -64,7 +64,7 @@ func (a access) patiently(ctx context.Context, ask func(context.Context, *sessio
 			return err
 		}
 		if waited += postponed.after; waited > patience {
-			return newError(v1.ReasonUnavailable, postponed, "%s: %v", a.at.text, postponed)
+			return newError(v1.ReasonUnavailable, nil, "%s: %v", a.at.text, postponed) // and no *Postponed: this is the end
 		}
 		select {
 		case <-ctx.Done():

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -41,20 +40,13 @@ type attachment struct {
 	tag string
 }
 
-// attachments copies what is attached to an image.
+// attachments copies what is attached to an image. Its errors say that they are about that.
 func (c *copying) attachments(ctx context.Context, image digest.Digest) error {
 	found, err := c.lookForAttachments(ctx, image)
-	if err != nil || len(found) == 0 {
-		return err
+	if err == nil && len(found) > 0 {
+		err = c.attach(ctx, image, found)
 	}
-	roots := make([]*node, 0, len(found))
-	for _, attached := range found {
-		roots = append(roots, attached.node)
-	}
-	if err := c.below(ctx, roots...); err != nil {
-		return err
-	}
-	return c.attach(ctx, image, found)
+	return adding(err, aboutAttachments)
 }
 
 // lookForAttachments looks in the three places where they are, all at once.
@@ -77,16 +69,21 @@ func (c *copying) lookForAttachments(ctx context.Context, image digest.Digest) (
 	return once(found), nil
 }
 
-// once leaves out what was found before under another name.
+// once leaves out what was found before under another name. What has two tags is one manifest.
 func once(found [][]attachment) []attachment {
-	seen := map[digest.Digest]bool{}
+	seen := map[digest.Digest]*node{}
 	var all []attachment
 	for _, some := range found {
 		for _, attached := range some {
-			if attached.tag == "" && seen[attached.Digest] {
+			known := seen[attached.Digest]
+			switch {
+			case known == nil:
+				seen[attached.Digest] = attached.node
+			case attached.tag == "":
 				continue
+			default:
+				attached.node = known
 			}
-			seen[attached.Digest] = true
 			all = append(all, attached)
 		}
 	}
@@ -95,7 +92,7 @@ func once(found [][]attachment) []attachment {
 
 // tagged is what has the tag.
 func (c *copying) tagged(ctx context.Context, tag string) ([]attachment, error) {
-	content, found, err := c.source.look(ctx, c.source.at.tagged(tag))
+	content, found, err := c.source.look(ctx, c.source.at.tagged(tag), isAbsent)
 	if err != nil || content == nil {
 		return nil, err
 	}
@@ -106,34 +103,46 @@ func (c *copying) tagged(ctx context.Context, tag string) ([]attachment, error) 
 }
 
 // referring are the manifests that name the image as their subject (distribution-spec, "Listing Referrers"). Where a registry
-// does not list them, they are in an index that has a tag.
+// does not list them, they are in an index that has a tag; what was deleted may still be in there.
 func (c *copying) referring(ctx context.Context, image digest.Digest) ([]attachment, error) {
 	listed, err := c.listed(ctx, image)
 	if err != nil || len(listed) == 0 {
 		return nil, err
 	}
-	nodes := make([]*node, 0, len(listed))
-	found := make([]attachment, 0, len(listed))
-	for _, one := range listed {
-		n := &node{descriptor: one}
-		nodes, found = append(nodes, n), append(found, attachment{node: n})
+	nodes := make([]*node, len(listed))
+	for i, one := range listed {
+		nodes[i] = &node{descriptor: one}
 	}
 	fresh := newTree(c.source, c.limits.MaxImageSize)
 	if err := fresh.hasRoom(nodes); err != nil {
 		return nil, c.source.explain(err)
 	}
-	return found, fresh.fetch(ctx, nodes)
+	if err := fresh.fetchWhatIsThere(ctx, nodes); err != nil {
+		return nil, err
+	}
+	found := make([]attachment, 0, len(nodes))
+	for _, n := range nodes {
+		if n.content != nil {
+			found = append(found, attachment{node: n})
+		}
+	}
+	return found, nil
 }
 
 func (c *copying) listed(ctx context.Context, image digest.Digest) ([]descriptor, error) {
 	if _, known := c.apiless.Get(c.source.at.address()); !known {
 		listed, hasList, err := c.source.referrers(ctx, image)
-		if err != nil || hasList {
-			return listed, err
+		if err == nil {
+			return listed, nil
 		}
-		c.apiless.Add(c.source.at.address(), nil)
+		if !isAbsent(err) {
+			return nil, err
+		}
+		if !hasList {
+			c.apiless.Add(c.source.at.address(), nil)
+		}
 	}
-	content, _, err := c.source.look(ctx, c.source.at.tagged(referrersTag(image)))
+	content, _, err := c.source.look(ctx, c.source.at.tagged(referrersTag(image)), isAbsent)
 	if err != nil || content == nil {
 		return nil, err
 	}
@@ -144,18 +153,26 @@ func (c *copying) listed(ctx context.Context, image digest.Digest) ([]descriptor
 	return listed, nil
 }
 
-// attach puts what is attached, and notes in the mirror's index what the mirror does not note by itself (distribution-spec,
-// "Pushing Manifests with Subject").
+// attach puts what is attached, its tags once all of it is there, and notes in the mirror's index what the mirror does not note
+// by itself (distribution-spec, "Pushing Manifests with Subject").
 func (c *copying) attach(ctx context.Context, image digest.Digest, found []attachment) error {
-	unnoted := make([]*node, len(found))
+	roots := make([]*node, 0, len(found))
+	for _, attached := range found {
+		if !slices.Contains(roots, attached.node) {
+			roots = append(roots, attached.node)
+		}
+	}
+	if err := c.below(ctx, roots...); err != nil {
+		return err
+	}
 	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(manifestsAtOnce)
-	for i, attached := range found {
+	for _, attached := range found {
+		if attached.tag == "" {
+			continue
+		}
 		group.Go(func() error {
-			noted, err := c.mirror.put(working, attached.node, cmp.Or(attached.tag, attached.Digest.String()))
-			if !noted && attached.body.Subject != nil {
-				unnoted[i] = attached.node
-			}
+			_, err := c.mirror.put(working, attached.node, attached.tag)
 			return err
 		})
 	}
@@ -163,7 +180,7 @@ func (c *copying) attach(ctx context.Context, image digest.Digest, found []attac
 		return err
 	}
 	c.tally.attached(len(found))
-	return c.mirror.note(ctx, image, slices.DeleteFunc(unnoted, func(n *node) bool { return n == nil }))
+	return c.mirror.note(ctx, image, slices.DeleteFunc(roots, func(n *node) bool { return n.noted || n.body.Subject == nil }))
 }
 
 // note adds manifests to the index of those that are attached to an image.
@@ -171,7 +188,7 @@ func (m mirror) note(ctx context.Context, image digest.Digest, attached []*node)
 	if len(attached) == 0 {
 		return nil
 	}
-	content, _, err := m.look(ctx, m.at.tagged(referrersTag(image)))
+	content, _, err := m.look(ctx, m.at.tagged(referrersTag(image)), isGone)
 	if err != nil {
 		return m.fault(err)
 	}
@@ -186,22 +203,22 @@ func (m mirror) note(ctx context.Context, image digest.Digest, attached []*node)
 	return err
 }
 
-// look reads what may not be there; the content is nil then. Whatever a registry answers that does not know the question, or
-// does not want it, means that.
-func (a access) look(ctx context.Context, at location) (content []byte, found digest.Digest, err error) {
+// look reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
+func (a access) look(ctx context.Context, at location, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
 	err = a.patiently(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithTimeout(ctx, a.sessions.limit())
 		defer cancel()
 		content, found, err = with.fetch(ctx, at)
-		if isAbsent(err) {
-			content = nil
-			return nil
-		}
 		return err
 	})
-	return content, found, adding(err, aboutAttachments)
+	if isAbsent(err) {
+		return nil, "", nil
+	}
+	return content, found, err
 }
 
+// isAbsent says whether an answer of a source means that there is nothing attached: whatever one answers that does not know
+// the question, or does not want it.
 func isAbsent(err error) bool {
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
@@ -209,3 +226,6 @@ func isAbsent(err error) bool {
 	}
 	return answer.StatusCode/100 == 4 && answer.StatusCode != http.StatusTooManyRequests || answer.StatusCode == http.StatusNotImplemented
 }
+
+// isGone says the same of a mirror, which has to let us in.
+func isGone(err error) bool { return isStatus(err, http.StatusNotFound) }

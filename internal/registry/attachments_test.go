@@ -3,6 +3,7 @@ package registry_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -48,6 +49,27 @@ func (u *upstream) put(t *testing.T, repository, tag, kind, manifest string) {
 	if w.Code != http.StatusCreated {
 		t.Fatalf("putting %s:%s: %d %s", repository, tag, w.Code, w.Body)
 	}
+}
+
+// serve has a registry answer for a manifest that it would not take.
+func (u *upstream) serve(repository, tag, kind, manifest string) {
+	next := u.Config.Handler
+	u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/"+repository+"/manifests/"+tag {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", kind)
+		_, _ = io.WriteString(w, manifest)
+	})
+}
+
+// digest is that of what is in a repository under a tag.
+func (u *upstream) digest(t *testing.T, repository, tag string) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	u.images.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/v2/"+repository+"/manifests/"+tag, nil))
+	return w.Header().Get("Docker-Content-Digest")
 }
 
 // indexOf is an index of what is in a repository, with its sizes.
@@ -152,12 +174,12 @@ func TestAttachmentsAreThereBeforeTheImage(t *testing.T) {
 	var order []string
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
 	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
 	s.copied(s.order(want))
 	for _, r := range s.mirror.requests(http.MethodPut, "/manifests/") {
 		order = append(order, r.path[strings.LastIndex(r.path, "/")+1:])
 	}
-	if !slices.Equal(order, []string{tagOf(want) + ".sig", "0"}) {
+	if !slices.Equal(order, []string{signature, tagOf(want) + ".sig", "0"}) {
 		t.Errorf("put in the order %v", order)
 	}
 }
@@ -215,5 +237,82 @@ func TestLookingForAttachmentsTakesThreeRequests(t *testing.T) {
 	off.copied(off.order(want))
 	if count := s.source.count("", "/referrers/") + s.source.count("", "/manifests/sha256-"); count != 0 {
 		t.Errorf("without attachments, %d requests for them", count)
+	}
+}
+
+// TestAttachmentsThatNameOneAnother has a signature that an attestation names, by an index and by itself, and both name the image.
+func TestAttachmentsThatNameOneAnother(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	s.source.put(t, "team/app", "inner", ociIndex, s.source.indexOf(t, "team/app", signature, want))
+	inner := s.source.digest(t, "team/app", "inner")
+	s.source.put(t, "team/app", tagOf(want)+".att", ociIndex, s.source.indexOf(t, "team/app", inner, signature))
+	if done := s.copied(s.order(want)); done.Attachments != 2 {
+		t.Errorf("got %+v", done)
+	}
+	s.isWhole("cache/shop/app", "0", want)
+	s.isWhole("cache/shop/app", tagOf(want)+".sig", signature)
+	s.isWhole("cache/shop/app", tagOf(want)+".att", s.source.digest(t, "team/app", tagOf(want)+".att"))
+}
+
+func TestASignatureAndAnAttestationMayBeOne(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	made := image(t, 1, 1<<8)
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	for _, suffix := range []string{".sig", ".att"} {
+		s.source.pushImage(t, "team/app", tagOf(want)+suffix, made)
+	}
+	s.copied(s.order(want))
+	for _, suffix := range []string{".sig", ".att"} {
+		s.isWhole("cache/shop/app", tagOf(want)+suffix, digestOf(t, made))
+	}
+}
+
+func TestAReferrerThatIsGoneIsLeftOut(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	made := image(t, 2, 1<<10)
+	want := s.source.pushImage(t, "team/app", "latest", made)
+	one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+	index := strings.Replace(s.source.indexOf(t, "team/app", one), `"manifests":[`, `"manifests":[{"mediaType":"`+ociImage+`","digest":"sha256:`+strings.Repeat("0", 64)+`","size":1},`, 1)
+	s.source.serve("team/app", tagOf(want), ociIndex, index)
+	if done := s.copied(s.order(want)); done.Attachments != 1 {
+		t.Errorf("got %+v", done)
+	}
+	s.isWhole("cache/shop/app", one, one)
+}
+
+// TestOneRepositoryDoesNotDecideForItsRegistry has a registry deny the list of referrers of one repository.
+func TestOneRepositoryDoesNotDecideForItsRegistry(t *testing.T) {
+	denies := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/team/app/referrers/") {
+				refuse(w, http.StatusForbidden, "DENIED", "no")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainGuarded(t, denies, images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
+	s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
+	made := image(t, 1, 1<<10)
+	want := s.source.pushImage(t, "team/tools", "latest", made)
+	s.source.pushImage(t, "team/tools", "one", attachedTo(t, made))
+	done := s.copied(s.order(want, func(o *registry.Order) {
+		o.Source, o.To.Path = source(t, s.source.host()+"/team/tools:latest"), "cache/shop/tools"
+	}))
+	if done.Attachments != 1 {
+		t.Errorf("got %+v", done)
+	}
+}
+
+// TestAMediaTypeThatIsNone would be a header that cannot be sent, and the mirror would seem to fail.
+func TestAMediaTypeThatIsNone(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	s.source.put(t, "team/app", "child", ociImage, `{"schemaVersion":2,"mediaType":"a\nb","layers":[]}`)
+	s.source.put(t, "team/app", "latest", ociIndex, s.source.indexOf(t, "team/app", s.source.digest(t, "team/app", "child")))
+	got := s.refused(s.order(s.source.digest(t, "team/app", "latest")))
+	if got.Reason() != v1.ReasonInvalidContent {
+		t.Errorf("got %s: %v", got.Reason(), got)
 	}
 }

@@ -19,7 +19,7 @@ var (
 )
 
 // bodiesUpTo cuts every answer at the limit: manifests, tokens and errors alike. One that announces more is not read at
-// all, and the answer to a HEAD that announces more is the end, too.
+// all, and the answer to a HEAD that announces more is the end, too. What is allowed for is an answer, and no error.
 func bodiesUpTo(limit int64) layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(request *http.Request) (*http.Response, error) {
@@ -27,7 +27,10 @@ func bodiesUpTo(limit int64) layer {
 			if err != nil {
 				return nil, err
 			}
-			limit := allowance(request.Context(), limit)
+			limit := limit
+			if response.StatusCode == http.StatusOK {
+				limit = allowance(request.Context(), limit)
+			}
 			if response.StatusCode == http.StatusOK && response.ContentLength > limit {
 				response.Body.Close()
 				return nil, errTooLarge

@@ -36,10 +36,14 @@ type breaker struct {
 // refuses says whether the host is to be left alone.
 func (b *breaker) refuses(now time.Time) bool { return now.Before(b.until) }
 
-// probes lets a request through, as the only one while nobody knows whether the host works again.
-func (b *breaker) probes() bool {
+// probes lets a request through, as the only one while nobody knows whether the host works again. One that takes long is none
+// to wait for.
+func (b *breaker) probes(takesLong bool) bool {
 	if b.reason == "" {
 		return true
+	}
+	if takesLong {
+		return false
 	}
 	free := !b.probing
 	b.probing = true

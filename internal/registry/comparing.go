@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
@@ -12,15 +13,18 @@ import (
 // mismatched is an upload that a registry has to refuse: it says that it is something else.
 const mismatched = "Tagger asks whether uploads are compared with their digests: this is not what it is said to be"
 
+// answersHold is for how long it is taken for granted whether a registry compares: another one may be at the address by then.
+const answersHold = time.Hour
+
 // comparing is the mirror that compares a blob with its digest itself, if it does that and the blob is large. To compare it
 // here as well would cost half of the processor time of a copy.
 func (m mirror) comparing(ctx context.Context, blob descriptor) mirror {
-	m.compares = blob.Size >= largeBlob && m.isKnownToCompare(ctx)
+	m.compares = blob.Size >= largeBlob && blob.Digest.Algorithm() == digest.SHA256 && m.isKnownToCompare(ctx)
 	return m
 }
 
 // isKnownToCompare says whether the mirror refuses what has not the digest that it is sent with, as a registry should
-// (distribution-spec, "Error Codes", DIGEST_INVALID). It is not believed: once, it is sent such a thing. No answer means no.
+// (distribution-spec, "Error Codes", DIGEST_INVALID). It is not believed: it is sent such a thing. No answer means no.
 func (m mirror) isKnownToCompare(ctx context.Context) bool {
 	address := m.at.address()
 	if known, isKnown := m.placements.comparing.Get(address); isKnown {
@@ -28,13 +32,14 @@ func (m mirror) isKnownToCompare(ctx context.Context) bool {
 	}
 	compares, err := m.placements.asking.do(ctx, address, func(ctx context.Context) (bool, error) {
 		err := m.sendMismatched(ctx)
-		if isInvalidDigest(err) {
-			return true, nil
+		var answer *transport.Error
+		if errors.As(err, &answer) {
+			return isInvalidDigest(err), nil
 		}
 		return false, err
 	})
 	if err == nil {
-		m.placements.comparing.Add(address, compares)
+		m.placements.comparing.Set(address, compares, answersHold)
 	}
 	return compares
 }

@@ -138,7 +138,7 @@ func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) 
 
 // run copies everything but the image's own manifest, and then that: there is nothing under the tag before all of it is there.
 func (c *copying) run(ctx context.Context) error {
-	image := &node{descriptor: descriptor{Digest: c.source.at.digest}}
+	image := &node{descriptor: descriptor{Digest: c.source.at.digest}, isLast: true}
 	group, working := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.mirror.greet(working) })
 	group.Go(func() (err error) {

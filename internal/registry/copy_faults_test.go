@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -62,6 +63,14 @@ func waitingBriefly(options *registry.Options) {
 	registry.Storing(300 * time.Millisecond)(options)
 }
 
+// atLength is a refusal that is larger than the blob that was asked for.
+func atLength(status int, code string) func(http.Handler, http.ResponseWriter, *http.Request) {
+	return func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "120")
+		refuse(w, status, code, strings.Repeat("no", 4<<10))
+	}
+}
+
 // blobFaults are what a source may do with a blob, and what comes of it.
 func blobFaults() []blobFault {
 	return []blobFault{
@@ -78,6 +87,9 @@ func blobFaults() []blobFault {
 			w.Header().Set("Retry-After", "120")
 			w.WriteHeader(http.StatusTooManyRequests)
 		}},
+		{name: "it is refused at length", size: 1, reason: v1.ReasonUnauthorized, answer: atLength(http.StatusForbidden, "DENIED")},
+		{name: "the registry is broken, and says so at length", size: 1, reason: v1.ReasonUnavailable, answer: atLength(http.StatusBadGateway, "UNKNOWN")},
+		{name: "the registry asks to wait, at length", size: 1, reason: v1.ReasonRateLimited, answer: atLength(http.StatusTooManyRequests, "TOOMANYREQUESTS")},
 		{name: "it is cut off", reason: v1.ReasonUnavailable, text: "the connection failed", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			next.ServeHTTP(&cutting{ResponseWriter: w, left: 100}, r)
 		}},
@@ -113,7 +125,9 @@ func blobFaults() []blobFault {
 }
 
 type blobFault struct {
-	name   string
+	name string
+	// size is that of the layer, in bytes; 0 means 64 KiB.
+	size   int64
 	reason v1.Reason
 	text   string
 	answer func(next http.Handler, w http.ResponseWriter, r *http.Request)
@@ -121,7 +135,10 @@ type blobFault struct {
 
 func TestAFaultOfTheSourceIsItsOwn(t *testing.T) {
 	for _, row := range blobFaults() {
-		t.Run(row.name, func(t *testing.T) { isItsOwn(t, row, newPlainUpstream(t), 1<<16) })
+		t.Run(row.name, func(t *testing.T) { isItsOwn(t, row, newPlainUpstream(t), cmp.Or(row.size, 1<<16), waitingBriefly) })
+		if row.reason != v1.ReasonInvalidContent {
+			continue
+		}
 		t.Run(row.name+", in a large blob", func(t *testing.T) { isItsOwn(t, row, newPlainUpstream(t), 8<<20) })
 		t.Run(row.name+", in a large blob, and the mirror takes anything", func(t *testing.T) {
 			isItsOwn(t, row, newPlainGuarded(t, takingAnything), 8<<20)
@@ -142,9 +159,9 @@ func takingAnything(next http.Handler) http.Handler {
 	})
 }
 
-func isItsOwn(t *testing.T, row blobFault, mirror *upstream, size int64) {
+func isItsOwn(t *testing.T, row blobFault, mirror *upstream, size int64, change ...func(*registry.Options)) {
 	t.Helper()
-	s := newStage(t, newPlainGuarded(t, blobsOnly(row.answer)), mirror, waitingBriefly)
+	s := newStage(t, newPlainGuarded(t, blobsOnly(row.answer)), mirror, change...)
 	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, size))
 	got := s.refused(s.order(digest))
 	if got.Reason() != row.reason || !strings.Contains(got.Error(), row.text) || !isPrintable(got.Error()) {

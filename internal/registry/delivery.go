@@ -64,12 +64,12 @@ func (d *delivery) take(of digest.Digest) (taken *parcel, isMine bool) {
 	return taken, isMine
 }
 
-// bring brings all blobs of a tree, and all manifests but the roots. A manifest comes after all that it names.
+// bring brings all blobs of a tree, and all manifests but the last one. A manifest comes after all that it names.
 func (d *delivery) bring(ctx context.Context, t *tree) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.bringBlobs(ctx, group, t) })
 	for _, n := range t.ordered {
-		if n.isRoot {
+		if n.isLast {
 			continue
 		}
 		if p, isMine := d.take(n.Digest); isMine {
@@ -115,11 +115,11 @@ func weightOf(blob descriptor) int64 {
 	return 1
 }
 
-func (d *delivery) bringManifest(ctx context.Context, n *node, p *parcel) error {
+func (d *delivery) bringManifest(ctx context.Context, n *node, p *parcel) (err error) {
 	if err := d.await(ctx, n); err != nil {
 		return err
 	}
-	if _, err := d.mirror.put(ctx, n, n.Digest.String()); err != nil {
+	if n.noted, err = d.mirror.put(ctx, n, n.Digest.String()); err != nil {
 		return err
 	}
 	close(p.arrived)

@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -11,6 +12,9 @@ import (
 
 // maxLayers is how many layers a manifest may name. Images have at most 127; artifacts may have more.
 const maxLayers = 1024
+
+// mediaTypes are those that may be (RFC 6838, section 4.2): the registry that a manifest is put into is told its type.
+var mediaTypes = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$`)
 
 var (
 	errTooManyLayers = errors.New("the manifest names too many layers")

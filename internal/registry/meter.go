@@ -44,6 +44,11 @@ type sentRequest struct {
 	isOurs bool
 }
 
+// isUpload says whether a blob is sent with the request, which may take hours.
+func (r sentRequest) isUpload() bool {
+	return r.isOurs && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/")
+}
+
 // cameLate says whether the time for the whole question was over before the host had had its own. Another one, whose
 // redirect led here, may have taken it, and this one is not to blame.
 func (r sentRequest) cameLate(now time.Time) bool {
@@ -69,7 +74,7 @@ func (q *quotas) admit(request *sentRequest) error {
 	if !request.isOurs && !h.requests.AllowN(now, 1) {
 		return q.later(h, "it got as many requests as it should")
 	}
-	if !h.breaker.probes() {
+	if !h.breaker.probes(request.isUpload()) {
 		return q.later(h, "another request tries whether it works again")
 	}
 	return nil

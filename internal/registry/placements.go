@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/lru"
 )
 
@@ -25,7 +26,7 @@ type placements struct {
 	// mounter is from registry to mounting.
 	mounter *lru.Cache
 	// comparing is from registry to whether it compares blobs with their digests, and asking are the questions that are open.
-	comparing *lru.Cache
+	comparing *cache.Expiring
 	asking    coalesced[bool]
 }
 
@@ -41,7 +42,7 @@ const (
 func newPlacements(limit time.Duration) *placements {
 	return &placements{
 		kept: lru.New(maxPlacements), held: lru.New(maxPlacements),
-		mounter: lru.New(maxMounters), comparing: lru.New(maxMounters), asking: coalesced[bool]{limit: limit},
+		mounter: lru.New(maxMounters), comparing: cache.NewExpiring(), asking: coalesced[bool]{limit: limit},
 	}
 }
 

@@ -15,19 +15,16 @@ import (
 // nextPage is the link to the next page of a list (RFC 8288).
 var nextPage = regexp.MustCompile(`<([^>]*)>\s*;\s*rel="?next"?`)
 
-// referrers are the manifests that a registry lists as attached to an image. hasList is false where it keeps no such list.
+// referrers are the manifests that a registry lists as attached to an image. hasList is false where it keeps such lists for no
+// image at all.
 func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, hasList bool, err error) {
 	err = s.patiently(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithTimeout(ctx, s.sessions.limit())
 		defer cancel()
 		listed, err = with.referrers(ctx, s.at, image)
-		hasList = err == nil
-		if isAbsent(err) || errors.Is(err, errNoManifest) {
-			return nil
-		}
 		return err
 	})
-	return listed, hasList, adding(err, aboutAttachments)
+	return listed, !isStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented), err
 }
 
 // referrers reads the list, page by page.

@@ -13,6 +13,10 @@ import (
 // slowest is how many bytes a second a blob must come with on the whole, beyond the time that any request may take.
 const slowest = 16 << 10
 
+// blobQuestions is how many questions may be asked, one after the other, while a blob is on its way: that for the blob, and
+// two to the mirror, which is not to be taken for a slow source.
+const blobQuestions = 3
+
 // source is where an image is copied from, and as whom.
 type source struct{ access }
 
@@ -36,9 +40,9 @@ func (s source) manifest(ctx context.Context, of digest.Digest, limit int64) (co
 // blob is the content of a blob, as it comes: the reader fails rather than give the last of what is not of the size and, if
 // that is to be compared, of the digest. Its errors have their meaning.
 func (s source) blob(ctx context.Context, of descriptor, compare bool) (content io.ReadCloser, err error) {
-	ctx, cancel := context.WithTimeout(allowing(ctx, of.Size), s.sessions.limit()+time.Duration(of.Size/slowest)*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, blobQuestions*s.sessions.limit()+time.Duration(of.Size/slowest)*time.Second)
 	err = s.patiently(ctx, func(ctx context.Context, with *session) error {
-		content, err = with.blob(ctx, s.at, of)
+		content, err = with.blob(allowing(ctx, of.Size), s.at, of) // and no token of that size
 		return err
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -29,7 +30,10 @@ type node struct {
 	body     manifestBody
 	blobs    []descriptor
 	children []*node
-	isRoot   bool
+	// isLast: it is not brought with the others, for its tag says that all is there.
+	isLast bool
+	// noted: the mirror noted by itself what it is attached to.
+	noted bool
 }
 
 // tree is one image, or several, with all manifests.
@@ -53,7 +57,6 @@ func newTree(from source, limit int64) *tree {
 // at once.
 func (t *tree) add(ctx context.Context, roots ...*node) error {
 	for _, root := range roots {
-		root.isRoot = true
 		t.nodes[root.Digest] = root
 	}
 	for level, depth := roots, 0; len(level) > 0; depth++ {
@@ -101,7 +104,9 @@ func (n *node) parse() (err error) {
 	if n.body, err = parseBody(n.content); err != nil {
 		return err
 	}
-	n.MediaType = n.body.mediaType(n.MediaType)
+	if n.MediaType = n.body.mediaType(n.MediaType); !mediaTypes.MatchString(string(n.MediaType)) {
+		return errNoManifest
+	}
 	n.blobs, err = n.body.blobs()
 	return err
 }
@@ -144,18 +149,36 @@ func (t *tree) hasRoom(nodes []*node) error {
 }
 
 func (t *tree) fetch(ctx context.Context, nodes []*node) error {
+	return eachNode(ctx, nodes, t.read)
+}
+
+// fetchWhatIsThere leaves those without content that the source does not have.
+func (t *tree) fetchWhatIsThere(ctx context.Context, nodes []*node) error {
+	return eachNode(ctx, nodes, func(ctx context.Context, n *node) error {
+		err := t.read(ctx, n)
+		if isStatus(err, http.StatusNotFound) {
+			return nil
+		}
+		return err
+	})
+}
+
+func eachNode(ctx context.Context, nodes []*node, do func(context.Context, *node) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(manifestsAtOnce)
 	for _, n := range nodes {
-		group.Go(func() (err error) {
-			n.content, err = t.source.manifest(ctx, n.Digest, min(n.Size, maxManifest))
-			if err == nil && int64(len(n.content)) != n.Size {
-				return t.source.explain(errWrongSize)
-			}
-			return err
-		})
+		group.Go(func() error { return do(ctx, n) })
 	}
 	return group.Wait()
+}
+
+func (t *tree) read(ctx context.Context, n *node) error {
+	content, err := t.source.manifest(ctx, n.Digest, min(n.Size, maxManifest))
+	if err == nil && int64(len(content)) != n.Size {
+		return t.source.explain(errWrongSize)
+	}
+	n.content = content
+	return err
 }
 
 func inMiB(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
