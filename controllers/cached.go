@@ -51,6 +51,7 @@ func (k WorkloadKind) Cached(object any) (any, error) {
 	kept.Meta.Annotations = ownAnnotations(full.Meta.Annotations)
 	kept.Pod.InitContainers = images(full.Pod.InitContainers)
 	kept.Pod.Containers = images(full.Pod.Containers)
+	kept.Pod.ImagePullSecrets = full.Pod.ImagePullSecrets
 	if daemonSet, ok := cached.(*appsv1.DaemonSet); ok { // it decides whether stuck pods recover
 		daemonSet.Spec.UpdateStrategy.Type = object.(*appsv1.DaemonSet).Spec.UpdateStrategy.Type
 	}
@@ -61,6 +62,7 @@ func identity(full *metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace: full.Namespace, Name: full.Name, UID: full.UID,
 		ResourceVersion: full.ResourceVersion, Generation: full.Generation, DeletionTimestamp: full.DeletionTimestamp,
+		CreationTimestamp: full.CreationTimestamp,
 	}
 }
 

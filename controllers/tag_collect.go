@@ -22,6 +22,7 @@ import (
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/pin"
+	"github.com/images-io/tagger/internal/reference"
 )
 
 const (
@@ -80,7 +81,7 @@ func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.M
 	defer cancel()
 	var found findings
 	for _, image := range images {
-		if who, isUsed := used[image.ImageReference]; isUsed {
+		if who, isUsed := used[inMirror(image.ImageReference)]; isUsed {
 			found.left = append(found.left, fmt.Sprintf("%s, which %s uses", image.ImageReference, who))
 			continue
 		}
@@ -101,11 +102,22 @@ func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.M
 // isShared says whether another generation that is still there is the same image.
 func isShared(tag *v1.Tag, image v1.MirroredImage, gone []int64) bool {
 	return slices.ContainsFunc(tag.Status.Mirrored, func(other v1.MirroredImage) bool {
-		return other.Generation != image.Generation && other.ImageReference == image.ImageReference && !slices.Contains(gone, other.Generation)
+		return other.Generation != image.Generation && inMirror(other.ImageReference) == inMirror(image.ImageReference) && !slices.Contains(gone, other.Generation)
 	})
 }
 
-// usedImages are the images that pods of the namespace run, or may be made with, and by whom.
+// inMirror is an image without the registry: namespace, Tag and digest, whatever address and prefix it has, for a registry may
+// have several names. Any other image is itself.
+func inMirror(image string) string {
+	repository, digest, isDigest := reference.Split(image)
+	path := strings.Split(repository, "/")
+	if !isDigest || len(path) < 3 {
+		return image
+	}
+	return strings.Join(path[len(path)-2:], "/") + "@" + digest
+}
+
+// usedImages are the images that pods of the namespace run, or may be made with, as in a mirror, and by whom.
 func (r *TagReconciler) usedImages(ctx context.Context, namespace string) (map[string]string, error) {
 	used := map[string]string{}
 	lists := []client.ObjectList{&appsv1.ReplicaSetList{}, &batchv1.JobList{}}
@@ -152,7 +164,7 @@ func use(used map[string]string, object runtime.Object) {
 		return
 	}
 	for _, container := range workload.Containers() {
-		used[container.Image] = who + " " + workload.Meta.Name
+		used[inMirror(container.Image)] = who + " " + workload.Meta.Name
 	}
 }
 

@@ -249,17 +249,21 @@ func TestWhatLeftTheHistoryIsTakenAway(t *testing.T) {
 }
 
 func TestAManifestThatAnotherGenerationHasStays(t *testing.T) {
-	tag := left()
-	tag.Status.Mirrored[1].ImageReference = mirrorImage
-	w := newWorld(t, tag)
-	w.reconcile()
-	if !slices.Equal(w.mirror.removed, []string{"0 true"}) {
-		t.Errorf("taken away are %v", w.mirror.removed)
+	for _, same := range []string{mirrorImage, strings.Replace(mirrorImage, "mirror.test/", "registry.test:5000/cache/", 1)} {
+		tag := left()
+		tag.Status.Mirrored[1].ImageReference = same
+		w := newWorld(t, tag)
+		w.reconcile()
+		if !slices.Equal(w.mirror.removed, []string{"0 true"}) {
+			t.Errorf("%s: taken away are %v", same, w.mirror.removed)
+		}
 	}
 }
 
 func TestWhatPodsMayPullStays(t *testing.T) {
 	pod := corev1.PodTemplateSpec{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Image: oldMirrorImage}}}}
+	elsewhere := *pod.DeepCopy()
+	elsewhere.Spec.InitContainers[0].Image = strings.Replace(oldMirrorImage, "mirror.test/", "registry.test:5000/cache/", 1)
 	here := metav1.ObjectMeta{Namespace: name.Namespace, Name: "app"} // none of them is annotated: somebody may have opted out
 	some, none := new(int32(1)), new(int32(0))
 	over := []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
@@ -267,17 +271,18 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 		object client.Object
 		stays  bool
 	}{
-		"a Deployment":                      {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Replicas: none, Template: pod}}, true},
-		"a StatefulSet":                     {&appsv1.StatefulSet{ObjectMeta: here, Spec: appsv1.StatefulSetSpec{Template: pod}}, true},
-		"a DaemonSet":                       {&appsv1.DaemonSet{ObjectMeta: here, Spec: appsv1.DaemonSetSpec{Template: pod}}, true},
-		"a CronJob":                         {&batchv1.CronJob{ObjectMeta: here, Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: pod}}}}, true},
-		"a ReplicaSet with replicas":        {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: some, Template: pod}}, true},
-		"a ReplicaSet that is scaled down":  {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}, Status: appsv1.ReplicaSetStatus{Replicas: 1}}, true},
-		"a ReplicaSet without replicas":     {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}}, false},
-		"a Job that is not over":            {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}}, true},
-		"a Job that is over":                {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{CompletionTime: &metav1.Time{Time: someTime.Time}}}, false},
-		"a Job that failed":                 {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{Conditions: over}}, false},
-		"a Deployment of another namespace": {&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}, false},
+		"a Deployment":                     {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Replicas: none, Template: pod}}, true},
+		"a StatefulSet":                    {&appsv1.StatefulSet{ObjectMeta: here, Spec: appsv1.StatefulSetSpec{Template: pod}}, true},
+		"a DaemonSet":                      {&appsv1.DaemonSet{ObjectMeta: here, Spec: appsv1.DaemonSetSpec{Template: pod}}, true},
+		"a CronJob":                        {&batchv1.CronJob{ObjectMeta: here, Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: pod}}}}, true},
+		"a ReplicaSet with replicas":       {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: some, Template: pod}}, true},
+		"a ReplicaSet that is scaled down": {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}, Status: appsv1.ReplicaSetStatus{Replicas: 1}}, true},
+		"a Deployment by another name of the registry": {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: elsewhere}}, true},
+		"a ReplicaSet without replicas":                {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}}, false},
+		"a Job that is not over":                       {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}}, true},
+		"a Job that is over":                           {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{CompletionTime: &metav1.Time{Time: someTime.Time}}}, false},
+		"a Job that failed":                            {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{Conditions: over}}, false},
+		"a Deployment of another namespace":            {&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t, left())

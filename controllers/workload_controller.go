@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,6 +61,7 @@ type WorkloadReconciler struct {
 	Live       client.Reader
 	Events     events.EventRecorder
 	Registries Registries
+	Clock      clock.PassiveClock
 }
 
 // SetupWithManager has the manager call Reconcile for annotated workloads that change, and for those whose Tag moves.
@@ -89,8 +91,12 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if err == nil && len(wanted) > 0 {
 		wanted, err = pin.Wanted(workload, request.Namespace, r.lookup(ctx, r.Live, request.Namespace))
 	}
-	if err != nil || len(wanted) == 0 {
+	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if len(wanted) == 0 {
+		r.welcome(ctx, object)
+		return ctrl.Result{}, nil
 	}
 	log.FromContext(ctx).Info("workload moves", "wanted", wanted)
 	return ctrl.Result{}, client.IgnoreNotFound(r.move(ctx, object, wanted))

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -73,7 +74,7 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 	})
 	recorder := events.NewFakeRecorder(10)
 	reconciler := &controllers.WorkloadReconciler{
-		Kind: controllers.WorkloadKinds[0], Client: cache, Live: live, Events: recorder, Registries: noRegistries{},
+		Kind: controllers.WorkloadKinds[0], Client: cache, Live: live, Events: recorder, Registries: noRegistries{}, Clock: clock.RealClock{},
 	}
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(deployment)}
 	if _, err := reconciler.Reconcile(t.Context(), request); err != nil {

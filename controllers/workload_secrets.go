@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,7 +13,17 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// warnOfSecrets names the imagePullSecrets of a workload that rolls and that its namespace does not have: an image that moved to
+// isNew is for how long a workload counts as one: after a restart of the manager most are not.
+const isNew = time.Minute
+
+// welcome warns of a new workload, which admission has pinned.
+func (r *WorkloadReconciler) welcome(ctx context.Context, object client.Object) {
+	if r.Clock.Since(object.GetCreationTimestamp().Time) < isNew {
+		r.warnOfSecrets(ctx, object)
+	}
+}
+
+// warnOfSecrets names the imagePullSecrets of a workload that is new or rolls, and that its namespace does not have: an image of
 // a private registry cannot be pulled without them, and the nodes tell it pod by pod. Those of its service account come later, so
 // nothing is said of them.
 func (r *WorkloadReconciler) warnOfSecrets(ctx context.Context, object client.Object) {
@@ -22,7 +33,7 @@ func (r *WorkloadReconciler) warnOfSecrets(ctx context.Context, object client.Ob
 	}
 	there, err := r.pullSecrets(ctx, object.GetNamespace())
 	if err != nil {
-		log.FromContext(ctx).Info("pull secrets are not looked at", "error", err.Error()) // the workload has moved all the same
+		log.FromContext(ctx).Info("pull secrets are not looked at", "error", err.Error()) // the workload is as it should be all the same
 		return
 	}
 	var missing []string

@@ -86,7 +86,7 @@ func addControllers(registries *registries, cfg config.Config) func(context.Cont
 		}
 		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, mirror), mgr.Add(copies), tags.SetupWithManager(ctx, mgr)}
 		for _, kind := range controllers.WorkloadKinds {
-			workloads := controllers.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries}
+			workloads := controllers.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries, Clock: clock.RealClock{}}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))
 		}
 		return errors.Join(problems...)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -150,7 +152,7 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	deleted := m.client.Delete(ctx, to, digest)
 	switch {
 	case deleted == nil:
-		return m.removeAttached(ctx, to, digest)
+		return m.removeAttached(ctx, to, tag, digest)
 	case untagged == nil:
 		return unlessForbidden(deleted) // the registry's own garbage collection finds it
 	case errors.Is(deleted, registry.ErrDeletionForbidden):
@@ -160,11 +162,15 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	}
 }
 
-// removeAttached takes away what has a tag because it was attached to an image that is gone.
-func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, image string) error {
-	for _, tag := range registry.AttachmentTags(image) {
-		attached, err := m.client.Holds(ctx, to, tag)
-		if err == nil && attached != "" {
+// removeAttached takes away what has a tag because it was attached to an image that is gone. What a generation is as well stays.
+func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, tag *v1.Tag, image string) error {
+	for _, name := range registry.AttachmentTags(image) {
+		attached, err := m.client.Holds(ctx, to, name)
+		switch {
+		case err != nil || attached == "":
+		case isGeneration(tag, attached):
+			err = unlessForbidden(m.client.Untag(ctx, to, name))
+		default:
 			err = m.client.Delete(ctx, to, attached)
 		}
 		if err != nil {
@@ -172,6 +178,11 @@ func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, ima
 		}
 	}
 	return nil
+}
+
+// isGeneration says whether the Tag has the digest in the internal registry as a generation.
+func isGeneration(tag *v1.Tag, digest string) bool {
+	return slices.ContainsFunc(tag.Status.Mirrored, func(image v1.MirroredImage) bool { return strings.HasSuffix(image.ImageReference, "@"+digest) })
 }
 
 func unlessForbidden(err error) error {

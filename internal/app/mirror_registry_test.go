@@ -142,6 +142,16 @@ func TestAGenerationIsTakenAwayWithAllThatIsAttached(t *testing.T) {
 	y.has("all are taken away")
 }
 
+func TestAGenerationThatIsAttachedToAnotherOneStays(t *testing.T) {
+	y := newYard(t, cluster.RegistryOptions{})
+	first, second := y.copied("0", 0), y.copied("signature of 0", 1)
+	y.tag.Status.Mirrored = []v1.MirroredImage{first, second}
+	if err := y.mirror.Remove(t.Context(), y.tag, first, false); err != nil {
+		t.Fatal(err)
+	}
+	y.has("the second is a generation, too", "1", signature(second))
+}
+
 func TestARegistryThatForbidsDeletionSaysSo(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{NoDeletion: true})
 	image := y.copied("0", 0)

@@ -194,6 +194,13 @@ func TestARolloutThatNamesAPullSecretThatIsNotThereIsWarnedOf(t *testing.T) {
 	u.said("PullSecretMissing", "no pull secret of this namespace: absent")
 }
 
+func TestANewWorkloadThatNamesAPullSecretThatIsNotThereIsWarnedOf(t *testing.T) {
+	u := newUser(t)
+	u.cached("myapp")
+	u.with(deploymentYAML("app", "myapp")+"      imagePullSecrets:\n      - name: absent\n", "apply -f -")
+	u.said("PullSecretMissing", "no pull secret of this namespace: absent")
+}
+
 func TestWhatLeftTheHistoryGoesOnceNothingRunsFromIt(t *testing.T) {
 	u := newUser(t)
 	first := u.cached("myapp", "historyLimit: 1")
