@@ -24,8 +24,8 @@ const (
 )
 
 // Copies copies images beside the reconcilers: nobody waits for a copy, but begins it and comes back. As many as the limit
-// move at a time; those that stand still, or crawl, make room for as many again, and no more than half of these for one registry. So
-// neither a slow registry nor a namespace full of Tags holds up the others.
+// move at a time; those that stand still, or crawl, make room for as many again, and no more than half of these for one registry. A
+// namespace that none is copied for has one beside them. So neither a slow registry nor a namespace full of Tags holds up the others.
 //
 // It keeps one copy for each Tag, and its result until that is fetched or the Tag wants something else.
 type Copies struct {
@@ -134,13 +134,16 @@ func (c *Copies) next() int {
 			still[j.registry]++
 		}
 	}
-	if moving >= c.limit || len(c.running) >= 2*c.limit {
+	if len(c.running) >= 2*c.limit {
 		return -1
 	}
 	best := -1
 	for i, j := range c.waiting {
 		if tags[j.tag] || still[j.registry] >= max(c.limit/2, 1) {
 			continue // one that was cancelled, and has not ended, may still write the same tag
+		}
+		if moving >= c.limit && namespaces[j.tag.Namespace] > 0 {
+			continue
 		}
 		if best < 0 || before(registries[j.registry], registries[c.waiting[best].registry], namespaces[j.tag.Namespace], namespaces[c.waiting[best].tag.Namespace]) {
 			best = i

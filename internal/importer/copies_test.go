@@ -136,12 +136,16 @@ func TestRegistriesAndNamespacesTakeTurns(t *testing.T) {
 			_ = y.order(tagOf("dev", name), "quay.io", 0)
 		}
 		_ = y.order(tagOf("dev", "b1"), "ghcr.io", 0)
-		_ = y.order(tagOf("prod", "a4"), "quay.io", 0)
 		y.runs("it came first", "a1")
 		y.widen(2)
 		y.runs("the other registry", "a1", "b1")
-		y.widen(3)
-		y.runs("the other namespace", "a1", "b1", "a4")
+		_ = y.order(tagOf("prod", "a4"), "quay.io", 0)
+		y.runs("the other namespace, beside them", "a1", "b1", "a4")
+		_ = y.order(tagOf("prod", "a5"), "quay.io", 0)
+		y.runs("it has its one", "a1", "b1", "a4")
+		y.end("b1", nil)
+		y.end("a4", nil)
+		y.runs("the namespaces take turns", "a1", "a5")
 	})
 }
 

@@ -133,6 +133,7 @@ func (a *answers) ask(ctx context.Context, q question, into *answer, end func(er
 	defer cancel()
 	into.digest, into.err = q.ask(ctx)
 	end(into.err)
+	into.err = lean(into.err)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	close(into.done)

@@ -75,6 +75,37 @@ func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 	}
 }
 
+// TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered: evil.example redirects to what fails at a registry that everybody needs.
+func TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	q := newQuotas(clock, slowAnswer)
+	quay := "https://quay.io/v2/team/app/manifests/latest"
+	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
+	for range failuresToOpen {
+		metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/fails", answersWith(http.StatusBadGateway), true)
+	}
+	if q.host("quay.io").breaker.refuses(clock.Now()) {
+		t.Error("quay.io is left alone for a page of it that fails")
+	}
+	metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/waits", asksToWait("86400"), true)
+	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now()) || b.refuses(clock.Now().Add(2*longestForStrangers)) {
+		t.Errorf("quay.io is left alone until %s", b.until)
+	}
+	clock.SetTime(clock.Now().Add(2 * longestForStrangers))
+	metered(t, q, place(t, "quay.io"), t.Context(), quay, asksToWait("86400"), false)
+	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now().Add(time.Hour)) {
+		t.Errorf("quay.io asks for a day, and is left alone until %s", b.until)
+	}
+}
+
+func asksToWait(seconds string) roundTrip {
+	return func(request *http.Request) (*http.Response, error) {
+		response, err := answersWith(http.StatusTooManyRequests)(request)
+		response.Header.Set("Retry-After", seconds)
+		return response, err
+	}
+}
+
 // TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere: it would never be asked for a manifest, and so never work again.
 func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
 	q := newQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), slowAnswer)

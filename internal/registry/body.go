@@ -18,8 +18,8 @@ var (
 	errStalled = errors.New("the answer does not go on")
 )
 
-// bodiesUpTo cuts every answer at the limit: manifests, tokens and errors alike. One that announces more is not read at
-// all, and the answer to a HEAD that announces more is the end, too. What is allowed for is an answer, and no error.
+// bodiesUpTo cuts every answer at the limit, manifests and tokens alike. One that announces more is not read at all, and the
+// answer to a HEAD that announces more is the end, too. Of a refusal the beginning is read, which is most often all of it.
 func bodiesUpTo(limit int64) layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(request *http.Request) (*http.Response, error) {
@@ -27,11 +27,12 @@ func bodiesUpTo(limit int64) layer {
 			if err != nil {
 				return nil, err
 			}
-			limit := limit
-			if response.StatusCode == http.StatusOK {
-				limit = allowance(request.Context(), limit)
+			if response.StatusCode != http.StatusOK {
+				response.Body = &shortBody{ReadCloser: response.Body, left: maxRefusal}
+				return response, nil
 			}
-			if response.StatusCode == http.StatusOK && response.ContentLength > limit {
+			limit := allowance(request.Context(), limit)
+			if response.ContentLength > limit {
 				response.Body.Close()
 				return nil, errTooLarge
 			}
@@ -39,6 +40,24 @@ func bodiesUpTo(limit int64) layer {
 			return response, nil
 		})
 	}
+}
+
+// maxRefusal is how much of the body of a refusal is read, in bytes.
+const maxRefusal = 8 << 10
+
+// shortBody ends when what is left was read.
+type shortBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *shortBody) Read(buffer []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	count, err := b.ReadCloser.Read(buffer[:min(len(buffer), b.left)])
+	b.left -= count
+	return count, err
 }
 
 type allowanceKey struct{}

@@ -212,6 +212,11 @@ func (c *Client) question(at location, who credential, terms Terms) question {
 			if err := c.quotas.spare(at, who, terms.Hint); err != nil {
 				return nil, err
 			}
+			if terms.Hint {
+				if err := c.quotas.courtesy(at); err != nil {
+					return nil, err
+				}
+			}
 			if terms.Patience == 0 {
 				return func(error) {}, nil
 			}

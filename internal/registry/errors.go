@@ -1,8 +1,11 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -38,6 +41,38 @@ func (e *Error) Terminal() bool { return !e.reason.Retried() }
 
 // RetryAfter is how long the registry asks to be left alone (RFC 9110, section 10.2.3), at most a day; 0 when it does not say.
 func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
+
+// lean is an error to be kept: without what is underneath, whose size a host chooses, but for the network's own.
+func lean(err error) error {
+	failure, ok := err.(*Error) //nolint:errorlint // one that is wrapped is not ours to change
+	if !ok {
+		return err
+	}
+	kept := *failure
+	var closed *closedError
+	var network *net.OpError
+	switch {
+	case errors.As(err, &closed):
+		kept.cause = closed
+	case errors.As(err, &network):
+		kept.cause = &net.OpError{Op: network.Op, Net: network.Net, Addr: network.Addr, Err: errno(network)}
+	default:
+		kept.cause = nil
+	}
+	return &kept
+}
+
+// errno is what the system says of a failure, if it was the system.
+func errno(err error) error {
+	var said syscall.Errno
+	if errors.As(err, &said) {
+		return said
+	}
+	return errNetwork
+}
+
+// errNetwork is any other failure of the network.
+var errNetwork = errors.New("the connection failed")
 
 // adding is the same error with more text.
 func (e *Error) adding(text string) *Error {

@@ -250,6 +250,23 @@ func TestErrorTextsHoldNothingSecret(t *testing.T) {
 		{name: "a registry that repeats what it was shown", guard: func(w http.ResponseWriter, r *http.Request) {
 			refuse(w, http.StatusForbidden, "DENIED", "Authorization: "+r.Header.Get("Authorization")+" Bearer "+planted+" eyJ"+planted+".x.y at https://x/y?sig="+planted)
 		}},
+		{name: "a registry that repeats the password, and how it was written", guard: func(w http.ResponseWriter, r *http.Request) {
+			_, password, _ := r.BasicAuth()
+			_, written, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+			if password == "" {
+				w.Header().Set("WWW-Authenticate", `Basic realm="here"`)
+			}
+			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", strings.Repeat(".", 250)+password+" or "+written+" is revoked")
+		}},
+		{name: "a token service that repeats the password", guard: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/token" {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+r.Host+`/token",service="here"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			_, password, _ := r.BasicAuth()
+			refuse(w, http.StatusForbidden, "DENIED", "the token "+password+" is revoked")
+		}},
 		{name: "a registry that sends control characters without end", guard: func(w http.ResponseWriter, _ *http.Request) {
 			refuse(w, http.StatusForbidden, "DENIED", strings.Repeat("\x1b[2J\u202e\n", 4000))
 		}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -31,12 +32,30 @@ func (g *greetings) get(ctx context.Context, wire http.RoundTripper, at location
 		return kept.(*transport.Challenge), true, nil
 	}
 	challenge, err = g.greeting.do(ctx, key, func(ctx context.Context) (*transport.Challenge, error) {
-		return transport.Ping(ctx, at.registry, wire)
+		challenge, err := transport.Ping(ctx, at.registry, wire)
+		if err != nil {
+			return nil, err
+		}
+		return asked(challenge), nil
 	})
 	if err == nil {
 		g.kept.Add(key, challenge)
 	}
 	return challenge, false, err
+}
+
+// maxParameter bounds each parameter of a challenge, in bytes.
+const maxParameter = 4 << 10
+
+// asked is what counts of a challenge, in memory of its own: a registry may say anything beside, and it is kept.
+func asked(challenge *transport.Challenge) *transport.Challenge {
+	kept := &transport.Challenge{Scheme: strings.Clone(challenge.Scheme), Insecure: challenge.Insecure, Parameters: map[string]string{}}
+	for _, name := range []string{"realm", "service", "scope"} {
+		if value, said := challenge.Parameters[name]; said && len(value) <= maxParameter {
+			kept.Parameters[name] = strings.Clone(value)
+		}
+	}
+	return kept
 }
 
 func (g *greetings) knows(at location) bool {

@@ -117,7 +117,7 @@ func attacks() []attack {
 		{name: "an index with a path for a digest", reason: v1.ReasonInvalidContent, text: "no image manifest", gets: 1, answer: manifests(indexOf(ociIndex, "../../../../secret"))},
 		{name: "brackets without end", reason: v1.ReasonInvalidContent, text: "no image manifest", gets: 1, answer: manifests(`{"schemaVersion":2,"manifests":` + strings.Repeat("[", 4_000_000))},
 		{name: "a list of manifests that is none", reason: v1.ReasonInvalidContent, text: "no image manifest", gets: 1, answer: manifests(`{"schemaVersion":2,"manifests":"many"}`)},
-		{name: "an error of 100 MB", reason: v1.ReasonUnavailable, text: "does not answer as a registry does", answer: func(w http.ResponseWriter, r *http.Request) {
+		{name: "an error of 100 MB", reason: v1.ReasonUnavailable, text: "answered 500", answer: func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet {
 				w.WriteHeader(http.StatusInternalServerError)
 				streams(w, zeros)

@@ -89,14 +89,12 @@ func answered(answer *transport.Error, at location) *Error {
 	if !known {
 		reason = v1.ReasonUnavailable
 	}
-	said := ""
 	if len(answer.Errors) > 0 {
 		if better, known := codes[answer.Errors[0].Code]; known {
 			reason = better
 		}
-		said = quoted(answer.Errors[0])
 	}
-	return newError(reason, answer, "%s: %s (%s answered %d%s)", at.text, advice[reason], answeredBy(answer, at), answer.StatusCode, said)
+	return newError(reason, answer, "%s: %s (%s answered %d%s)", at.text, advice[reason], answeredBy(answer, at), answer.StatusCode, quoted(answer))
 }
 
 // answeredBy is the host that answered: a token service, or where a redirect led, may be another than the registry.

@@ -3,6 +3,9 @@
 package registry_test
 
 import (
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -16,15 +19,66 @@ import (
 // keeps it, and lets a process begin anew (proc(5), clear_refs).
 func TestAHostileRegistryCostsLittleMemory(t *testing.T) {
 	all := attacks()
+	costsLittle(t, func() {
+		for _, attack := range all {
+			attack.run(t)
+		}
+	})
+}
+
+// TestHostilityOfManyCostsLittleMemory: what is remembered of answers, and of how hosts want to be asked, is not for hosts to
+// choose the size of.
+func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
+	errors := `{"errors":[` + strings.Repeat(`{"detail":[{"":0}]},`, 3000) + `{}]}`
+	talkative := newUpstream(t, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, errors)
+		})
+	})
+	var challenge strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&challenge, ",a%d=b", i)
+	}
+	particular := make([]*upstream, 60)
+	for i := range particular {
+		particular[i] = newPlainGuarded(t, func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/v2/":
+					w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token"`+challenge.String())
+					w.WriteHeader(http.StatusUnauthorized)
+				case "/token":
+					_, _ = io.WriteString(w, `{"token":"t"}`)
+				default:
+					w.WriteHeader(http.StatusNotFound)
+				}
+			})
+		})
+	}
+	client, other := newClient(t, talkative), newClient(t, nil, insecureHosts(t, particular...))
+	costsLittle(t, func() {
+		for i := range 300 {
+			failure(t, client, fmt.Sprint(talkative.host(), "/team/app-", i), nobody)
+		}
+		for _, u := range particular {
+			failure(t, other, u.host()+"/team/app", nobody)
+		}
+	})
+	runtime.KeepAlive(client)
+	runtime.KeepAlive(other)
+}
+
+// costsLittle fails the test where 64 MiB or more are needed.
+func costsLittle(t *testing.T, do func()) {
+	t.Helper()
 	runtime.GC()
 	debug.FreeOSMemory()
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 		t.Fatal(err)
 	}
 	before := resident(t, "VmRSS:")
-	for _, attack := range all {
-		attack.run(t)
-	}
+	do()
 	grown := resident(t, "VmHWM:") - before
 	t.Logf("the peak is %.1f MiB above what was resident before", float64(grown)/(1<<20))
 	if grown >= 64<<20 {

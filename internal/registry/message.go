@@ -1,7 +1,12 @@
 package registry
 
 import (
+	"io"
+	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -10,6 +15,9 @@ import (
 
 // maxQuoted bounds what of a registry's own words goes into an error, in bytes.
 const maxQuoted = 256
+
+// maxForm is how much is read of what was posted, in bytes: a form with a token, but no manifest.
+const maxForm = 64 << 10
 
 var (
 	// errorCode is how the distribution-spec wants codes (section "Error codes"): what does not look like it comes from no
@@ -22,15 +30,55 @@ var (
 )
 
 // quoted is what the registry itself says, its code and message, to be put into brackets; empty when it is no registry's
-// error.
-func quoted(said transport.Diagnostic) string {
+// error. What it was shown is left out.
+func quoted(answer *transport.Error) string {
+	if len(answer.Errors) == 0 {
+		return ""
+	}
+	said := answer.Errors[0]
 	code := string(said.Code)
 	if !errorCode.MatchString(code) {
 		return ""
 	}
-	message := secretive.ReplaceAllString(said.Message, "…")
+	message := said.Message
+	for _, secret := range shown(answer.Request) {
+		message = strings.ReplaceAll(message, secret, "…")
+	}
+	message = secretive.ReplaceAllString(message, "…")
 	if message == "" {
 		return " " + code
 	}
 	return " " + code + ": " + v1.Truncate(message, maxQuoted)
+}
+
+// shown are the secrets that a request brought: a password, a token, or how they are written in a header (RFC 7617).
+func shown(request *http.Request) (secrets []string) {
+	if request == nil {
+		return nil
+	}
+	_, credentials, _ := strings.Cut(request.Header.Get("Authorization"), " ")
+	_, password, _ := request.BasicAuth()
+	secrets = []string{credentials, password}
+	if request.GetBody != nil {
+		secrets = append(secrets, posted(request)...)
+	}
+	return slices.DeleteFunc(secrets, func(secret string) bool { return secret == "" })
+}
+
+// posted are those that a token service is sent (distribution's OAuth2 authentication).
+func posted(request *http.Request) (secrets []string) {
+	body, err := request.GetBody()
+	if err != nil {
+		return nil
+	}
+	defer body.Close()
+	content, err := io.ReadAll(io.LimitReader(body, maxForm))
+	if err != nil {
+		return nil
+	}
+	form, err := url.ParseQuery(string(content))
+	if err != nil {
+		return nil
+	}
+	return []string{form.Get("refresh_token"), form.Get("password")}
 }

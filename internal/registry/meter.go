@@ -15,12 +15,15 @@ import (
 
 const limited = v1.ReasonRateLimited
 
+// longestForStrangers is for how long a registry is left alone at most for what it answered those who were led there.
+const longestForStrangers = time.Minute
+
 // meter is the layer that every request passes, redirected ones and those for tokens too: it holds each host to its quota,
 // and learns from what the host answers. It stands next to the wire, so that it sees no refusal of our own.
 func (q *quotas) meter(at location) layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(request *http.Request) (*http.Response, error) {
-			sent := sentRequest{Request: request, isQuestion: isQuestion(request, at), isOurs: at.isOurs()}
+			sent := sentRequest{Request: request, isQuestion: isQuestion(request, at), isOurs: at.isOurs(), isForeign: isForeignTo(request, at)}
 			if err := q.admit(&sent); err != nil {
 				if request.Body != nil {
 					request.Body.Close()
@@ -39,7 +42,9 @@ type sentRequest struct {
 	*http.Request
 	// isQuestion: it is for a manifest or a blob.
 	isQuestion bool
-	at         time.Time
+	// isForeign: somebody else's registry led here.
+	isForeign bool
+	at        time.Time
 	// isOurs: it is for the mirror, which the administrator gives us to write to as fast as we can.
 	isOurs bool
 }
@@ -53,6 +58,11 @@ func (r sentRequest) isUpload() bool {
 // redirect led here, may have taken it, and this one is not to blame.
 func (r sentRequest) cameLate(now time.Time) bool {
 	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.at) < headerTimeout
+}
+
+// isForeignTo says whether a request goes where another registry redirects, or has its tokens from.
+func isForeignTo(request *http.Request, at location) bool {
+	return request.Response != nil || addressOf(request.URL) != at.address()
 }
 
 // isQuestion says whether a request is for a manifest or a blob of the place. Where a redirect or a realm leads is not: anybody may
@@ -88,6 +98,10 @@ func (q *quotas) learn(request sentRequest, response *http.Response, err error) 
 		h.breaker.toldNothing()
 		return
 	}
+	if request.isForeign && h.isRegistry {
+		h.learnFromStrangers(response, now)
+		return
+	}
 	if err != nil {
 		h.learnFailure(err, now, q.jitter())
 		return
@@ -109,6 +123,16 @@ func (h *host) learnFailure(err error, now time.Time, jitter float64) {
 	default:
 		h.breaker.failed(now, 0, jitter)
 	}
+}
+
+// learnFromStrangers is for a registry that others led to, perhaps to what fails on purpose: only that it asks to wait counts, and
+// not for long. Its own Tags tell the rest.
+func (h *host) learnFromStrangers(response *http.Response, now time.Time) {
+	if response != nil && response.StatusCode == http.StatusTooManyRequests {
+		h.breaker.limited(now, min(retryAfter(response.Header.Get("Retry-After"), now), longestForStrangers), 0)
+		return
+	}
+	h.breaker.toldNothing()
 }
 
 func (h *host) learnAnswer(request sentRequest, response *http.Response, now time.Time, jitter float64) {

@@ -201,11 +201,7 @@ func (m mirror) faultText(failure *Error) string {
 		if !known {
 			advice = "it does not work as it should; Tagger tries again"
 		}
-		said := ""
-		if len(answer.Errors) > 0 {
-			said = quoted(answer.Errors[0])
-		}
-		return fmt.Sprintf("%s: %s (%s answered %d%s)%s", m.at.text, advice, answeredBy(answer, m.at), answer.StatusCode, said, unshown(failure))
+		return fmt.Sprintf("%s: %s (%s answered %d%s)%s", m.at.text, advice, answeredBy(answer, m.at), answer.StatusCode, quoted(answer), unshown(failure))
 	case errors.As(failure, &plain), errors.Is(failure, http.ErrSchemeMismatch):
 		return m.at.text + ": it speaks plain HTTP, which Tagger does not use unless CACHE_REGISTRY_INSECURE is true"
 	default:

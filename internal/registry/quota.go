@@ -20,6 +20,8 @@ const (
 	// What a host gets at most, in requests a second and at once. Docker Hub counts "thousands a minute" as abuse.
 	requestRate  = 100
 	requestBurst = 500
+	// requestReserve is what polls leave of it.
+	requestReserve = requestBurst / 5
 
 	// returnRate is how many of those whose turn it was not come back a second, to one host.
 	returnRate    = 4 * requestRate
@@ -99,6 +101,16 @@ func (q *quotas) closedFor(name string) (until time.Time, wait time.Duration) {
 	defer q.mu.Unlock()
 	until = q.host(name).breaker.until
 	return until, max(until.Sub(q.clock.Now()), 0)
+}
+
+// courtesy is an error for a hint where little is left of what the host gets of us in all: that is for imports.
+func (q *quotas) courtesy(at location) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if h := q.host(at.address()); h.requests.TokensAt(q.clock.Now()) < requestReserve {
+		return q.later(h, "it gets as many requests as it should, and imports come first")
+	}
+	return nil
 }
 
 // spare is an error where an identity's rate limit leaves nothing, or for a hint nothing but the reserve.

@@ -208,6 +208,32 @@ func TestOneProbeTriesWhetherAHostWorksAgain(t *testing.T) {
 	resolved(t, client, u.host()+"/team/app:v0", nobody, want)
 }
 
+func TestPollsLeaveSomeOfWhatAHostGetsToImports(t *testing.T) {
+	clock := newClock()
+	u := newUpstream(t, nil)
+	client := newClient(t, u, at(clock))
+	want := u.push(t, "team/app", "v1", "one")
+	from := u.host() + "/team/app:v1"
+	resolved(t, client, from, nobody, want)
+	polls := 0
+	for ; polls < 1000; polls++ {
+		clock.SetTime(clock.Now().Add(time.Nanosecond)) // each one is a new question
+		if _, err := resolveOn(t, client, from, registry.Terms{NotBefore: clock.Now(), Hint: true}); err != nil {
+			if !isPostponed(err) {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if polls < 100 || polls > 450 {
+		t.Errorf("%d polls at once", polls)
+	}
+	clock.SetTime(clock.Now().Add(time.Nanosecond))
+	if _, err := resolveOn(t, client, from, registry.Terms{NotBefore: clock.Now()}); err != nil {
+		t.Errorf("an import: %v", err)
+	}
+}
+
 func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 	for _, row := range []struct {
 		name, remaining string

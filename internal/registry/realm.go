@@ -28,7 +28,7 @@ type realm struct {
 // realmOf reads the realm. The registry says it, so it may be anything.
 func realmOf(challenge *transport.Challenge) (realm, error) {
 	address, err := url.Parse(challenge.Parameters["realm"])
-	if err != nil || address.Host == "" || address.User != nil || (address.Scheme != "https" && address.Scheme != "http") {
+	if err != nil || address.Host == "" || len(address.Host) > maxHostname || address.User != nil || (address.Scheme != "https" && address.Scheme != "http") {
 		return realm{}, fmt.Errorf("the realm of the challenge is no address of a token service")
 	}
 	return realm{address: address, challenge: challenge}, nil

@@ -9,10 +9,15 @@ import (
 // limit of ten; so we count.
 const maxRedirects = 5
 
+// maxHostname is how long a host may be, with its port, in bytes (RFC 1035, section 2.3.4).
+const maxHostname = 253 + len(":65535")
+
 var (
 	errTooManyRedirects = errors.New("too many redirects")
 	// errBodyElsewhere is a redirect that wants what was posted, an identity token, at another host.
 	errBodyElsewhere = errors.New("a redirect wants the request's body at another host")
+	// errNoHostname is a redirect to what can be no host. Hosts are remembered, and so must not be of any size.
+	errNoHostname = errors.New("a redirect names no host")
 	// errRedirectedLogin is a redirect with a user's name in it, which http.Client would show as a credential.
 	errRedirectedLogin = errors.New("a redirect brings a credential of its own")
 )
@@ -31,6 +36,9 @@ func redirectsUpTo(limit int) layer {
 			}
 			if request.URL.User != nil {
 				return nil, errRedirectedLogin
+			}
+			if len(request.URL.Host) > maxHostname {
+				return nil, errNoHostname
 			}
 			request = request.Clone(request.Context())
 			request.Header.Del("Referer")

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -11,6 +12,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"k8s.io/utils/clock"
 )
+
+// maxToken is how large a token may be, in bytes: it is a header, of which servers take 8 or 16 KiB.
+const maxToken = 16 << 10
 
 // session is a way into one repository with one credential, and is never changed. It stands where go-containerregistry
 // has its remote.Puller, and is made from the same parts, because a Puller keeps a token for every repository that it ever
@@ -93,6 +97,9 @@ func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at locat
 	}
 	if token.AccessToken != "" {
 		token.Token = token.AccessToken
+	}
+	if len(token.Token) > maxToken {
+		return nil, fmt.Errorf("the token service gives a token of more than %d KiB, which no registry would take", maxToken>>10)
 	}
 	return token, nil
 }

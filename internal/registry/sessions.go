@@ -11,7 +11,7 @@ import (
 )
 
 // maxSessions bounds the sessions that are kept. A session is a few KiB, most of it the token; a hostile registry's at
-// most 64 KiB, which is what go-containerregistry reads of a token.
+// most 16 KiB.
 const maxSessions = 1024
 
 // sessions keeps one session per credential and repository: tokens are issued for one repository, and nobody gets in with

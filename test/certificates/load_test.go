@@ -25,7 +25,7 @@ import (
 const (
 	admissionsPerSecond = 200
 	handshakesPerSecond = 50 // on each replica
-	maxAdmissions       = 60 * admissionsPerSecond
+	maxAdmissions       = 600 * admissionsPerSecond
 	workers             = 16
 )
 

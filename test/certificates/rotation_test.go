@@ -35,8 +35,8 @@ func TestRotationUnderLoad(t *testing.T) {
 			t.Errorf("%d failed, such as: %v", count, first)
 		}
 	}
-	if load.done.Load() < 500 || calls.done.Load() < 100 {
-		t.Error("there was no load to speak of")
+	if load.rate() < admissionsPerSecond/4 || load.done.Load() >= maxAdmissions || calls.done.Load() < 100 {
+		t.Error("there was no load to speak of, or not to the end") // a quarter of it is all that a busy machine may give
 	}
 }
 
