@@ -160,6 +160,8 @@ func (q *quotas) explain(err error, at location) error {
 		return at.refusedUntil(closed, max(closed.until.Sub(q.clock.Now()), 0))
 	case errors.As(err, &postponed):
 		return postponed
+	case errors.Is(err, errReadersBusy):
+		return q.comeBack(at, errReadersBusy.Error())
 	}
 	failure := meaning(err, at)
 	until, wait := q.closedFor(failedAt(err, at))

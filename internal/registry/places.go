@@ -125,10 +125,12 @@ func (q *quotas) end(h *host, began time.Time, err error) {
 }
 
 // underWay is for somebody who does not wait for the answer.
-func (q *quotas) underWay(at location) *Postponed {
+func (q *quotas) underWay(at location) *Postponed { return q.comeBack(at, "the answer is under way") }
+
+func (q *quotas) comeBack(at location, why string) *Postponed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.later(q.host(at.address()), "the answer is under way")
+	return q.later(q.host(at.address()), why)
 }
 
 // keptWaiting is for somebody who waited in vain. Whether the host is silent shows when its answer comes, or does not.

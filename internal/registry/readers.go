@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -32,21 +33,29 @@ func newReaders() *readers {
 	return &readers{all: semaphore.NewWeighted(readAtOnce), of: map[string]*readersOfAsker{}}
 }
 
+// readerPatience is how long a question waits for its turn to read. It has to leave time for reading.
+const readerPatience = requestsLimit / 3
+
+// errReadersBusy says that others read manifests, and nothing of the host.
+var errReadersBusy = errors.New("others read manifests")
+
 // enter waits until the asker may read: for a share of its own first, so that meanwhile it has nothing of what is for all.
 func (r *readers) enter(ctx context.Context) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, readerPatience)
+	defer cancel()
 	asker := askerOf(ctx)
 	own := r.use(asker)
-	if err := own.Acquire(ctx, 1); err != nil {
+	if own.Acquire(ctx, 1) != nil {
 		r.unuse(asker)
-		return nil, err
+		return nil, errReadersBusy
 	}
 	leaveOwn := func() {
 		own.Release(1)
 		r.unuse(asker)
 	}
-	if err := r.all.Acquire(ctx, 1); err != nil {
+	if r.all.Acquire(ctx, 1) != nil {
 		leaveOwn()
-		return nil, err
+		return nil, errReadersBusy
 	}
 	return func() {
 		r.all.Release(1)

@@ -56,6 +56,19 @@ func Compare(events []auditv1.Event, rbac RBAC, user string) (Report, error) {
 	return report, nil
 }
 
+// NothingRefused looks at a log for what the user was refused, where not all is used that is granted.
+func NothingRefused(log, user string) error {
+	events, err := ReadFiles(log)
+	if err != nil {
+		return err
+	}
+	report, err := Compare(events, RBAC{}, user)
+	if err != nil {
+		return err
+	}
+	return report.Err()
+}
+
 // isRefused tells what authorization refuses from what admission does, such as an event for a namespace that is going.
 func isRefused(event auditv1.Event) bool {
 	if said, ok := event.Annotations[decision]; ok {

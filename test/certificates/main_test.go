@@ -20,8 +20,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	imagesv1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/audit"
 	"github.com/images-io/tagger/test/cluster"
 )
+
+// managerUser is who the replicas are to the API server.
+var managerUser = cluster.Username(cluster.Namespace, cluster.ServiceAccount)
 
 // startLimit bounds the start of everything.
 const startLimit = 5 * time.Minute
@@ -62,7 +66,10 @@ func run(m *testing.M) (code int, err error) {
 	if err == nil {
 		code = m.Run()
 	}
-	if err = errors.Join(err, stop()); err != nil || code != 0 {
+	if err = errors.Join(err, stop()); err == nil && code == 0 {
+		err = audit.NothingRefused(world.cluster.AuditLog(), managerUser)
+	}
+	if err != nil || code != 0 {
 		fmt.Fprintln(os.Stderr, "certificates: the logs are in", dir)
 		return code, err
 	}
@@ -79,7 +86,7 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 		}
 		return errors.Join(errs...)
 	}
-	if world.cluster, err = cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "cluster")}); err != nil {
+	if world.cluster, err = cluster.Start(ctx, cluster.Options{Dir: filepath.Join(dir, "cluster"), AuditUser: managerUser}); err != nil {
 		return stop, err
 	}
 	stops = append(stops, world.cluster.Stop)

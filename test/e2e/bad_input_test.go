@@ -122,6 +122,9 @@ func TestHostileRegistriesAreTypedReasonsAndLeakNothing(t *testing.T) {
 		"a redirect loop":              {from("loop"), "Unavailable", "redirects more than 5 times"},
 		"a redirect to metadata":       {from("metadata"), "RefusedByPolicy", "169.254.169.254"},
 		"a redirect to loopback":       {from("loopback"), "RefusedByPolicy", "2130706433:6443, which is no address for a registry"},
+		"a token service at metadata":  {world.faulty.elsewhere + "/any/app:latest", "RefusedByPolicy", "169.254.169.254"},
+		"a header that never comes":    {world.faulty.mute + "/any/app:latest", "Unavailable", "does not answer in time"},
+		"a byte a second":              {world.faulty.dripping + "/any/app:latest", "Unavailable", "does not answer in time"},
 		"a connection cut":             {from("cut"), "Unavailable", "the connection failed"},
 		"loopback, which nobody lists": {world.faulty.unlisted + "/any/app:latest", "RefusedByPolicy", "the administrator can list " + world.faulty.unlisted},
 	} {

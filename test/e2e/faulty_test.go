@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"time"
 )
 
 // faultyRegistry answers by the first segment of the repository: with that status code, or as a hostile registry does.
@@ -13,6 +14,8 @@ import (
 type faultyRegistry struct {
 	servers                  []*httptest.Server
 	address, limited, broken string
+	// mute never answers, dripping sends a byte of a manifest a second, and elsewhere names a token service at the metadata.
+	mute, dripping, elsewhere string
 	// unlisted is the address of the same in a registry that registries.conf does not name.
 	unlisted string
 	// closed is an address that nobody listens on.
@@ -71,10 +74,14 @@ const planted = "hunter2-planted-secret"
 func newFaultyRegistry() *faultyRegistry {
 	f := &faultyRegistry{}
 	for _, address := range []*string{&f.address, &f.limited, &f.broken, &f.unlisted} {
-		server := httptest.NewServer(http.HandlerFunc(f.serve))
-		f.servers = append(f.servers, server)
-		*address = strings.TrimPrefix(server.URL, "http://")
+		*address = f.open(f.serve)
 	}
+	f.mute = f.open(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	f.dripping = f.open(drip)
+	f.elsewhere = f.open(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="http://169.254.169.254/token",service="`+planted+`"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
@@ -82,6 +89,30 @@ func newFaultyRegistry() *faultyRegistry {
 	f.closed = listener.Addr().String()
 	_ = listener.Close()
 	return f
+}
+
+func (f *faultyRegistry) open(answer http.HandlerFunc) (address string) {
+	server := httptest.NewServer(answer)
+	f.servers = append(f.servers, server)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// drip is a registry without digests in its answers, whose manifests take for ever.
+func drip(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/manifests/") {
+		return
+	}
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		_, _ = io.WriteString(w, " ")
+		w.(http.Flusher).Flush()
+		select {
+		case <-second.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
 }
 
 func (f *faultyRegistry) serve(w http.ResponseWriter, r *http.Request) {
@@ -100,6 +131,7 @@ func (f *faultyRegistry) serve(w http.ResponseWriter, r *http.Request) {
 
 func (f *faultyRegistry) stop() error {
 	for _, server := range f.servers {
+		server.CloseClientConnections()
 		server.Close()
 	}
 	return nil

@@ -1,0 +1,31 @@
+package registry
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+// TestWhoWaitsForOthersToReadIsPostponed: two namespaces read for ever, and a third one's registry is not to blame.
+func TestWhoWaitsForOthersToReadIsPostponed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, q, at := newReaders(), newQuotas(clock.RealClock{}, slowAnswer), place(t, "quay.io")
+		for _, asker := range []string{"a", "a", "b", "b"} {
+			if _, err := r.enter(askedBy(t.Context(), asker)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		_, err := r.enter(askedBy(t.Context(), "c"))
+		if took := time.Since(began); took != readerPatience {
+			t.Errorf("it waits for %s", took)
+		}
+		var postponed *Postponed
+		if !errors.As(q.explain(err, at), &postponed) {
+			t.Errorf("got %v", q.explain(err, at))
+		}
+	})
+}
