@@ -8,6 +8,19 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
+// errNoSession is underneath what kept a question from being asked: the greeting, or the token service.
+var errNoSession = errors.New("there is no way in")
+
+func withoutSession(err error) error {
+	failure, ok := err.(*Error) //nolint:errorlint // one that is wrapped is not ours to change
+	if !ok {
+		return err
+	}
+	marked := *failure
+	marked.cause = errors.Join(errNoSession, failure.cause)
+	return &marked
+}
+
 // patience is how long a copy waits for its turn at a host.
 const patience = time.Minute
 
@@ -36,7 +49,7 @@ func (a access) use(ctx context.Context, ask func(context.Context, *session) err
 	for range 2 {
 		current, isNew, err := a.sessions.get(ctx, a.at, a.who)
 		if err != nil {
-			return a.quotas.explain(err, a.at)
+			return withoutSession(a.quotas.explain(err, a.at))
 		}
 		err = ask(ctx, current)
 		if err == nil {
@@ -57,13 +70,14 @@ func (a access) use(ctx context.Context, ask func(context.Context, *session) err
 
 // patiently waits for its turn, too. Nothing was sent of a question that was postponed.
 func (a access) patiently(ctx context.Context, ask func(context.Context, *session) error) error {
+	began := a.sessions.clock.Now()
 	for waited := time.Duration(0); ; {
 		err := a.use(ctx, ask)
 		var postponed *Postponed
 		if !errors.As(err, &postponed) {
 			return err
 		}
-		if waited += postponed.after; waited > patience {
+		if waited += postponed.after; max(waited, a.sessions.clock.Since(began)) > patience {
 			return newError(v1.ReasonUnavailable, nil, "%s: %v", a.at.text, postponed) // and no *Postponed: this is the end
 		}
 		select {

@@ -135,7 +135,7 @@ func (c *copying) listed(ctx context.Context, image digest.Digest) ([]descriptor
 		if err == nil {
 			return listed, nil
 		}
-		if !isAbsent(err) {
+		if !isAbsent(err) && !errors.Is(err, errNoManifest) {
 			return nil, err
 		}
 		if !hasList {
@@ -165,6 +165,9 @@ func (c *copying) attach(ctx context.Context, image digest.Digest, found []attac
 	if err := c.below(ctx, roots...); err != nil {
 		return err
 	}
+	if err := c.arrived(ctx, roots); err != nil {
+		return err
+	}
 	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(manifestsAtOnce)
 	for _, attached := range found {
@@ -180,7 +183,7 @@ func (c *copying) attach(ctx context.Context, image digest.Digest, found []attac
 		return err
 	}
 	c.tally.attached(len(found))
-	return c.mirror.note(ctx, image, slices.DeleteFunc(roots, func(n *node) bool { return n.noted || n.body.Subject == nil }))
+	return c.mirror.note(ctx, image, slices.DeleteFunc(roots, func(n *node) bool { return c.parcel(n.Digest).noted || n.body.Subject == nil }))
 }
 
 // note adds manifests to the index of those that are attached to an image.
@@ -209,6 +212,9 @@ func (a access) look(ctx context.Context, at location, isAbsent func(error) bool
 		ctx, cancel := context.WithTimeout(ctx, a.sessions.limit())
 		defer cancel()
 		content, found, err = with.fetch(ctx, at)
+		if isAbsent(err) && !mayBeOver(err) {
+			return nil
+		}
 		return err
 	})
 	if isAbsent(err) {
@@ -217,11 +223,14 @@ func (a access) look(ctx context.Context, at location, isAbsent func(error) bool
 	return content, found, err
 }
 
+// mayBeOver says whether an answer may just mean that a token is over, so that it is worth another one.
+func mayBeOver(err error) bool { return isStatus(err, http.StatusUnauthorized) }
+
 // isAbsent says whether an answer of a source means that there is nothing attached: whatever one answers that does not know
-// the question, or does not want it.
+// the question, or does not want it. What a token service answers is not about that.
 func isAbsent(err error) bool {
 	var answer *transport.Error
-	if !errors.As(err, &answer) {
+	if !errors.As(err, &answer) || errors.Is(err, errNoSession) {
 		return false
 	}
 	return answer.StatusCode/100 == 4 && answer.StatusCode != http.StatusTooManyRequests || answer.StatusCode == http.StatusNotImplemented

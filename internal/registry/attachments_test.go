@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	images "github.com/google/go-containerregistry/pkg/registry"
@@ -189,9 +191,11 @@ func TestLookingForWhatIsNotAttachedIsNoFailure(t *testing.T) {
 		name   string
 		answer func(w http.ResponseWriter)
 		reason v1.Reason
+		only   string // where, if not for all
 	}{
 		{name: "absent", answer: func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") }},
 		{name: "denied", answer: func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") }},
+		{name: "a web page", answer: func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html></html>") }, only: "/referrers/"},
 		{name: "unsupported", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusMethodNotAllowed) }},
 		{name: "not implemented", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotImplemented) }},
 		{name: "broken", reason: v1.ReasonUnavailable, answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }},
@@ -200,7 +204,7 @@ func TestLookingForWhatIsNotAttachedIsNoFailure(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			guard := func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if strings.Contains(r.URL.Path, "/referrers/") || strings.Contains(r.URL.Path, "/manifests/sha256-") {
+					if strings.Contains(r.URL.Path, cmp.Or(row.only, "/manifests/sha256-")) || strings.Contains(r.URL.Path, "/referrers/") {
 						row.answer(w)
 						return
 					}
@@ -314,5 +318,33 @@ func TestAMediaTypeThatIsNone(t *testing.T) {
 	got := s.refused(s.order(s.source.digest(t, "team/app", "latest")))
 	if got.Reason() != v1.ReasonInvalidContent {
 		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+}
+
+// TestATokenServiceThatRefusesDoesNotSayWhatIsAttached: an image is not taken for unsigned because a token was over.
+func TestATokenServiceThatRefusesDoesNotSayWhatIsAttached(t *testing.T) {
+	var tokens atomic.Int32
+	guard := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v2/", strings.HasSuffix(r.URL.Path, ".sig"), r.Header.Get("Authorization") == "" && r.URL.Path != "/token":
+				w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			case r.URL.Path == "/token" && tokens.Add(1) == 1:
+				_, _ = io.WriteString(w, `{"token":"t"}`)
+			case r.URL.Path == "/token":
+				refuse(w, http.StatusForbidden, "DENIED", "no")
+			default:
+				next.ServeHTTP(w, r)
+			}
+		})
+	}
+	s := newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withAttachments)
+	got := s.refused(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
+	if got.Reason() != v1.ReasonUnauthorized || !strings.Contains(got.Error(), "such as signatures") {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	if found := s.holds("cache/shop/app", "0"); found != "" {
+		t.Errorf("%s is under the tag", found)
 	}
 }

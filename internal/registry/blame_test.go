@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func metered(t *testing.T, q *quotas, at location, ctx context.Context, address 
 		t.Fatal(err)
 	}
 	if redirected {
-		request.Response = &http.Response{}
+		request.Response = &http.Response{Request: &http.Request{URL: &url.URL{Scheme: "https", Host: at.host}, Response: nil}}
 	}
 	response, err := q.meter(at)(wire).RoundTrip(request)
 	if err == nil {
@@ -91,7 +92,14 @@ func TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered(t *testing.T) {
 	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now()) || b.refuses(clock.Now().Add(2*longestForStrangers)) {
 		t.Errorf("quay.io is left alone until %s", b.until)
 	}
-	clock.SetTime(clock.Now().Add(2 * longestForStrangers))
+	for range 10 {
+		clock.SetTime(clock.Now().Add(2 * longestForStrangers))
+		metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/waits", asksToWait(""), true)
+	}
+	clock.SetTime(clock.Now().Add(2 * shortestPause))
+	if b := &q.host("quay.io").breaker; b.refuses(clock.Now()) {
+		t.Errorf("quay.io is left alone until %s for what strangers are answered again and again", b.until)
+	}
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, asksToWait("86400"), false)
 	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now().Add(time.Hour)) {
 		t.Errorf("quay.io asks for a day, and is left alone until %s", b.until)
@@ -113,5 +121,25 @@ func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), false) // as a realm
 	if q.host("auth.docker.io").isRegistry {
 		t.Error("auth.docker.io counts as a registry")
+	}
+}
+
+// TestARegistryIsBelievedWhereItRedirectsToItself: that is no stranger's doing.
+func TestARegistryIsBelievedWhereItRedirectsToItself(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	q, quay := newQuotas(clock, slowAnswer), "https://quay.io/v2/team/app/manifests/latest"
+	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
+	metered(t, q, place(t, "quay.io"), t.Context(), quay+"/elsewhere", asksToWait("3600"), true)
+	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now().Add(59 * time.Minute)) {
+		t.Errorf("quay.io asks for an hour, and is left alone until %s", b.until)
+	}
+}
+
+func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
+	q := newQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), slowAnswer)
+	q.closedFor(strings.Repeat("a", 1<<16))
+	q.host(strings.Repeat("b", 1<<16))
+	if q.hosts.Len() != 0 {
+		t.Errorf("%d are kept", q.hosts.Len())
 	}
 }

@@ -14,7 +14,11 @@ import (
 const mismatched = "Tagger asks whether uploads are compared with their digests: this is not what it is said to be"
 
 // answersHold is for how long it is taken for granted whether a registry compares: another one may be at the address by then.
-const answersHold = time.Hour
+// silenceHolds is for how long it is not asked again where it did not say.
+const (
+	answersHold  = time.Hour
+	silenceHolds = time.Minute
+)
 
 // comparing is the mirror that compares a blob with its digest itself, if it does that and the blob is large. To compare it
 // here as well would cost half of the processor time of a copy.
@@ -32,15 +36,16 @@ func (m mirror) isKnownToCompare(ctx context.Context) bool {
 	}
 	compares, err := m.placements.asking.do(ctx, address, func(ctx context.Context) (bool, error) {
 		err := m.sendMismatched(ctx)
-		var answer *transport.Error
-		if errors.As(err, &answer) {
-			return isInvalidDigest(err), nil
+		if isInvalidDigest(err) {
+			return true, nil
 		}
 		return false, err
 	})
-	if err == nil {
-		m.placements.comparing.Set(address, compares, answersHold)
+	hold := answersHold
+	if err != nil {
+		hold = silenceHolds
 	}
+	m.placements.comparing.Set(address, compares, hold)
 	return compares
 }
 

@@ -36,6 +36,8 @@ type delivery struct {
 type parcel struct {
 	arrived chan struct{}
 	taken   bool
+	// noted: the mirror noted by itself what it is attached to. It may be read once it has arrived.
+	noted bool
 }
 
 func newDelivery(from source, to mirror, namespace string, blobs int, tally *tally) *delivery {
@@ -119,7 +121,7 @@ func (d *delivery) bringManifest(ctx context.Context, n *node, p *parcel) (err e
 	if err := d.await(ctx, n); err != nil {
 		return err
 	}
-	if n.noted, err = d.mirror.put(ctx, n, n.Digest.String()); err != nil {
+	if p.noted, err = d.mirror.put(ctx, n, n.Digest.String()); err != nil {
 		return err
 	}
 	close(p.arrived)
@@ -128,21 +130,31 @@ func (d *delivery) bringManifest(ctx context.Context, n *node, p *parcel) (err e
 
 // await waits for all that a manifest names.
 func (d *delivery) await(ctx context.Context, n *node) error {
-	named := make([]digest.Digest, 0, len(n.blobs)+len(n.children))
 	for _, blob := range n.blobs {
-		named = append(named, blob.Digest)
+		if err := d.awaitParcel(ctx, blob.Digest); err != nil {
+			return err
+		}
 	}
-	for _, child := range n.children {
-		named = append(named, child.Digest)
-	}
-	for _, of := range named {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-d.parcel(of).arrived:
+	return d.arrived(ctx, n.children)
+}
+
+// arrived waits for manifests, whoever brings them.
+func (d *delivery) arrived(ctx context.Context, nodes []*node) error {
+	for _, n := range nodes {
+		if err := d.awaitParcel(ctx, n.Digest); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (d *delivery) awaitParcel(ctx context.Context, of digest.Digest) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.parcel(of).arrived:
+		return nil
+	}
 }
 
 // bringBlob mounts, finds or sends a blob. Where the mirror does not let us mount it, it is sent. Where the mirror finds that

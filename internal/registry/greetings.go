@@ -47,9 +47,12 @@ func (g *greetings) get(ctx context.Context, wire http.RoundTripper, at location
 // maxParameter bounds each parameter of a challenge, in bytes.
 const maxParameter = 4 << 10
 
+// maxScheme bounds the authentication scheme: we know basic and bearer.
+const maxScheme = 32
+
 // asked is what counts of a challenge, in memory of its own: a registry may say anything beside, and it is kept.
 func asked(challenge *transport.Challenge) *transport.Challenge {
-	kept := &transport.Challenge{Scheme: strings.Clone(challenge.Scheme), Insecure: challenge.Insecure, Parameters: map[string]string{}}
+	kept := &transport.Challenge{Scheme: strings.Clone(challenge.Scheme[:min(len(challenge.Scheme), maxScheme)]), Insecure: challenge.Insecure, Parameters: map[string]string{}}
 	for _, name := range []string{"realm", "service", "scope"} {
 		if value, said := challenge.Parameters[name]; said && len(value) <= maxParameter {
 			kept.Parameters[name] = strings.Clone(value)

@@ -56,6 +56,16 @@ func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 			})
 		})
 	}
+	wordy := make([]*upstream, 60) // whose scheme is a long one
+	for i := range wordy {
+		wordy[i] = newPlainGuarded(t, func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("WWW-Authenticate", strings.Repeat("a", 200<<10))
+				w.WriteHeader(map[bool]int{true: http.StatusUnauthorized, false: http.StatusNotFound}[r.URL.Path == "/v2/"])
+			})
+		})
+	}
+	particular = append(particular, wordy...)
 	client, other := newClient(t, talkative), newClient(t, nil, insecureHosts(t, particular...))
 	costsLittle(t, func() {
 		for i := range 300 {

@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +64,8 @@ func (r sentRequest) cameLate(now time.Time) bool {
 
 // isForeignTo says whether a request goes where another registry redirects, or has its tokens from.
 func isForeignTo(request *http.Request, at location) bool {
-	return request.Response != nil || addressOf(request.URL) != at.address()
+	led := slices.ContainsFunc(hops(request), func(hop *http.Request) bool { return addressOf(hop.URL) != at.address() })
+	return led || addressOf(request.URL) != at.address()
 }
 
 // isQuestion says whether a request is for a manifest or a blob of the place. Where a redirect or a realm leads is not: anybody may
@@ -129,7 +132,8 @@ func (h *host) learnFailure(err error, now time.Time, jitter float64) {
 // not for long. Its own Tags tell the rest.
 func (h *host) learnFromStrangers(response *http.Response, now time.Time) {
 	if response != nil && response.StatusCode == http.StatusTooManyRequests {
-		h.breaker.limited(now, min(retryAfter(response.Header.Get("Retry-After"), now), longestForStrangers), 0)
+		asked := cmp.Or(retryAfter(response.Header.Get("Retry-After"), now), shortestPause)
+		h.breaker.limited(now, min(asked, longestForStrangers), 0)
 		return
 	}
 	h.breaker.toldNothing()

@@ -65,13 +65,15 @@ func newQuotas(clock clock.PassiveClock, slow time.Duration) *quotas {
 	}
 }
 
-// host is what is kept of the host, or a new one.
+// host is what is kept of the host, or a new one. What is too long for a name is none, and is not kept.
 func (q *quotas) host(name string) *host {
 	if kept, known := q.hosts.Get(name); known {
 		return kept.(*host)
 	}
 	added := &host{name: name, requests: rate.NewLimiter(requestRate, requestBurst), returns: rate.NewLimiter(returnRate, 1)}
-	q.hosts.Add(name, added)
+	if len(name) <= maxHostname {
+		q.hosts.Add(name, added)
+	}
 	return added
 }
 

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -41,21 +42,21 @@ var errReadersBusy = errors.New("others read manifests")
 
 // enter waits until the asker may read: for a share of its own first, so that meanwhile it has nothing of what is for all.
 func (r *readers) enter(ctx context.Context) (leave func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, readerPatience)
+	waiting, cancel := context.WithTimeout(ctx, readerPatience)
 	defer cancel()
 	asker := askerOf(ctx)
 	own := r.use(asker)
-	if own.Acquire(ctx, 1) != nil {
+	if own.Acquire(waiting, 1) != nil {
 		r.unuse(asker)
-		return nil, errReadersBusy
+		return nil, cmp.Or(ctx.Err(), errReadersBusy)
 	}
 	leaveOwn := func() {
 		own.Release(1)
 		r.unuse(asker)
 	}
-	if r.all.Acquire(ctx, 1) != nil {
+	if r.all.Acquire(waiting, 1) != nil {
 		leaveOwn()
-		return nil, errReadersBusy
+		return nil, cmp.Or(ctx.Err(), errReadersBusy)
 	}
 	return func() {
 		r.all.Release(1)

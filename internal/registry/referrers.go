@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,12 +19,17 @@ var nextPage = regexp.MustCompile(`<([^>]*)>\s*;\s*rel="?next"?`)
 // referrers are the manifests that a registry lists as attached to an image. hasList is false where it keeps such lists for no
 // image at all.
 func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, hasList bool, err error) {
+	var absent error
 	err = s.patiently(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithTimeout(ctx, s.sessions.limit())
 		defer cancel()
-		listed, err = with.referrers(ctx, s.at, image)
-		return err
+		listed, absent = with.referrers(ctx, s.at, image)
+		if isAbsent(absent) && !mayBeOver(absent) {
+			return nil
+		}
+		return absent
 	})
+	err = cmp.Or(err, absent)
 	return listed, !isStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented), err
 }
 

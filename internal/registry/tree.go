@@ -32,8 +32,6 @@ type node struct {
 	children []*node
 	// isLast: it is not brought with the others, for its tag says that all is there.
 	isLast bool
-	// noted: the mirror noted by itself what it is attached to.
-	noted bool
 }
 
 // tree is one image, or several, with all manifests.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,25 +26,25 @@ type Ledger struct {
 	mu       sync.Mutex
 	requests int
 	awaited  map[int]chan struct{}
-	// acknowledged are the uploads that the registry said it has, by repository and digest, and again those of them that
-	// were sent once more.
-	acknowledged map[string]bool
-	again        []string
+	// acknowledged are the blobs that the registry said it has, by repository and digest, and how many requests there were by then;
+	// begun is which request began an upload, by its path; and again are the blobs that were sent although the upload began later.
+	acknowledged, begun map[string]int
+	again               []string
 }
 
 // Open opens a door before the registry at an address, in plain HTTP. Each request waits there for the delay.
 func Open(registry string, delay time.Duration) *Ledger {
-	l := &Ledger{delay: delay, awaited: map[int]chan struct{}{}, acknowledged: map[string]bool{}}
+	l := &Ledger{delay: delay, awaited: map[int]chan struct{}{}, acknowledged: map[string]int{}, begun: map[string]int{}}
 	behind := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: registry})
 			r.Out.Host = r.In.Host // so that the registry names the door where it names itself
 		},
-		ModifyResponse: l.acknowledge,
+		ModifyResponse: l.answered,
 		ErrorLog:       log.New(io.Discard, "", 0),
 	}
 	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		l.book(r)
+		r = l.book(r)
 		select {
 		case <-time.After(l.delay):
 			behind.ServeHTTP(w, r)
@@ -93,7 +94,10 @@ func (l *Ledger) Check() error {
 	return nil
 }
 
-func (l *Ledger) book(r *http.Request) {
+type numberKey struct{}
+
+// book counts a request, and notes its number in it.
+func (l *Ledger) book(r *http.Request) *http.Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.requests++
@@ -101,16 +105,29 @@ func (l *Ledger) book(r *http.Request) {
 		close(awaited)
 		delete(l.awaited, l.requests)
 	}
-	if blob, isUpload := uploaded(r); isUpload && l.acknowledged[blob] {
-		l.again = append(l.again, blob)
+	if blob, isUpload := uploaded(r); isUpload {
+		if known, isKnown := l.acknowledged[blob]; isKnown && known < l.begun[r.URL.Path] {
+			l.again = append(l.again, blob)
+		}
 	}
+	return r.WithContext(context.WithValue(r.Context(), numberKey{}, l.requests))
 }
 
-func (l *Ledger) acknowledge(response *http.Response) error {
-	if blob, isUpload := uploaded(response.Request); isUpload && response.StatusCode == http.StatusCreated {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.acknowledged[blob] = true
+// answered notes which uploads begin, and which blobs have arrived.
+func (l *Ledger) answered(response *http.Response) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	blob, isUpload := uploaded(response.Request)
+	switch {
+	case isUpload && response.StatusCode == http.StatusCreated:
+		l.acknowledged[blob] = l.requests
+	case response.Request.Method == http.MethodPost && response.StatusCode == http.StatusAccepted:
+		upload, err := response.Location()
+		if err != nil {
+			return err
+		}
+		number, _ := response.Request.Context().Value(numberKey{}).(int)
+		l.begun[upload.Path] = number
 	}
 	return nil
 }
