@@ -143,3 +143,18 @@ func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
 		t.Errorf("%d are kept", q.hosts.Len())
 	}
 }
+
+// TestAnUploadIsNoProbe: it may take hours, and everybody would wait for its end.
+func TestAnUploadIsNoProbe(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	b := &newQuotas(clock, slowAnswer).host("mirror.test").breaker
+	for range failuresToOpen {
+		b.failed(clock.Now(), 0, 0)
+	}
+	if b.probes(true) {
+		t.Error("an upload tries whether the mirror works again")
+	}
+	if !b.probes(false) || b.probes(false) {
+		t.Error("one question should try, and no other")
+	}
+}

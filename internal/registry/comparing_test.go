@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"strings"
@@ -51,5 +52,31 @@ func TestWhatAMirrorFindsInvalidIsComparedAndSentOnceMore(t *testing.T) {
 	s.isWhole("cache/shop/app", "0", digest)
 	if uploads.Load() != 4 || copied.Sent < 8<<20 || copied.Sent > 9<<20 {
 		t.Errorf("%d uploads, want 4 with the one that asks and the one that is refused; %+v", uploads.Load(), copied)
+	}
+}
+
+func TestAMirrorThatDoesNotSayWhetherItComparesIsNotAskedBeforeEachBlob(t *testing.T) {
+	var asked, uploads atomic.Int32
+	silent := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") {
+				uploads.Add(1)
+				content, err := io.ReadAll(r.Body)
+				if err == nil && strings.HasPrefix(string(content[:min(len(content), 10)]), "Tagger") {
+					asked.Add(1)
+					refuse(w, http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "no")
+					return
+				}
+				r.Body = io.NopCloser(bytes.NewReader(content))
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, silent))
+	digest := s.source.pushImage(t, "team/app", "latest", image(t, 3, 8<<20))
+	s.copied(s.order(digest))
+	s.isWhole("cache/shop/app", "0", digest)
+	if asked.Load() != 1 || uploads.Load() != 5 {
+		t.Errorf("it was asked %d times, in %d uploads", asked.Load(), uploads.Load())
 	}
 }
