@@ -17,8 +17,8 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// patience bounds every wait. It is long: a wait ends when its condition holds.
-const patience = 60 * time.Second
+// patience bounds every wait. It is long, three times what a question to a registry may take: a wait ends when its condition holds.
+const patience = 90 * time.Second
 
 // user is somebody with kubectl and a namespace.
 type user struct {
