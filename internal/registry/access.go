@@ -12,8 +12,8 @@ import (
 var errNoSession = errors.New("there is no way in")
 
 func withoutSession(err error) error {
-	failure, ok := err.(*Error) //nolint:errorlint // one that is wrapped is not ours to change
-	if !ok {
+	var failure *Error
+	if !errors.As(err, &failure) {
 		return err
 	}
 	marked := *failure

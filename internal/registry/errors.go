@@ -44,8 +44,8 @@ func (e *Error) RetryAfter() time.Duration { return e.retryAfter }
 
 // lean is an error to be kept: without what is underneath, whose size a host chooses, but for the network's own.
 func lean(err error) error {
-	failure, ok := err.(*Error) //nolint:errorlint // one that is wrapped is not ours to change
-	if !ok {
+	var failure *Error
+	if !errors.As(err, &failure) {
 		return err
 	}
 	kept := *failure

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -33,5 +34,28 @@ func TestWhatOneHostWasShownTheNextIsNot(t *testing.T) {
 	response.Body.Close()
 	if len(shown) != 3 || shown["example.com"] != "Bearer s3cret" || shown["a.example.com"] != "" || shown["b.a.example.com"] != "" {
 		t.Errorf("shown was %v", shown)
+	}
+}
+
+func TestARedirectToWhatIsTooLongForAHostIsNotFollowed(t *testing.T) {
+	hosts := roundTrip(func(request *http.Request) (*http.Response, error) {
+		answer := &http.Response{StatusCode: http.StatusTemporaryRedirect, Header: http.Header{}, Request: request, Body: io.NopCloser(strings.NewReader(""))}
+		answer.Header.Set("Location", "https://"+strings.Repeat("a", maxHostname+1)+"/")
+		if request.URL.Host != "example.com" {
+			t.Errorf("a host of %d bytes is asked", len(request.URL.Host))
+		}
+		return answer, nil
+	})
+	client := http.Client{Transport: redirectsUpTo(maxRedirects)(hosts)}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://example.com/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err == nil {
+		response.Body.Close()
+	}
+	if !errors.Is(err, errNoHostname) {
+		t.Errorf("got %v", err)
 	}
 }

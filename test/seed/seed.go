@@ -20,5 +20,5 @@ func New(t testing.TB) *rand.Rand {
 		}
 	}
 	t.Logf("TAGGER_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, uint64(len(t.Name())))) //nolint:gosec // what is random here is no secret
+	return rand.New(rand.NewPCG(seed, uint64(len(t.Name()))))
 }
