@@ -56,14 +56,22 @@ func (l *leash) program(binary string) (string, error) {
 	name := filepath.Base(binary)
 	link, path := filepath.Join(l.dir, "bin", name), filepath.Join(l.dir, name)
 	if err := os.Symlink(binary, link); errors.Is(err, fs.ErrExist) {
-		return path, nil // a script that is being written while another goroutine forks cannot be started
+		return path, nil
 	} else if err != nil {
 		return "", fmt.Errorf("link %s: %w", binary, err)
 	}
-	if err := os.WriteFile(path, []byte(launcher), 0o755); err != nil {
+	if err := writeProgram(path, launcher); err != nil {
 		return "", fmt.Errorf("write the launcher of %s: %w", name, err)
 	}
 	return path, nil
+}
+
+// writeProgram writes what can be started at once. While it is open for writing nobody forks: the child would have it open for a
+// moment longer, and what is open for writing cannot be started (ETXTBSY of execve(2)).
+func writeProgram(path, content string) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(path, []byte(content), 0o755)
 }
 
 // pid is the process id of a program that runs.

@@ -3,12 +3,16 @@ package cluster
 import (
 	"bufio"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // helperDir, when set, makes this test binary play a process that has a child on a leash and waits to be killed.
@@ -66,4 +70,37 @@ func beParent(t *testing.T, dir string) {
 	}
 	_, _ = os.Stdout.WriteString("ready\n")
 	<-child.done
+}
+
+// TestProgramsStartWhileOthersAreStarted: whoever forks has for a moment what is open for writing, and what is open for
+// writing cannot be started.
+func TestProgramsStartWhileOthersAreStarted(t *testing.T) {
+	program, err := exec.LookPath("true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group errgroup.Group
+	for lane := range 8 {
+		group.Go(func() error {
+			for n := range 20 {
+				dir := filepath.Join(t.TempDir(), fmt.Sprint(lane, "-", n))
+				leash, err := newLeash(dir)
+				if err != nil {
+					return err
+				}
+				child, err := leash.start(command{binary: program, log: filepath.Join(dir, "log")})
+				if err != nil {
+					return errors.Join(err, leash.release())
+				}
+				<-child.done
+				if err := leash.release(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
 }

@@ -3,19 +3,16 @@
 package crash
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -116,168 +113,6 @@ func (p *plane) namespace(name string) {
 	if err := p.client.Create(p.t.Context(), namespace); err != nil {
 		p.t.Fatal(err)
 	}
-}
-
-// manager is a running manager and its endpoint.
-type manager struct {
-	*cluster.Manager
-	dir      string
-	endpoint string
-	point    point
-}
-
-// shipped starts bin/manager.
-func (p *plane) shipped() *manager { return p.start("", point{where: never, namespace: "*"}) }
-
-// ending starts a manager that ends at the point.
-func (p *plane) ending(at point) *manager {
-	p.t.Helper()
-	program, err := os.Executable()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return p.start(program, at)
-}
-
-// maxStarts is how often a manager may end before it is ready.
-const maxStarts = 5
-
-// start starts a manager, and another one where that becomes the leader, and ends at its point or for a lost lease, before it
-// is seen to be ready.
-func (p *plane) start(program string, at point) *manager {
-	p.t.Helper()
-	for starts := 1; ; starts++ {
-		m, err := p.tryStart(program, at)
-		if err == nil {
-			return m
-		}
-		if starts == maxStarts || !strings.Contains(err.Error(), "ended by itself") {
-			p.t.Fatal(err)
-		}
-		p.t.Logf("one that ends at %s was not ready before: %v", at, err)
-	}
-}
-
-func (p *plane) tryStart(program string, at point) (*manager, error) {
-	p.t.Helper()
-	p.managers++
-	webhook := *p.webhook
-	webhook.Port = freePort(p.t)
-	dir := filepath.Join(p.dir, fmt.Sprint("manager-", p.managers))
-	running, err := cluster.StartManager(p.t.Context(), cluster.ManagerOptions{
-		Dir:            dir,
-		Cluster:        p.cluster,
-		Webhook:        &webhook,
-		RegistriesConf: filepath.Join(p.dir, "registries.conf"),
-		CacheRegistry:  p.cacheRegistry,
-		Program:        program,
-		Env:            []string{endsAt + "=" + at.String()},
-		Args:           lease,
-	})
-	if err != nil {
-		return nil, err
-	}
-	m := &manager{Manager: running, dir: dir, endpoint: net.JoinHostPort(webhook.Host, strconv.Itoa(webhook.Port)), point: at}
-	p.service.add(m.endpoint)
-	p.t.Cleanup(func() { p.end(m) })
-	return m, nil
-}
-
-// end ends a manager that may have ended, or may be frozen.
-func (p *plane) end(m *manager) {
-	p.service.remove(m.endpoint)
-	_ = m.Signal(syscall.SIGKILL) // fails where it has ended
-	<-m.Ended()                   // Stop wants a good end of what it ends itself
-	if err := m.Stop(); err != nil {
-		p.t.Error(err)
-	}
-}
-
-// leads says whether a manager is the leader.
-func (m *manager) leads(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.MetricsURL, nil)
-	if err != nil {
-		return false
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return false
-	}
-	defer response.Body.Close()
-	metrics, err := io.ReadAll(response.Body)
-	return err == nil && strings.Contains(string(metrics), `leader_election_master_status{name="tagger.images.io"} 1`)
-}
-
-// pair is two managers, of which one leads.
-type pair struct{ leader, other *manager }
-
-// newPair starts two shipped managers.
-func (p *plane) newPair() pair { return p.leads(p.shipped(), p.shipped()) }
-
-// leads waits until one of two managers leads. One that ends meanwhile, for it has lost its lease on a busy machine, is
-// replaced.
-func (p *plane) leads(managers ...*manager) (found pair) {
-	p.t.Helper()
-	p.eventually("a leader", func(ctx context.Context) error {
-		for i, m := range managers {
-			if m.hasEnded() {
-				p.t.Logf("replaced: %v", m.Exited())
-				p.end(m)
-				managers[i] = p.shipped()
-			}
-			if managers[i].leads(ctx) {
-				found = pair{leader: managers[i], other: managers[1-i]}
-				return nil
-			}
-		}
-		return fmt.Errorf("none of %d managers leads", len(managers))
-	})
-	return found
-}
-
-// restarted has another manager in the place of one that lost its lease, as the kubelet would: on a busy machine both may.
-// Nothing else ends a manager by itself.
-func (p *plane) restarted(managers pair) pair {
-	p.t.Helper()
-	for _, m := range []**manager{&managers.leader, &managers.other} {
-		if !(*m).hasEnded() {
-			continue
-		}
-		if !(*m).lostItsLease() {
-			p.t.Fatalf("not for a lost lease: %v", (*m).Exited())
-		}
-		p.t.Logf("replaced: %v", (*m).Exited())
-		p.end(*m)
-		*m = p.shipped()
-	}
-	return managers
-}
-
-// lostItsLease says whether that is why the manager ended.
-func (m *manager) lostItsLease() bool {
-	said, err := os.ReadFile(filepath.Join(m.dir, "manager.log"))
-	return err == nil && bytes.HasSuffix(bytes.TrimSpace(said), []byte("leader election lost"))
-}
-
-// hasEnded says whether the manager's process has ended.
-func (m *manager) hasEnded() bool {
-	select {
-	case <-m.Ended():
-		return true
-	default:
-		return false
-	}
-}
-
-// wasKilled says whether it ended by SIGKILL, which is how these tests end it.
-func (m *manager) wasKilled() bool {
-	if !m.hasEnded() {
-		return false
-	}
-	status, ok := m.State().Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
 // try does something until admission answers for it.

@@ -44,12 +44,7 @@ func (s *stories) playAll() {
 	s.t.Helper()
 	leader, standby := s.next(false), s.next(false)
 	for whole := false; leader.point.where != never; leader, standby = standby, s.next(whole) {
-		s.eventually("the leader to lead, or to be gone", func(ctx context.Context) error {
-			if !leader.hasEnded() && !leader.leads(ctx) {
-				return fmt.Errorf("it does not")
-			}
-			return nil
-		})
+		leader, standby = s.first(leader, standby)
 		s.play(leader.point.namespace)
 		switch {
 		case leader.wasKilled():
@@ -63,6 +58,24 @@ func (s *stories) playAll() {
 		}
 		s.end(leader)
 	}
+}
+
+// first is the one of two that leads, and the other. It is the one that was there before, unless the other was quicker to take the
+// lease on a busy machine. One that is gone is first, too.
+func (s *stories) first(before, after *manager) (leader, standby *manager) {
+	s.t.Helper()
+	s.eventually("one of two to lead", func(ctx context.Context) error {
+		switch {
+		case before.hasEnded() || before.leads(ctx):
+			leader, standby = before, after
+		case after.leads(ctx):
+			leader, standby = after, before
+		default:
+			return fmt.Errorf("none does; the lease has %s; they said:\n%s\n%s", s.holder(ctx), before.lastWords(), after.lastWords())
+		}
+		return nil
+	})
+	return leader, standby
 }
 
 // next starts a manager that ends at a write of its own story: one that was missed, or the next one while there are more.
