@@ -8,7 +8,7 @@ import (
 	"io"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/utils/lru"
+	"k8s.io/apimachinery/pkg/util/cache"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
@@ -124,7 +124,7 @@ type copying struct {
 	*delivery
 	tag     string
 	limits  CopyLimits
-	apiless *lru.Cache
+	listing *cache.LRUExpireCache
 }
 
 func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) *copying {
@@ -132,7 +132,7 @@ func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) 
 		delivery: newDelivery(from, to, order.Namespace, c.copies.BlobsPerCopy, counts),
 		tag:      order.Tag,
 		limits:   c.copies,
-		apiless:  c.apiless,
+		listing:  c.listing,
 	}
 }
 

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,24 +12,30 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+const (
+	// maxReferrers is how many manifests may be attached to an image, and maxPages on how many pages they may be listed.
+	maxReferrers = 128
+	maxPages     = 8
+)
+
+// errTooManyReferrers is more than that.
+var errTooManyReferrers = errors.New("too much is attached to the image")
+
 // nextPage is the link to the next page of a list (RFC 8288).
 var nextPage = regexp.MustCompile(`<([^>]*)>\s*;\s*rel="?next"?`)
 
-// referrers are the manifests that a registry lists as attached to an image. hasList is false where it keeps such lists for no
-// image at all.
-func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, hasList bool, err error) {
-	var absent error
-	err = s.patiently(ctx, func(ctx context.Context, with *session) error {
-		ctx, cancel := context.WithTimeout(ctx, s.sessions.limit())
-		defer cancel()
-		listed, absent = with.referrers(ctx, s.at, image)
-		if isAbsent(absent) && !mayBeOver(absent) {
-			return nil
-		}
-		return absent
+// referrers are the manifests that a registry lists as attached to an image. The error may be an answer that is no list.
+func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, err error) {
+	err = s.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with *session) (err error) {
+		listed, err = with.referrers(ctx, s.at, image)
+		return err
 	})
-	err = cmp.Or(err, absent)
-	return listed, !isStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented), err
+	return listed, err
+}
+
+// hasNoLists says that it keeps such lists for no image at all.
+func hasNoLists(err error) bool {
+	return isStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented) && isAbsent(err)
 }
 
 // referrers reads the list, page by page.

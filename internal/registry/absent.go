@@ -1,0 +1,54 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+)
+
+// look reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
+func (a access) look(ctx context.Context, at location, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
+	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with *session) (err error) {
+		content, found, err = with.fetch(ctx, at)
+		return err
+	})
+	if isAbsent(err) {
+		return nil, "", nil
+	}
+	return content, found, err
+}
+
+// askForWhatMayBeAbsent returns the answer, too, that says that it is.
+func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask func(context.Context, *session) error) error {
+	var absent error
+	err := a.patiently(ctx, func(ctx context.Context, with *session) error {
+		ctx, cancel := context.WithTimeout(ctx, a.sessions.limit())
+		defer cancel()
+		absent = ask(ctx, with)
+		if isAbsent(absent) && !mayBeOver(absent) {
+			return nil
+		}
+		return absent
+	})
+	return cmp.Or(err, absent)
+}
+
+// mayBeOver says whether an answer may just mean that a token is over, so that it is worth another one.
+func mayBeOver(err error) bool { return isStatus(err, http.StatusUnauthorized) }
+
+// isAbsent says whether an answer of a source means that there is nothing attached: whatever one answers that does not know
+// the question, or does not want it. What a token service answers is not about that.
+func isAbsent(err error) bool {
+	var answer *transport.Error
+	if !errors.As(err, &answer) || errors.Is(err, errNoSession) {
+		return false
+	}
+	return answer.StatusCode/100 == 4 && answer.StatusCode != http.StatusTooManyRequests || answer.StatusCode == http.StatusNotImplemented
+}
+
+// isGone says the same of a mirror, which has to let us in.
+func isGone(err error) bool { return isStatus(err, http.StatusNotFound) }
