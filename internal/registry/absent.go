@@ -22,7 +22,8 @@ func (a access) look(ctx context.Context, at location, isAbsent func(error) bool
 	return content, found, err
 }
 
-// askForWhatMayBeAbsent returns the answer, too, that says that it is.
+// askForWhatMayBeAbsent asks when it is our turn. An answer that says that it is absent is the error, too, and no refusal: it costs no
+// session.
 func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask func(context.Context, *session) error) error {
 	var absent error
 	err := a.patiently(ctx, func(ctx context.Context, with *session) error {

@@ -23,7 +23,7 @@ type attachment struct {
 func (c *copying) attachments(ctx context.Context, image digest.Digest) error {
 	found, err := c.lookForAttachments(ctx, image)
 	if err == nil && len(found) > 0 {
-		err = c.attach(ctx, image, once(found))
+		err = c.attach(ctx, image, found)
 	}
 	return adding(err, aboutAttachments)
 }

@@ -268,30 +268,6 @@ func TestAReferrerThatIsGoneIsLeftOut(t *testing.T) {
 	s.isWhole("cache/shop/app", one, one)
 }
 
-// TestOneRepositoryDoesNotDecideForItsRegistry has a registry deny the list of referrers of one repository.
-func TestOneRepositoryDoesNotDecideForItsRegistry(t *testing.T) {
-	denies := func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.Contains(r.URL.Path, "/team/app/referrers/") {
-				refuse(w, http.StatusForbidden, "DENIED", "no")
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
-	s := newStage(t, newPlainGuarded(t, denies, images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
-	s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
-	made := image(t, 1, 1<<10)
-	want := s.source.pushImage(t, "team/tools", "latest", made)
-	s.source.pushImage(t, "team/tools", "one", attachedTo(t, made))
-	done := s.copied(s.order(want, func(o *registry.Order) {
-		o.Source, o.To.Path = source(t, s.source.host()+"/team/tools:latest"), "cache/shop/tools"
-	}))
-	if done.Attachments != 1 {
-		t.Errorf("got %+v", done)
-	}
-}
-
 // TestAMediaTypeThatIsNone would be a header that cannot be sent, and the mirror would seem to fail.
 func TestAMediaTypeThatIsNone(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
@@ -26,9 +25,6 @@ const (
 
 	// maxRemembered bounds for how many repositories the identity that was let in is remembered.
 	maxRemembered = 4096
-
-	// maxListing bounds of how many registries it is known whether they list what is attached.
-	maxListing = 1024
 )
 
 // Terms say how a question is asked.
@@ -55,8 +51,7 @@ type Client struct {
 	// reading and writing are the sessions of copies.
 	reading, writing *sessions
 	placements       *placements
-	// listing is from registry to whether it lists what is attached to an image.
-	listing *cache.LRUExpireCache
+	listing          *listing
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
 }
@@ -75,7 +70,7 @@ func New(options Options) *Client {
 		reading:       newSessions(forReading(options, quotas), greetings, options.Clock, options.limits.requests),
 		writing:       newSessions(forWriting(options, quotas), greetings, options.Clock, options.limits.requests),
 		placements:    newPlacements(options.limits.requests),
-		listing:       cache.NewLRUExpireCache(maxListing),
+		listing:       newListing(options.Clock, options.limits.requests),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
 	}

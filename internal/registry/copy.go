@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/util/cache"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
@@ -124,7 +123,7 @@ type copying struct {
 	*delivery
 	tag     string
 	limits  CopyLimits
-	listing *cache.LRUExpireCache
+	listing *listing
 }
 
 func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) *copying {

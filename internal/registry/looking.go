@@ -9,79 +9,32 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// errNoList is what a registry answers that does not list what is attached to an image: to any, or to this one.
+// errNoList is what comes of asking a registry that does not list what is attached to an image: to any, or to this one.
 var errNoList = errors.New("the registry does not list what is attached to the image")
 
 // lookForAttachments looks in the three places where they are, all at once: under the two tags of cosign, and in the registry's
 // list of what names the image as its subject or, where it keeps no such lists, in an index that has a tag.
 func (c *copying) lookForAttachments(ctx context.Context, image digest.Digest) ([]attachment, error) {
-	lists, isKnown := c.listing.Get(c.source.at.address())
-	switch {
-	case !isKnown:
-		return c.lookForTheFirstTime(ctx, image)
-	case lists.(bool):
-		return lookIn(ctx, append(c.under(image, cosignTags(image)), c.listed(image)))
-	default:
-		return lookIn(ctx, c.under(image, attachmentTags(image)))
+	naming := c.indexed
+	if c.listing.keptBy(ctx, c.source, image) {
+		naming = c.listed
 	}
-}
-
-// lookForTheFirstTime does not know which three places there are before the list has been asked for. Where there is none, the
-// registry's list of tags says at once which of the tags are worth a request, so that these are no more than three.
-func (c *copying) lookForTheFirstTime(ctx context.Context, image digest.Digest) ([]attachment, error) {
-	listed, err := c.list(ctx, image)
-	tags := cosignTags(image)
-	switch {
-	case errors.Is(err, errNoList):
-		tags = c.source.mayHave(ctx, attachmentTags(image))
-	case err != nil:
-		return nil, err
-	}
-	tagged, err := lookIn(ctx, c.under(image, tags))
-	return append(tagged, listed...), err
-}
-
-// look looks in one place.
-type look func(context.Context) ([]attachment, error)
-
-// lookIn looks in all places at once.
-func lookIn(ctx context.Context, looks []look) ([]attachment, error) {
-	found := make([][]attachment, len(looks))
 	group, ctx := errgroup.WithContext(ctx)
-	for i, look := range looks {
+	found := make([][]attachment, len(cosignSuffixes)+1)
+	for i, suffix := range cosignSuffixes {
 		group.Go(func() (err error) {
-			found[i], err = look(ctx)
+			found[i], err = c.tagged(ctx, referrersTag(image)+suffix)
 			return err
 		})
 	}
+	group.Go(func() (err error) {
+		found[len(cosignSuffixes)], err = naming(ctx, image)
+		return err
+	})
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return slices.Concat(found...), nil
-}
-
-// under looks under tags.
-func (c *copying) under(image digest.Digest, tags []string) []look {
-	looks := make([]look, len(tags))
-	for i, tag := range tags {
-		what := c.tagged
-		if tag == referrersTag(image) {
-			what = c.indexed
-		}
-		looks[i] = func(ctx context.Context) ([]attachment, error) { return what(ctx, tag) }
-	}
-	return looks
-}
-
-// listed looks in the list, and in the index after all where this one is not to be had.
-func (c *copying) listed(image digest.Digest) look {
-	return func(ctx context.Context) ([]attachment, error) {
-		found, err := c.list(ctx, image)
-		if errors.Is(err, errNoList) {
-			return c.indexed(ctx, referrersTag(image))
-		}
-		return found, err
-	}
+	return once(slices.Concat(found...)), nil
 }
 
 // once leaves out what was found before under another name. What has two tags is one manifest.
@@ -115,38 +68,38 @@ func (c *copying) tagged(ctx context.Context, tag string) ([]attachment, error) 
 	return []attachment{{tag: tag, node: &node{descriptor: descriptor{Digest: found}, content: content}}}, nil
 }
 
-// list is what the registry lists as naming the image as its subject (distribution-spec, "Listing Referrers"), or errNoList.
-func (c *copying) list(ctx context.Context, image digest.Digest) ([]attachment, error) {
+// listed is what the registry lists, and what the index has where this list is not to be had after all.
+func (c *copying) listed(ctx context.Context, image digest.Digest) ([]attachment, error) {
 	listed, err := c.source.referrers(ctx, image)
-	switch {
-	case err == nil:
-		c.listing.Add(c.source.at.address(), true, answersHold)
-		return c.naming(ctx, listed)
-	case hasNoLists(err):
-		c.listing.Add(c.source.at.address(), false, answersHold)
-		return nil, errNoList
-	case isAbsent(err), errors.Is(err, errNoManifest):
-		return nil, errNoList
-	default:
+	c.listing.learn(c.source, err)
+	if errors.Is(err, errNoList) {
+		return c.indexed(ctx, image)
+	}
+	if err != nil {
 		return nil, err
 	}
+	return c.fetched(ctx, listed)
 }
 
-// indexed is what an index has that takes the place of the list (distribution-spec, "Referrers Tag Schema").
-func (c *copying) indexed(ctx context.Context, tag string) ([]attachment, error) {
-	content, _, err := c.source.look(ctx, c.source.at.tagged(tag), isAbsent)
-	if err != nil || content == nil {
+// indexed is what the index names that takes the place of the list (distribution-spec, "Referrers Tag Schema"). There are
+// registries that have something else under such a tag, such as the image itself.
+func (c *copying) indexed(ctx context.Context, image digest.Digest) ([]attachment, error) {
+	content, found, err := c.source.look(ctx, c.source.at.tagged(referrersTag(image)), isAbsent)
+	if err != nil || content == nil || found == image {
 		return nil, err
 	}
 	listed, err := parseReferrers(content)
+	if errors.Is(err, errNoManifest) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, c.source.explain(err)
 	}
-	return c.naming(ctx, listed)
+	return c.fetched(ctx, listed)
 }
 
-// naming are the manifests that are listed. What was deleted may still be in a list.
-func (c *copying) naming(ctx context.Context, listed []descriptor) ([]attachment, error) {
+// fetched are the manifests that a list names. What was deleted may still be in there.
+func (c *copying) fetched(ctx context.Context, listed []descriptor) ([]attachment, error) {
 	nodes := make([]*node, len(listed))
 	for i, one := range listed {
 		nodes[i] = &node{descriptor: one}

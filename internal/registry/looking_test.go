@@ -1,42 +1,67 @@
 package registry_test
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	images "github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/images-io/tagger/internal/registry"
 )
 
-// looks are the paths of requests that look for attachments.
-var looks = []string{"/referrers/", "/manifests/sha256-", "/tags/list"}
-
 func isLook(path string) bool {
-	return slices.ContainsFunc(looks, func(look string) bool { return strings.Contains(path, look) })
+	return strings.Contains(path, "/referrers/") || strings.Contains(path, "/manifests/sha256-")
 }
 
 // looked is how often it was looked for attachments since the last time.
-func (u *upstream) looked() (count int) {
-	for _, look := range looks {
-		count += u.count("", look)
-	}
-	u.clearLog()
-	return count
+func (u *upstream) looked() int {
+	defer u.clearLog()
+	return u.count("", "/referrers/") + u.count("", "/manifests/sha256-")
 }
 
+// answering has a source answer the question for a list of what is attached; of one repository, or of all.
+func answering(repository string, answer func(http.ResponseWriter)) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, repository+"/referrers/") {
+				answer(w)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// TestLookingForAttachmentsTakesThreeRequests, and one more that asks, once an hour, what a registry can do.
 func TestLookingForAttachmentsTakesThreeRequests(t *testing.T) {
-	for lists, first := range map[bool]int{true: 3, false: 2} {
-		t.Run(fmt.Sprintf("the source lists referrers: %v", lists), func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(lists)), newPlainUpstream(t), withAttachments)
+	denying := answering("", func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") })
+	for _, row := range []struct {
+		name   string
+		source *upstream
+		later  int // after an hour; a list that is there says by itself that it is
+	}{
+		{"it lists referrers", newPlainGuarded(t, nil, images.WithReferrersSupport(true)), 3},
+		{"it lists none", newPlainUpstream(t), 4},
+		{"it denies the list", newPlainGuarded(t, denying), 4},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			clock := newClock()
+			s := newStage(t, row.source, newPlainUpstream(t), withAttachments, at(clock))
 			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-			for _, most := range []int{first, 3, 3} {
+			for _, copy := range []struct {
+				after time.Duration
+				looks int
+			}{{0, 4}, {0, 3}, {59 * time.Minute, 3}, {2 * time.Minute, row.later}, {0, 3}} {
+				clock.SetTime(clock.Now().Add(copy.after))
 				s.copied(s.order(want))
-				if count := s.source.looked(); count != most {
-					t.Errorf("it was looked %d times, want %d", count, most)
+				if count := s.source.looked(); count != copy.looks {
+					t.Errorf("after another %s it was looked %d times, want %d", copy.after, count, copy.looks)
 				}
 			}
 			off := newStage(t, s.source, s.mirror)
@@ -52,113 +77,128 @@ func TestLookingForAttachmentsTakesThreeRequests(t *testing.T) {
 func TestLookingForAttachmentsIsDoneAtOnce(t *testing.T) {
 	for _, lists := range []bool{true, false} {
 		t.Run(fmt.Sprintf("the source lists referrers: %v", lists), func(t *testing.T) {
-			var come sync.WaitGroup
-			holding := false
+			var looks atomic.Int32
+			all := make(chan struct{})
 			guard := func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if holding && isLook(r.URL.Path) {
-						come.Done()
-						come.Wait()
+					if isLook(r.URL.Path) {
+						switch looks.Add(1) {
+						case 1: // whether it lists them
+						case 4:
+							close(all)
+						default:
+							select {
+							case <-all:
+							case <-r.Context().Done():
+							}
+						}
 					}
 					next.ServeHTTP(w, r)
 				})
 			}
 			s := newStage(t, newPlainGuarded(t, guard, images.WithReferrersSupport(lists)), newPlainUpstream(t), withAttachments)
 			s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
-			come.Add(3)
-			holding = true
-			s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
 		})
 	}
 }
 
-// listsTags has a source that answers something else when it is asked for its tags.
-func listsTags(answer func(http.ResponseWriter)) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
+// TestOneAsksForAllWhetherARegistryListsReferrers has a source that does not say before all copies have read their image.
+func TestOneAsksForAllWhetherARegistryListsReferrers(t *testing.T) {
+	const copies = 4
+	var read atomic.Int32
+	all := make(chan struct{})
+	guard := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/tags/list") {
-				answer(w)
-				return
-			}
 			next.ServeHTTP(w, r)
+			if strings.Contains(r.URL.Path, "/manifests/sha256:") && read.Add(1) == copies {
+				close(all)
+			}
 		})
 	}
-}
-
-// page is a list of tags, with others after it or not.
-func page(more bool, tags ...string) func(http.ResponseWriter) {
-	return func(w http.ResponseWriter) {
-		if more {
-			w.Header().Set("Link", `</v2/team/app/tags/list?n=1000&last=next>; rel="next"`)
-		}
-		fmt.Fprintf(w, `{"name":"team/app","tags":["%s"]}`, strings.Join(tags, `","`))
+	waits := func(w http.ResponseWriter) {
+		<-all
+		w.WriteHeader(http.StatusNotFound)
+	}
+	s := newStage(t, newPlainGuarded(t, func(next http.Handler) http.Handler { return guard(answering("", waits)(next)) }), newPlainUpstream(t), withAttachments)
+	var group sync.WaitGroup
+	for n := range copies {
+		want := s.source.pushImage(t, fmt.Sprint("team/app", n), "latest", image(t, 1, 1<<10))
+		group.Go(func() {
+			s.copied(s.order(want, func(o *registry.Order) {
+				o.Source, o.To.Path = source(t, fmt.Sprint(s.source.host(), "/team/app", n, ":latest")), fmt.Sprint("cache/shop/app", n)
+			}))
+		})
+	}
+	group.Wait()
+	if count := s.source.count("", "/referrers/"); count != 1 {
+		t.Errorf("it was asked %d times whether it lists referrers, want once", count)
 	}
 }
 
-// numbered are 1000 tags, from z999 to z000: as many as are asked for, and not in order.
-func numbered() []string {
-	tags := make([]string, 1000)
-	for i := range tags {
-		tags[i] = fmt.Sprintf("z%03d", 999-i)
-	}
-	return tags
-}
-
-// TestListsOfTagsThatProveNothing has registries that say too little about their tags: what is attached must be found.
-func TestListsOfTagsThatProveNothing(t *testing.T) {
+// TestOneRepositoryDoesNotDecideForItsRegistry has a registry say of one repository that there is no list.
+func TestOneRepositoryDoesNotDecideForItsRegistry(t *testing.T) {
 	for name, answer := range map[string]func(http.ResponseWriter){
-		"no list":            func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "no") },
-		"denied":             func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") },
-		"unauthorized":       func(w http.ResponseWriter) { refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "no") },
-		"broken":             func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
-		"a web page":         func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html></html>") },
-		"another object":     func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"tags":[]}`) },
-		"the first of them":  page(true, "a", "b"),
-		"not in order":       page(true, "z", "a", "zz"),
-		"an empty page":      page(true),
-		"cut off, no order":  page(false, numbered()...),
-		"larger than we ask": func(w http.ResponseWriter) { page(false, strings.Repeat("a", 5<<20))(w) },
+		"denied":         func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") },
+		"no such name":   func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "no") },
+		"no such image":  func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") },
+		"some web page":  func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html></html>")) },
+		"a bad question": func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, listsTags(answer)), newPlainUpstream(t), withAttachments)
+			s := newStage(t, newPlainGuarded(t, answering("/team/app", answer), images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
+			s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
 			made := image(t, 1, 1<<10)
-			want := s.source.pushImage(t, "team/app", "latest", made)
-			one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
-			s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one))
-			s.source.pushImage(t, "team/app", tagOf(want)+".att", image(t, 1, 1<<8))
-			if done := s.copied(s.order(want)); done.Attachments != 2 {
+			want := s.source.pushImage(t, "team/tools", "latest", made)
+			s.source.pushImage(t, "team/tools", "one", attachedTo(t, made))
+			done := s.copied(s.order(want, func(o *registry.Order) {
+				o.Source, o.To.Path = source(t, s.source.host()+"/team/tools:latest"), "cache/shop/tools"
+			}))
+			if done.Attachments != 1 {
 				t.Errorf("got %+v", done)
 			}
 		})
 	}
 }
 
-// TestListsOfTagsThatProveThatNothingIsThere are what saves the requests for the tags.
-func TestListsOfTagsThatProveThatNothingIsThere(t *testing.T) {
-	for name, answer := range map[string]func(http.ResponseWriter){
-		"all of them":               page(false, "z", "a"),
-		"in order, and those after": page(true, "sha256-", "sha256-z"),
-		"from the first on":         page(true, "1.0", "latest", "stable"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, listsTags(answer)), newPlainUpstream(t), withAttachments)
-			s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
-			if count := s.source.looked(); count != 2 {
-				t.Errorf("it was looked %d times, want 2", count)
-			}
-		})
+// TestAListOfReferrersThatIsAWebSite is ghcr.io: it answers 303, and the web site elsewhere has other limits.
+func TestAListOfReferrersThatIsAWebSite(t *testing.T) {
+	site := newPlainUpstream(t)
+	upstream := newPlainGuarded(t, answering("", func(w http.ResponseWriter) {
+		w.Header().Set("Location", "http://"+site.host()+"/packages")
+		w.WriteHeader(http.StatusSeeOther)
+	}))
+	s := newStage(t, upstream, newPlainUpstream(t), withAttachments, insecureHosts(t, upstream, site))
+	made := image(t, 1, 1<<10)
+	want := s.source.pushImage(t, "team/app", "latest", made)
+	one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+	s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one))
+	for range 2 {
+		if done := s.copied(s.order(want)); done.Attachments != 1 {
+			t.Errorf("got %+v", done)
+		}
+	}
+	if asked, visits := s.source.count("", "/referrers/"), site.count("", ""); asked != 1 || visits != 0 {
+		t.Errorf("it was asked %d times, and the web site %d times", asked, visits)
 	}
 }
 
-// TestWhatIsAttachedIsFoundTheFirstTime asks for the tags alone that the list of tags names.
-func TestWhatIsAttachedIsFoundTheFirstTime(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
-	s.source.clearLog()
-	s.copied(s.order(want))
-	s.isWhole("cache/shop/app", tagOf(want)+".sig", signature)
-	if count := s.source.looked(); count != 3 {
-		t.Errorf("it was looked %d times, want for the list of referrers, that of tags, and the signature", count)
+// TestWhatIsNoIndexOfReferrersNamesNone has something else under the tag: the image itself, as registry.gitlab.com, or what is no
+// index at all.
+func TestWhatIsNoIndexOfReferrersNamesNone(t *testing.T) {
+	for name, content := range map[string]string{"the image": "", "another image": `{"schemaVersion":2,"mediaType":"` + ociImage + `","layers":[]}`, "a web page": "<html></html>"} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+			made := platforms(t, 2, 1, 1<<10)
+			want := s.source.pushIndex(t, "team/app", "latest", made)
+			manifest, err := made.RawManifest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.source.serve("team/app", tagOf(want), ociIndex, cmp.Or(content, string(manifest)))
+			if done := s.copied(s.order(want)); done.Attachments != 0 {
+				t.Errorf("got %+v", done)
+			}
+			s.isWhole("cache/shop/app", "0", want)
+		})
 	}
 }

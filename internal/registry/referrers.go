@@ -24,18 +24,16 @@ var errTooManyReferrers = errors.New("too much is attached to the image")
 // nextPage is the link to the next page of a list (RFC 8288).
 var nextPage = regexp.MustCompile(`<([^>]*)>\s*;\s*rel="?next"?`)
 
-// referrers are the manifests that a registry lists as attached to an image. The error may be an answer that is no list.
+// referrers are the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
 func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, err error) {
-	err = s.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with *session) (err error) {
+	err = s.askForWhatMayBeAbsent(ctx, isNoList, func(ctx context.Context, with *session) (err error) {
 		listed, err = with.referrers(ctx, s.at, image)
 		return err
 	})
+	if isNoList(err) {
+		err = errors.Join(errNoList, err)
+	}
 	return listed, err
-}
-
-// hasNoLists says that it keeps such lists for no image at all.
-func hasNoLists(err error) bool {
-	return isStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented) && isAbsent(err)
 }
 
 // referrers reads the list, page by page.
@@ -66,7 +64,7 @@ func (s *session) page(ctx context.Context, address string) (listed []descriptor
 		return nil, "", err
 	}
 	request.Header.Set("Accept", string(types.OCIImageIndex))
-	response, err := s.send(request, http.StatusOK)
+	response, err := s.staying().send(request, http.StatusOK)
 	if err != nil {
 		return nil, "", err
 	}
@@ -77,6 +75,20 @@ func (s *session) page(ctx context.Context, address string) (listed []descriptor
 	}
 	listed, err = parseReferrers(content)
 	return listed, linkedFrom(response), err
+}
+
+// staying is the session that does not go where something else is to be seen than was asked for (RFC 9110, section 15.4.4). There
+// are registries that lead to their web site in this way.
+func (s session) staying() *session {
+	client := *s.client
+	client.CheckRedirect = func(request *http.Request, _ []*http.Request) error {
+		if request.Response.StatusCode == http.StatusSeeOther {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	s.client = &client
+	return &s
 }
 
 func linkedFrom(response *http.Response) string {

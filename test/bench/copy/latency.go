@@ -44,6 +44,7 @@ func latencyOf(ctx context.Context, rows *measure.Report, delay time.Duration) (
 	}
 	rows.Count("  Tagger's time, of the best peer's", all[tagger.name].median().Seconds()/best(all, peers()).Seconds(), 0.55)
 	rows.Count("  Tagger's requests", all[tagger.name].requests(), 38)
-	rows.Count("  more of them to look for signatures that are not there", all[taggerAttachments.name].requests()-all[tagger.name].requests(), 3)
-	return nil
+	looking, err := s.lookingCosts(ctx, digest)
+	rows.Count("  more of them to look for signatures, once the registry is known", float64(looking), 3)
+	return err
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -26,7 +27,8 @@ import (
 // manager is a running manager and its endpoint.
 type manager struct {
 	*cluster.Manager
-	dir      string
+	t        *testing.T
+	program  string
 	endpoint string
 	point    point
 }
@@ -82,7 +84,7 @@ func (p *plane) tryStart(program string, at point) (*manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &manager{Manager: running, dir: dir, endpoint: net.JoinHostPort(webhook.Host, strconv.Itoa(webhook.Port)), point: at}
+	m := &manager{t: p.t, Manager: running, program: program, endpoint: net.JoinHostPort(webhook.Host, strconv.Itoa(webhook.Port)), point: at}
 	p.service.add(m.endpoint)
 	p.t.Cleanup(func() { p.end(m) })
 	return m, nil
@@ -121,52 +123,38 @@ type pair struct{ leader, other *manager }
 // newPair starts two shipped managers.
 func (p *plane) newPair() pair { return p.leads(p.shipped(), p.shipped()) }
 
-// leads waits until one of two managers leads. One that ends meanwhile, for it has lost its lease on a busy machine, is
-// replaced.
+// leads waits until one of two managers leads. One that ends meanwhile is replaced.
 func (p *plane) leads(managers ...*manager) (found pair) {
 	p.t.Helper()
 	p.eventually("a leader", func(ctx context.Context) error {
-		for i, m := range managers {
-			if m.hasEnded() {
-				p.t.Logf("replaced: %v", m.Exited())
-				p.end(m)
-				managers[i] = p.shipped()
-			}
+		for i := range managers {
+			managers[i] = p.living(managers[i])
 			if managers[i].leads(ctx) {
 				found = pair{leader: managers[i], other: managers[1-i]}
 				return nil
 			}
 		}
-		return fmt.Errorf("none of %d managers leads", len(managers))
+		return fmt.Errorf("none of %d managers leads; the lease has %s", len(managers), p.holder(ctx))
 	})
 	return found
 }
 
-// restarted has another manager in the place of one that lost its lease, as the kubelet would: on a busy machine both may.
-// Nothing else ends a manager by itself.
+// restarted has another manager in the place of one that lost its lease.
 func (p *plane) restarted(managers pair) pair {
 	p.t.Helper()
-	for _, m := range []**manager{&managers.leader, &managers.other} {
-		if !(*m).hasEnded() {
-			continue
-		}
-		if !(*m).lostItsLease() {
-			p.t.Fatalf("not for a lost lease: %v", (*m).Exited())
-		}
-		p.t.Logf("replaced: %v", (*m).Exited())
-		p.end(*m)
-		*m = p.shipped()
-	}
-	return managers
+	return pair{leader: p.living(managers.leader), other: p.living(managers.other)}
 }
 
-// lastWords are the end of what the manager said.
-func (m *manager) lastWords() string {
-	said, err := os.ReadFile(filepath.Join(m.dir, "manager.log"))
-	if err != nil {
-		return err.Error()
+// living is the manager, or another one of its kind where it lost its lease, as the kubelet would have it: on a busy machine that
+// happens. Nothing else ends a manager by itself.
+func (p *plane) living(m *manager) *manager {
+	p.t.Helper()
+	if !m.hasEnded() {
+		return m
 	}
-	return string(said[max(0, len(said)-1000):])
+	p.t.Logf("replaced: %v", m.reason())
+	p.end(m)
+	return p.start(m.program, m.point)
 }
 
 // holder is who has the lease, and since when.
@@ -178,10 +166,17 @@ func (p *plane) holder(ctx context.Context) string {
 	return fmt.Sprintf("%s, renewed at %s", ptr.Deref(lease.Spec.HolderIdentity, "nobody"), lease.Spec.RenewTime)
 }
 
-// lostItsLease says whether that is why the manager ended.
-func (m *manager) lostItsLease() bool {
-	said, err := os.ReadFile(filepath.Join(m.dir, "manager.log"))
-	return err == nil && bytes.HasSuffix(bytes.TrimSpace(said), []byte("leader election lost"))
+// reason is how a manager ended by itself. The test fails unless it lost its lease.
+func (m *manager) reason() error {
+	m.t.Helper()
+	said, err := os.ReadFile(m.Log)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if !bytes.HasSuffix(bytes.TrimSpace(said), []byte("leader election lost")) {
+		m.t.Fatalf("not for a lost lease: %v: %s", m.Exited(), said[max(0, len(said)-1000):])
+	}
+	return m.Exited()
 }
 
 // hasEnded says whether the manager's process has ended.

@@ -23,11 +23,14 @@ func TestProcessesThatEndBetweenTwoWrites(t *testing.T) {
 	for _, where := range []string{beforeWrite, afterWrite} {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			stories := &stories{plane: newPlane(t), where: where}
-			stories.playAll()
+			(&stories{plane: newPlane(t), where: where, interrupted: map[int64]bool{}}).playAll()
 		})
 	}
 }
+
+// leastWrites is how many writes a story has at least: of each change of the status, of a Deployment and of what a push asks for, and
+// the events that tell of it. Events of the same kind may be one. mostRounds is how often it is played at most.
+const leastWrites, mostRounds = 20, 80
 
 // stories are the ways in which a story can be interrupted.
 type stories struct {
@@ -35,74 +38,64 @@ type stories struct {
 	where string
 	// count is the last write at which a leader was told to end, rounds how many leaders there were.
 	count, rounds int64
-	// missed are the writes of leaders that ended otherwise: on a busy machine one may lose its lease.
+	// interrupted are the writes at which a leader ended.
+	interrupted map[int64]bool
+	// missed are those of leaders that ended otherwise: on a busy machine one may lose its lease.
 	missed []int64
+	// isWhole: it has gone through with a leader that was told to end at a write which did not come.
+	isWhole bool
 }
 
-// playAll plays the story until it has gone through without an end, and then what was missed.
+// playAll plays the story until it has gone through, and then what was missed.
 func (s *stories) playAll() {
 	s.t.Helper()
-	leader, standby := s.next(false), s.next(false)
-	for whole := false; leader.point.where != never; leader, standby = standby, s.next(whole) {
-		leader, standby = s.first(leader, standby)
-		s.play(leader.point.namespace)
-		switch {
-		case leader.wasKilled():
-			s.t.Logf("%s %d: the story went on", s.where, leader.point.count)
-		case leader.hasEnded():
-			s.t.Logf("%s %d is played again: %v", s.where, leader.point.count, leader.Exited())
-			s.missed = append(s.missed, leader.point.count)
-		case !whole:
-			whole = true
-			s.isWholeStory(leader.point.count - 1)
+	for a, b := s.next(), s.next(); a.point.where != never || b.point.where != never; b = s.next() {
+		playing := s.leads(a, b)
+		s.play(playing.leader.point.namespace)
+		s.hasPlayed(playing.leader)
+		s.end(playing.leader)
+		a = playing.other
+	}
+	for n := range int64(leastWrites) {
+		if !s.interrupted[n+1] {
+			s.t.Errorf("the story was not interrupted at %s %d", s.where, n+1)
 		}
-		s.end(leader)
 	}
 }
 
-// first is the one of two that leads, and the other. It is the one that was there before, unless the other was quicker to take the
-// lease on a busy machine. One that is gone is first, too.
-func (s *stories) first(before, after *manager) (leader, standby *manager) {
+// hasPlayed notes how the leader has ended, if it has.
+func (s *stories) hasPlayed(leader *manager) {
 	s.t.Helper()
-	s.eventually("one of two to lead", func(ctx context.Context) error {
-		switch {
-		case before.hasEnded() || before.leads(ctx):
-			leader, standby = before, after
-		case after.leads(ctx):
-			leader, standby = after, before
-		default:
-			return fmt.Errorf("none does; the lease has %s; they said:\n%s\n%s", s.holder(ctx), before.lastWords(), after.lastWords())
-		}
-		return nil
-	})
-	return leader, standby
+	switch {
+	case leader.wasKilled():
+		s.interrupted[leader.point.count] = true
+		s.t.Logf("%s %d: the story went on", s.where, leader.point.count)
+	case leader.hasEnded():
+		s.t.Logf("%s %d is played again: %v", s.where, leader.point.count, leader.reason())
+		s.missed = append(s.missed, leader.point.count)
+	case !s.isWhole:
+		s.t.Logf("the story has %d writes", leader.point.count-1)
+		s.isWhole = true
+	}
 }
 
 // next starts a manager that ends at a write of its own story: one that was missed, or the next one while there are more.
-func (s *stories) next(whole bool) *manager {
+func (s *stories) next() *manager {
 	s.t.Helper()
-	s.rounds++
+	if s.rounds++; s.rounds > mostRounds {
+		s.t.Fatalf("the story does not end within %d rounds; interrupted at %v, missed %v", mostRounds, s.interrupted, s.missed)
+	}
 	p := point{where: s.where, namespace: fmt.Sprint("story-", s.rounds)}
 	switch {
 	case len(s.missed) > 0:
 		p.count, s.missed = s.missed[0], s.missed[1:]
-	case !whole:
+	case !s.isWhole:
 		s.count++
 		p.count = s.count
 	default:
 		p.where = never
 	}
 	return s.ending(p)
-}
-
-// isWholeStory fails the test unless the story was interrupted at as many writes as it has. The leader writes each change of
-// the status, of a Deployment and of what a push asks for, and tells of it by an event. Events of the same kind may be one.
-func (p *plane) isWholeStory(writes int64) {
-	p.t.Helper()
-	p.t.Logf("the story has %d writes", writes)
-	if writes < 20 {
-		p.t.Errorf("the story was interrupted at %d writes, want at least 20", writes)
-	}
 }
 
 // story is a Tag, its Deployment, and what is pushed.
