@@ -61,7 +61,7 @@ func (l *leash) program(binary string) (string, error) {
 		return "", fmt.Errorf("link %s: %w", binary, err)
 	}
 	if err := writeProgram(path, launcher); err != nil {
-		return "", fmt.Errorf("write the launcher of %s: %w", name, err)
+		return "", errors.Join(fmt.Errorf("write the launcher of %s: %w", name, err), os.Remove(link))
 	}
 	return path, nil
 }

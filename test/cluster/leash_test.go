@@ -93,8 +93,8 @@ func TestProgramsStartWhileOthersAreStarted(t *testing.T) {
 					return errors.Join(err, leash.release())
 				}
 				<-child.done
-				if err := leash.release(); err != nil {
-					return err
+				if err := leash.release(); err != nil || !child.cmd.ProcessState.Success() {
+					return errors.Join(err, child.exited())
 				}
 			}
 			return nil
