@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -19,8 +20,8 @@ const (
 	listingHolds = time.Hour
 )
 
-// noListAtAll are the answers to a question that a registry does not know.
-var noListAtAll = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
+// unknownQuestion are the answers to a question that a registry does not know.
+var unknownQuestion = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
 
 // listing remembers which registries list what is attached to an image (distribution-spec, "Listing Referrers").
 type listing struct {
@@ -57,14 +58,15 @@ func (l *listing) recall(from source) (kept, isKnown bool) {
 	return false, false
 }
 
-// learn takes in what came of asking for a list.
+// learn takes in what came of asking for a list. What went wrong on the way to an answer tells nothing.
 func (l *listing) learn(from source, err error) {
 	switch {
 	case err == nil:
 		l.known.Add(from.at.address(), true, listingHolds)
-	case isOfNoUse(err):
+	case !errors.Is(err, errNoList):
+	case isForAllImages(err):
 		l.known.Add(from.at.address(), false, listingHolds)
-	case errors.Is(err, errNoList):
+	default:
 		l.known.Add(from.who.id+" "+from.at.passageKey(), false, listingHolds)
 	}
 }
@@ -74,16 +76,13 @@ func isNoList(err error) bool {
 	return isAbsent(err) || errors.Is(err, errNoManifest) || isStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoSession)
 }
 
-// isOfNoUse says whether the registry does not know the question at all, for whatever image.
-func isOfNoUse(err error) bool {
+// isForAllImages says whether a registry that has no list does not know the question at all, for whatever image.
+func isForAllImages(err error) bool {
 	var answer *transport.Error
-	if !isStatus(err, noListAtAll...) || !errors.As(err, &answer) {
+	if !errors.As(err, &answer) || !slices.Contains(unknownQuestion, answer.StatusCode) {
 		return false
 	}
-	for _, diagnostic := range answer.Errors {
-		if diagnostic.Code == transport.NameUnknownErrorCode || diagnostic.Code == transport.ManifestUnknownErrorCode {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(answer.Errors, func(one transport.Diagnostic) bool {
+		return one.Code == transport.NameUnknownErrorCode || one.Code == transport.ManifestUnknownErrorCode
+	})
 }
