@@ -32,7 +32,7 @@ type Request struct {
 	Trusted bool
 	// Lookup finds Tags among those that are known already.
 	Lookup Lookup
-	// Fresh finds Tags that were created a moment before, too. It is asked for bare names only.
+	// Fresh finds Tags and imports of a moment before, too. It is asked for bare names only.
 	Fresh Lookup
 }
 

@@ -1,5 +1,5 @@
 // Package admission holds the webhooks: the pinner of workloads, the defaulter and the validator of Tags. They read
-// the informer cache; the one live GET is for a Tag that was created a moment before.
+// the informer cache; the one live GET is for a Tag that was created, or first imported, a moment before.
 package admission
 
 // Where the webhooks are served.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,7 +27,7 @@ type Registries interface {
 type Pinner struct {
 	// Tags reads the informer cache.
 	Tags client.Reader
-	// Live reads the API server, for a Tag that the cache does not know yet.
+	// Live reads the API server, for a Tag that the cache does not know yet, or no import of.
 	Live client.Reader
 	// Registries normalises names as the importer does.
 	Registries Registries
@@ -84,7 +85,7 @@ func (p *Pinner) old(request admission.Request) (pin.Workload, error) {
 	return old, err
 }
 
-// lookup finds Tags of a namespace with the first reader that has them, each asked for once.
+// lookup finds Tags of a namespace, each asked for once.
 func (p *Pinner) lookup(ctx context.Context, namespace string, readers ...client.Reader) pin.Lookup {
 	found := map[string]*v1.Tag{}
 	get := func(name string) (*v1.Tag, error) {
@@ -100,17 +101,26 @@ func (p *Pinner) lookup(ctx context.Context, namespace string, readers ...client
 	return pin.LookupWith(get, p.Registries.UnqualifiedRegistry())
 }
 
-// find is the Tag of the first reader that has it, or nil.
+// longestRead leaves time for the answer where the API server does not answer us. It is less than the timeoutSeconds of
+// config/webhook.
+const longestRead = 2 * time.Second
+
+// find is the Tag of the first reader that knows an import of it, else of the first that has it, or nil.
 func find(ctx context.Context, name types.NamespacedName, readers []client.Reader) (*v1.Tag, error) {
+	ctx, cancel := context.WithTimeout(ctx, longestRead)
+	defer cancel()
+	var found *v1.Tag
 	for _, reader := range readers {
 		var tag v1.Tag
 		err := reader.Get(ctx, name, &tag, client.UnsafeDisableDeepCopy) // pinning only reads
-		if err == nil {
+		switch {
+		case err == nil && tag.Current() != nil:
 			return &tag, nil
-		}
-		if !apierrors.IsNotFound(err) {
+		case err == nil:
+			found = &tag
+		case found == nil && !apierrors.IsNotFound(err):
 			return nil, fmt.Errorf("Tagger could not read Tag %s: %w", name, err)
 		}
 	}
-	return nil, nil
+	return found, nil
 }

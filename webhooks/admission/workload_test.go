@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -202,6 +204,59 @@ func TestTheNetworkIsUsedForOneGetOfATagThatTheCacheMisses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestATagThatWasImportedAMomentBeforeIsPinned: somebody waited until it was Ready, and this replica has not heard of it yet. A
+// placeholder would be a rollout more, and a Job would be refused.
+func TestATagThatWasImportedAMomentBeforeIsPinned(t *testing.T) {
+	pending := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: "myapp", Namespace: "dev"}, Spec: v1.TagSpec{From: "quay.io/company/myapp:latest"}}
+	silent, asked := liveClient(t)
+	for name, row := range map[string]struct {
+		live client.Reader
+		want string
+	}{
+		"the API server knows the import":  {cacheOf(t, importedTag("myapp", newImage)), newImage},
+		"the API server knows none either": {cacheOf(t, pending), "not-imported.invalid/dev/myapp"},
+		"the Tag was deleted":              {cacheOf(t), "not-imported.invalid/dev/myapp"},
+		"the API server does not answer":   {silent, "not-imported.invalid/dev/myapp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pinner := &admission.Pinner{Tags: cacheOf(t, pending), Live: row.live, Registries: noRegistries{}, Username: manager}
+			request := review(t, admissionv1.Create, "alice", annotated("myapp", ""), nil)
+			if got := patched(t, request, pinner.Handle(t.Context(), request)).Spec.Template.Spec.Containers[0].Image; got != row.want {
+				t.Errorf("the image is %s, want %s", got, row.want)
+			}
+		})
+	}
+	if len(asked.seen) != 1 {
+		t.Errorf("admission asked %v, want one GET", asked.seen)
+	}
+}
+
+// TestAnAPIServerThatHangsHoldsUpNoPendingTag: the answer comes while the API server still waits for it.
+func TestAnAPIServerThatHangsHoldsUpNoPendingTag(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pending := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: "myapp", Namespace: "dev"}}
+		pinner := &admission.Pinner{Tags: cacheOf(t, pending), Live: hanging{}, Registries: noRegistries{}, Username: manager}
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		request := review(t, admissionv1.Create, "alice", annotated("myapp", ""), nil)
+		if got := patched(t, request, pinner.Handle(ctx, request)).Spec.Template.Spec.Containers[0].Image; got != "not-imported.invalid/dev/myapp" {
+			t.Errorf("the image is %s", got)
+		}
+		if ctx.Err() != nil {
+			t.Errorf("nobody waited for the answer: %v", ctx.Err())
+		}
+	})
+}
+
+// hanging is an API server that does not answer.
+type hanging struct{ client.Reader }
+
+// Get implements client.Reader.
+func (hanging) Get(ctx context.Context, _ client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func TestThePatchLeavesFieldsAloneThatTheTypesDoNotKnow(t *testing.T) {
