@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// relay stands before a registry that speaks plain HTTP. It has every request wait, counts what passes, and can stall.
+// relay stands before a registry. It has every request wait, counts what passes, and can stall.
 type relay struct {
 	server *httptest.Server
-	next   *httputil.ReverseProxy
+	next   http.Handler
 	delay  time.Duration
 	// stalled: no more bytes of blobs come.
 	stalled atomic.Bool
@@ -34,9 +34,16 @@ type traffic struct {
 	uploaded int64
 }
 
-func newRelay(registry string, delay time.Duration) *relay {
+func newRelay(registry http.Handler, delay time.Duration) *relay {
+	r := &relay{delay: delay, next: registry}
+	r.server = httptest.NewServer(r)
+	return r
+}
+
+// proxyTo leads to a registry that speaks plain HTTP.
+func proxyTo(registry string) *httputil.ReverseProxy {
 	target := &url.URL{Scheme: "http", Host: registry}
-	r := &relay{delay: delay, next: &httputil.ReverseProxy{
+	return &httputil.ReverseProxy{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true},
 		Rewrite: func(request *httputil.ProxyRequest) {
 			request.SetURL(target)
@@ -44,9 +51,7 @@ func newRelay(registry string, delay time.Duration) *relay {
 		},
 		BufferPool: &buffers{},
 		ErrorLog:   log.New(io.Discard, "", 0), // clients may give up on a request
-	}}
-	r.server = httptest.NewServer(r)
-	return r
+	}
 }
 
 // address is host:port.

@@ -40,22 +40,21 @@ type site struct {
 
 // place is a registry, and its relays where there are any. The first one is what clients are to use.
 type place struct {
-	dir      string
+	// direct is the registry's own host:port.
+	direct string
+	relays []*relay
+	// registry is distribution's, whose images are in dir; or it is light.
 	registry *cluster.Registry
-	relays   []*relay
+	dir      string
+	light    *lightRegistry
 }
 
-// openSite starts a source and a mirror that are asked directly. It must be closed even if it fails.
-func openSite(ctx context.Context, withTLS bool) (s *site, err error) {
-	s = &site{source: &place{}, mirror: &place{}}
-	if s.dir, err = os.MkdirTemp("", "tagger-bench-"); err != nil {
-		return s, err
-	}
-	root, err := cluster.Root()
+// openSite starts a source and a mirror, both distribution's, that are asked directly. It must be closed even if it fails.
+func openSite(ctx context.Context, withTLS bool) (*site, error) {
+	s, err := newSite()
 	if err != nil {
 		return s, err
 	}
-	s.bin = filepath.Join(root, "bin")
 	if withTLS {
 		if s.certificate, err = cluster.NewServingCert(filepath.Join(s.dir, "tls")); err != nil {
 			return s, err
@@ -73,16 +72,42 @@ func openSite(ctx context.Context, withTLS bool) (s *site, err error) {
 	return s, s.configure()
 }
 
-// openRelayedSite starts a source and a mirror where every request waits, and is counted.
+// openRelayedSite starts a source and a mirror, both distribution's, where every request waits, and is counted.
 func openRelayedSite(ctx context.Context, delay time.Duration) (*site, error) {
 	s, err := openSite(ctx, false)
 	if err != nil {
 		return s, err
 	}
-	for _, p := range []*place{s.source, s.mirror} {
-		p.addRelay(delay)
+	return s, s.relay(delay)
+}
+
+// openLightSite is openRelayedSite with registries that are light.
+func openLightSite(_ context.Context, delay time.Duration) (*site, error) {
+	s, err := newSite()
+	if err != nil {
+		return s, err
 	}
-	return s, s.configure()
+	s.source.openLight()
+	s.mirror.openLight()
+	return s, s.relay(delay)
+}
+
+func newSite() (*site, error) {
+	s := &site{source: &place{}, mirror: &place{}}
+	root, err := cluster.Root()
+	if err != nil {
+		return s, err
+	}
+	s.bin = filepath.Join(root, "bin")
+	s.dir, err = os.MkdirTemp("", "tagger-bench-")
+	return s, err
+}
+
+// relay has every request wait.
+func (s *site) relay(delay time.Duration) error {
+	s.source.addRelay(delay)
+	s.mirror.addRelay(delay)
+	return s.configure()
 }
 
 // roomy is the folder if it has room for so many bytes, and the one for temporary files otherwise.
@@ -98,8 +123,16 @@ func (p *place) open(ctx context.Context, parent string, certificate *cluster.Se
 	if p.dir, err = os.MkdirTemp(parent, "tagger-bench-"); err != nil {
 		return err
 	}
-	p.registry, err = cluster.StartRegistry(ctx, cluster.RegistryOptions{Dir: p.dir, TLS: certificate})
-	return err
+	if p.registry, err = cluster.StartRegistry(ctx, cluster.RegistryOptions{Dir: p.dir, TLS: certificate}); err != nil {
+		return err
+	}
+	p.direct = p.registry.Address
+	return nil
+}
+
+func (p *place) openLight() {
+	p.light = newLightRegistry()
+	p.direct = p.light.server.Listener.Addr().String()
 }
 
 // address is host:port, as clients are to use it.
@@ -107,23 +140,39 @@ func (p *place) address() string {
 	if len(p.relays) > 0 {
 		return p.relays[0].address()
 	}
-	return p.registry.Address
+	return p.direct
 }
 
 // addRelay gives the registry one more address.
 func (p *place) addRelay(delay time.Duration) *relay {
-	added := newRelay(p.registry.Address, delay)
+	added := newRelay(p.behindRelays(), delay)
 	p.relays = append(p.relays, added)
 	return added
 }
 
+func (p *place) behindRelays() http.Handler {
+	if p.light != nil {
+		return p.light
+	}
+	return proxyTo(p.direct)
+}
+
 // clear forgets every image.
-func (p *place) clear() error { return os.RemoveAll(filepath.Join(p.dir, "data")) }
+func (p *place) clear() error {
+	if p.light != nil {
+		p.light.clear()
+		return nil
+	}
+	return os.RemoveAll(filepath.Join(p.dir, "data"))
+}
 
 func (p *place) close() error {
 	var problems []error
 	for _, relay := range p.relays {
 		relay.server.Close()
+	}
+	if p.light != nil {
+		p.light.server.Close()
 	}
 	if p.registry != nil {
 		problems = append(problems, p.registry.Stop())
@@ -137,7 +186,7 @@ func (s *site) close() error {
 
 // configure writes the registries.conf by which Tagger talks to registries on loopback.
 func (s *site) configure() error {
-	addresses := []string{s.source.registry.Address}
+	addresses := []string{s.source.direct}
 	for _, relay := range s.source.relays {
 		addresses = append(addresses, relay.address())
 	}
@@ -169,7 +218,7 @@ func (s *site) publish(ctx context.Context, image content) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	to, err := name.NewDigest(s.source.registry.Address + "/" + upstream + "@" + digest.String())
+	to, err := name.NewDigest(s.source.direct + "/" + upstream + "@" + digest.String())
 	if err != nil {
 		return "", err
 	}
@@ -178,7 +227,7 @@ func (s *site) publish(ctx context.Context, image content) (string, error) {
 
 // check fails unless all of the image is at the mirror under its tag. It is not counted.
 func (s *site) check(ctx context.Context, image, digest string) error {
-	tag, err := name.NewTag(s.mirror.registry.Address + "/" + image)
+	tag, err := name.NewTag(s.mirror.direct + "/" + image)
 	if err != nil {
 		return err
 	}

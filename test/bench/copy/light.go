@@ -1,0 +1,36 @@
+package main
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// lightRegistry is go-containerregistry's registry in the process of the relays. It stands for one on another machine: of the
+// processors here it takes little.
+type lightRegistry struct {
+	server *httptest.Server
+	images atomic.Pointer[http.Handler]
+}
+
+func newLightRegistry() *lightRegistry {
+	r := &lightRegistry{}
+	r.clear()
+	r.server = httptest.NewServer(r)
+	return r
+}
+
+// ServeHTTP implements http.Handler.
+func (r *lightRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	(*r.images.Load()).ServeHTTP(w, request)
+}
+
+// clear forgets every image.
+func (r *lightRegistry) clear() {
+	empty := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	r.images.Store(&empty)
+}
