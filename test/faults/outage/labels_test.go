@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,35 +15,56 @@ import (
 )
 
 const (
-	// changes is how many labels change a second, unless the machine is too slow for it; fewer than a quarter prove nothing.
-	changes = 200
+	// changes is how often a label has to change in a second, and tried how often it does where the machine is fast enough.
+	changes, tried = 200, 240
+	// maxRounds is how often that is tried: other work may take a part of the machine for a while.
+	maxRounds = 20
 	// registryTakes is how long the registry takes to answer, so that the import is in progress.
 	registryTakes = 3 * time.Second
 )
 
 // TestLabelsChangeTwoHundredTimesASecondDuringAnImport has somebody write to the Tag all the time, so that whatever the
-// manager has read of it is out of date when it writes. The webhooks of Tags are taken away: with them, the API server
-// could not write one object as often.
+// manager has read of it is out of date when it writes. What would take the API server too long is left out: the webhooks of
+// Tags, handing work over between processors, and collecting garbage often.
 func TestLabelsChangeTwoHundredTimesASecondDuringAnImport(t *testing.T) {
+	t.Setenv("GOMAXPROCS", "1") // of all that the test starts
+	t.Setenv("GOGC", "400")
 	w := newWorld(t) // beside no other test: the client has to be fast
 	webhook := w.webhook("manager")
 	w.install(webhook)
 	proxy := w.behind(webhook)
-	tag := w.tags(1)[0]
+	tags := w.tags(maxRounds)
 	w.do(w.admin.DeleteAllOf(t.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{}))
 	w.do(w.admin.DeleteAllOf(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{}))
 	w.registry.slowDown(func(*http.Request) { <-time.After(registryTakes) })
 
-	w.landsAmidLabels(tag, proxy, func() {
-		w.do(w.admin.Patch(t.Context(), newTag(tag), mergePatch(`{"spec":{"generation":1}}`)))
+	w.atFullSpeed(func(round int) float64 {
+		tag := tags[round-1]
+		return w.landsAmidLabels(tag, proxy, func() {
+			w.do(w.admin.Patch(t.Context(), newTag(tag), mergePatch(`{"spec":{"generation":1}}`)))
+		})
 	})
-	created := newTag("new") // which has no status yet
-	created.Spec.From = w.source("new")
-	w.landsAmidLabels("new", proxy, func() { w.do(w.admin.Create(t.Context(), created)) })
+	w.atFullSpeed(func(round int) float64 {
+		created := newTag(fmt.Sprint("new-", round)) // which has no status yet
+		created.Spec.From = w.source(created.Name)
+		return w.landsAmidLabels(created.Name, proxy, func() { w.do(w.admin.Create(t.Context(), created)) })
+	})
 }
 
-// landsAmidLabels pushes a build, has its import begin, and waits for the status while labels change.
-func (w *world) landsAmidLabels(tag string, proxy *proxy, begin func()) {
+// atFullSpeed plays rounds until the labels change as often in one as they have to.
+func (w *world) atFullSpeed(play func(round int) (perSecond float64)) {
+	w.t.Helper()
+	for round := range maxRounds {
+		if play(round+1) >= changes {
+			return
+		}
+	}
+	w.t.Errorf("in none of %d rounds labels changed %d times a second", maxRounds, changes)
+}
+
+// landsAmidLabels pushes a build, has its import begin, and waits for the status while labels change. It returns how often a
+// second they did.
+func (w *world) landsAmidLabels(tag string, proxy *proxy, begin func()) float64 {
 	w.t.Helper()
 	w.push(tag)
 	status := "/apis/images.io/v1/namespaces/" + namespace + "/tags/" + tag + "/status"
@@ -57,36 +77,34 @@ func (w *world) landsAmidLabels(tag string, proxy *proxy, begin func()) {
 	imports, writes = w.registry.requests(tag)-imports, proxy.requests(http.MethodPatch, status)-writes
 	w.t.Logf("with %.0f changes of labels a second the status of Tag %s landed after %.1f s, %d imports and %d writes",
 		perSecond, tag, took.Seconds(), imports, writes)
-	if perSecond < changes/4 {
-		w.t.Errorf("labels changed %.0f times a second only", perSecond)
-	}
 	if imports > 1 || writes > 3 {
 		w.t.Errorf("%d imports and %d writes of the status, want one import, and at most two writes again", imports, writes)
 	}
+	return perSecond
 }
 
-// relabel changes a label of the Tag all the time, until stop, which returns how often a second it did.
+// relabel changes a label of the Tag all the time, until stop, which returns how often a second it did. Who owns which field
+// is forgotten first: keeping it would take the API server a quarter of its time.
 func (w *world) relabel(tag string) (stop func() float64) {
+	w.t.Helper()
+	w.do(w.admin.Patch(w.t.Context(), newTag(tag), mergePatch(`{"metadata":{"managedFields":[{}]}}`)))
 	ctx, cancel := context.WithCancel(w.t.Context())
-	limiter := rate.NewLimiter(changes, changes/10) // what a pause left out is made up for
-	var done atomic.Int64
+	limiter := rate.NewLimiter(tried, tried/10) // what a pause left out is made up for
+	count, start := 0, time.Now()
 	var running sync.WaitGroup
-	start := time.Now()
-	for range 8 {
-		running.Go(func() {
-			for limiter.Wait(ctx) == nil {
-				patch := fmt.Sprintf(`{"metadata":{"labels":{"changed":"%d"}}}`, time.Now().UnixNano())
-				if err := w.admin.Patch(ctx, newTag(tag), mergePatch(patch)); err == nil {
-					done.Add(1)
-				} else if ctx.Err() == nil {
-					w.t.Errorf("changing a label: %v", err)
-				}
+	running.Go(func() {
+		for limiter.Wait(ctx) == nil {
+			patch := fmt.Sprintf(`{"metadata":{"labels":{"changed":"%d"}}}`, time.Now().UnixNano())
+			if err := w.admin.Patch(ctx, newTag(tag), mergePatch(patch)); err == nil {
+				count++
+			} else if ctx.Err() == nil {
+				w.t.Errorf("changing a label: %v", err)
 			}
-		})
-	}
+		}
+	})
 	return func() float64 {
 		cancel()
 		running.Wait()
-		return float64(done.Load()) / time.Since(start).Seconds()
+		return float64(count) / time.Since(start).Seconds()
 	}
 }
