@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
@@ -41,6 +42,11 @@ func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) 
 // mayBeOver says whether an answer may just mean that a token is over, so that it is worth another one.
 func mayBeOver(err error) bool { return isStatus(err, http.StatusUnauthorized) }
 
+// untold are the answers that tell nothing yet: they are worth another try.
+var untold = []int{
+	http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests,
+}
+
 // isAbsent says whether an answer of a source means that there is nothing attached: whatever one answers that does not know
 // the question, or does not want it. What a token service answers is not about that.
 func isAbsent(err error) bool {
@@ -48,8 +54,10 @@ func isAbsent(err error) bool {
 	if !errors.As(err, &answer) || errors.Is(err, errNoSession) {
 		return false
 	}
-	return answer.StatusCode/100 == 4 && answer.StatusCode != http.StatusTooManyRequests || answer.StatusCode == http.StatusNotImplemented
+	return answer.StatusCode/100 == 4 && !slices.Contains(untold, answer.StatusCode) || answer.StatusCode == http.StatusNotImplemented
 }
 
-// isGone says the same of a mirror, which has to let us in.
-func isGone(err error) bool { return isStatus(err, http.StatusNotFound) }
+// isGone says that a registry that lets us in does not have it.
+func isGone(err error) bool {
+	return isStatus(err, http.StatusNotFound) && !errors.Is(err, errNoSession)
+}

@@ -61,14 +61,18 @@ func (c *copying) attach(ctx context.Context, image digest.Digest, found []attac
 	return c.mirror.note(ctx, image, slices.DeleteFunc(roots, func(n *node) bool { return c.parcel(n.Digest).noted || n.body.Subject == nil }))
 }
 
-// note adds manifests to the index of those that are attached to an image.
+// note adds manifests to the index of those that are attached to an image. There are registries that have the image itself under
+// its tag.
 func (m mirror) note(ctx context.Context, image digest.Digest, attached []*node) error {
 	if len(attached) == 0 {
 		return nil
 	}
-	content, _, err := m.look(ctx, m.at.tagged(referrersTag(image)), isGone)
+	content, found, err := m.look(ctx, m.at.tagged(referrersTag(image)), isGone)
 	if err != nil {
 		return m.fault(err)
+	}
+	if found == image {
+		content = nil
 	}
 	content, changed, err := withReferrers(content, attached)
 	if err != nil {

@@ -152,6 +152,27 @@ func TestReferrersTravelWithTheImage(t *testing.T) {
 	}
 }
 
+// TestAMirrorThatTakesTheTagOfReferrersForTheImage is registry.gitlab.com as an internal registry.
+func TestAMirrorThatTakesTheTagOfReferrersForTheImage(t *testing.T) {
+	var want string
+	takes := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if want != "" && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/manifests/"+tagOf(want)) {
+				r.URL.Path = strings.TrimSuffix(r.URL.Path, tagOf(want)) + want
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainGuarded(t, takes), withAttachments)
+	made := image(t, 1, 1<<10)
+	want = s.source.pushImage(t, "team/app", "latest", made)
+	one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+	for range 2 {
+		s.copied(s.order(want))
+		s.isWhole("cache/shop/app", one, one)
+	}
+}
+
 func TestWhereTheMirrorListsReferrersNoIndexIsMade(t *testing.T) {
 	notes := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -199,6 +220,7 @@ func TestLookingForWhatIsNotAttachedIsNoFailure(t *testing.T) {
 		{name: "unsupported", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusMethodNotAllowed) }},
 		{name: "not implemented", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotImplemented) }},
 		{name: "broken", reason: v1.ReasonUnavailable, answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }},
+		{name: "slow", reason: v1.ReasonUnavailable, answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusRequestTimeout) }},
 		{name: "busy", reason: v1.ReasonRateLimited, answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) }},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -20,32 +20,53 @@ const (
 	listingHolds = time.Hour
 )
 
-// unknownQuestion are the answers to a question that a registry does not know.
+// unknownQuestion are the answers of a registry that does not know the question.
 var unknownQuestion = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
 
-// listing remembers which registries list what is attached to an image (distribution-spec, "Listing Referrers").
+// errNoList is what comes of asking a registry that does not list what is attached to an image: to any, or to this one.
+var errNoList = errors.New("the registry does not list what is attached to the image")
+
+// listing asks registries for what they list as attached to an image (distribution-spec, "Listing Referrers"), and remembers which
+// of them keep no such lists.
 type listing struct {
 	known  *cache.LRUExpireCache
-	asking coalesced[bool]
+	asking coalesced[firstList]
+}
+
+// firstList is what came of asking for the list of an image where it was not known whether there are any.
+type firstList struct {
+	image  string
+	listed []descriptor
+	err    error
 }
 
 func newListing(clock clock.PassiveClock, limit time.Duration) *listing {
-	return &listing{known: cache.NewLRUExpireCacheWithClock(maxListing, clock), asking: coalesced[bool]{limit: limit}}
+	return &listing{known: cache.NewLRUExpireCacheWithClock(maxListing, clock), asking: coalesced[firstList]{limit: limit}}
 }
 
-// keptBy says whether the registry keeps such lists. Where that is not known, one of all who copy from there asks, with the image
-// that it is about to copy. When that tells nothing, everybody is to ask for himself.
-func (l *listing) keptBy(ctx context.Context, from source, image digest.Digest) bool {
-	if kept, isKnown := l.recall(from); isKnown {
-		return kept
+// of is the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
+// of all who copy from there asks first, for its own image, and the others wait. What fails for all is tried again by each.
+func (l *listing) of(ctx context.Context, from source, image digest.Digest) ([]descriptor, error) {
+	if _, isKnown := l.recall(from); !isKnown {
+		own := from.at.passageKey() + " " + image.String()
+		first, err := l.asking.do(ctx, from.who.id+" "+from.at.address(), func(ctx context.Context) (firstList, error) {
+			listed, err := l.ask(ctx, from, image)
+			return firstList{own, listed, err}, nil
+		})
+		if err == nil && first.image == own && (first.err == nil || errors.Is(first.err, errNoList)) {
+			return first.listed, first.err
+		}
 	}
-	_, _ = l.asking.do(ctx, from.who.id+" "+from.at.address(), func(ctx context.Context) (bool, error) {
-		_, err := from.referrers(ctx, image)
-		l.learn(from, err)
-		return true, nil
-	})
-	kept, isKnown := l.recall(from)
-	return kept || !isKnown
+	if kept, isKnown := l.recall(from); isKnown && !kept {
+		return nil, errNoList
+	}
+	return l.ask(ctx, from, image)
+}
+
+func (l *listing) ask(ctx context.Context, from source, image digest.Digest) ([]descriptor, error) {
+	listed, err := from.referrers(ctx, image)
+	l.learn(from, err)
+	return listed, err
 }
 
 // recall is what is known: of this repository as this identity sees it, or else of the whole registry.
@@ -58,16 +79,19 @@ func (l *listing) recall(from source) (kept, isKnown bool) {
 	return false, false
 }
 
-// learn takes in what came of asking for a list. What went wrong on the way to an answer tells nothing.
+// learn takes in what came of asking for a list. An answer about one image tells nothing of the next one, and what went wrong on the
+// way to an answer tells nothing at all. A registry that keeps lists does not lose them.
 func (l *listing) learn(from source, err error) {
+	registry, repository := from.at.address(), from.who.id+" "+from.at.passageKey()
+	kept, isKnown := l.known.Get(registry)
 	switch {
 	case err == nil:
-		l.known.Add(from.at.address(), true, listingHolds)
+		l.known.Add(registry, true, listingHolds)
 	case !errors.Is(err, errNoList):
-	case isForAllImages(err):
-		l.known.Add(from.at.address(), false, listingHolds)
-	default:
-		l.known.Add(from.who.id+" "+from.at.passageKey(), false, listingHolds)
+	case isForRepository(err):
+		l.known.Add(repository, false, listingHolds)
+	case isForAllImages(err) && !(isKnown && kept.(bool)):
+		l.known.Add(registry, false, listingHolds)
 	}
 }
 
@@ -76,13 +100,19 @@ func isNoList(err error) bool {
 	return isAbsent(err) || errors.Is(err, errNoManifest) || isStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoSession)
 }
 
+// isForRepository says whether a registry that has no list does not let us see one of the repository, whatever image it is.
+func isForRepository(err error) bool {
+	return isStatus(err, http.StatusUnauthorized, http.StatusForbidden) || hasCode(err, transport.NameUnknownErrorCode)
+}
+
 // isForAllImages says whether a registry that has no list does not know the question at all, for whatever image.
 func isForAllImages(err error) bool {
+	return isStatus(err, unknownQuestion...) && !hasCode(err, transport.NameUnknownErrorCode, transport.ManifestUnknownErrorCode)
+}
+
+func hasCode(err error, codes ...transport.ErrorCode) bool {
 	var answer *transport.Error
-	if !errors.As(err, &answer) || !slices.Contains(unknownQuestion, answer.StatusCode) {
-		return false
-	}
-	return !slices.ContainsFunc(answer.Errors, func(one transport.Diagnostic) bool {
-		return one.Code == transport.NameUnknownErrorCode || one.Code == transport.ManifestUnknownErrorCode
+	return errors.As(err, &answer) && slices.ContainsFunc(answer.Errors, func(one transport.Diagnostic) bool {
+		return slices.Contains(codes, one.Code)
 	})
 }

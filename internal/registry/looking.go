@@ -9,16 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// errNoList is what comes of asking a registry that does not list what is attached to an image: to any, or to this one.
-var errNoList = errors.New("the registry does not list what is attached to the image")
-
 // lookForAttachments looks in the three places where they are, all at once: under the two tags of cosign, and in the registry's
 // list of what names the image as its subject or, where it keeps no such lists, in an index that has a tag.
 func (c *copying) lookForAttachments(ctx context.Context, image digest.Digest) ([]attachment, error) {
-	naming := c.indexed
-	if c.listing.keptBy(ctx, c.source, image) {
-		naming = c.listed
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	found := make([][]attachment, len(cosignSuffixes)+1)
 	for i, suffix := range cosignSuffixes {
@@ -28,7 +21,7 @@ func (c *copying) lookForAttachments(ctx context.Context, image digest.Digest) (
 		})
 	}
 	group.Go(func() (err error) {
-		found[len(cosignSuffixes)], err = naming(ctx, image)
+		found[len(cosignSuffixes)], err = c.naming(ctx, image)
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -68,10 +61,9 @@ func (c *copying) tagged(ctx context.Context, tag string) ([]attachment, error) 
 	return []attachment{{tag: tag, node: &node{descriptor: descriptor{Digest: found}, content: content}}}, nil
 }
 
-// listed is what the registry lists, and what the index has where this list is not to be had after all.
-func (c *copying) listed(ctx context.Context, image digest.Digest) ([]attachment, error) {
-	listed, err := c.source.referrers(ctx, image)
-	c.listing.learn(c.source, err)
+// naming is what names the image as its subject: what the registry lists or, where it has no list, what the index has.
+func (c *copying) naming(ctx context.Context, image digest.Digest) ([]attachment, error) {
+	listed, err := c.listing.of(ctx, c.source, image)
 	if errors.Is(err, errNoList) {
 		return c.indexed(ctx, image)
 	}

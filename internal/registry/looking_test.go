@@ -11,6 +11,7 @@ import (
 	"time"
 
 	images "github.com/google/go-containerregistry/pkg/registry"
+	gcr "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/images-io/tagger/internal/registry"
 )
@@ -38,13 +39,13 @@ func answering(repository string, answer func(http.ResponseWriter)) func(http.Ha
 	}
 }
 
-// TestLookingForAttachmentsTakesThreeRequests, and one more that asks, once an hour, what a registry can do.
+// TestLookingForAttachmentsTakesThreeRequests, and one more where it turns out, once an hour, that a registry keeps no lists.
 func TestLookingForAttachmentsTakesThreeRequests(t *testing.T) {
 	denying := answering("", func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") })
 	for _, row := range []struct {
 		name   string
 		source *upstream
-		later  int // after an hour; a list that is there says by itself that it is
+		anew   int // while nothing is known of the registry
 	}{
 		{"it lists referrers", newPlainGuarded(t, nil, images.WithReferrersSupport(true)), 3},
 		{"it lists none", newPlainUpstream(t), 4},
@@ -57,7 +58,7 @@ func TestLookingForAttachmentsTakesThreeRequests(t *testing.T) {
 			for _, copy := range []struct {
 				after time.Duration
 				looks int
-			}{{0, 4}, {0, 3}, {59 * time.Minute, 3}, {2 * time.Minute, row.later}, {0, 3}} {
+			}{{0, row.anew}, {0, 3}, {59 * time.Minute, 3}, {2 * time.Minute, row.anew}, {0, 3}} {
 				clock.SetTime(clock.Now().Add(copy.after))
 				s.copied(s.order(want))
 				if count := s.source.looked(); count != copy.looks {
@@ -77,27 +78,33 @@ func TestLookingForAttachmentsTakesThreeRequests(t *testing.T) {
 func TestLookingForAttachmentsIsDoneAtOnce(t *testing.T) {
 	for _, lists := range []bool{true, false} {
 		t.Run(fmt.Sprintf("the source lists referrers: %v", lists), func(t *testing.T) {
+			var waits atomic.Bool
 			var looks atomic.Int32
 			all := make(chan struct{})
 			guard := func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if isLook(r.URL.Path) {
-						switch looks.Add(1) {
-						case 1: // whether it lists them
-						case 4:
+					if waits.Load() && isLook(r.URL.Path) {
+						if looks.Add(1) == 3 {
 							close(all)
-						default:
-							select {
-							case <-all:
-							case <-r.Context().Done():
-							}
+						}
+						select {
+						case <-all:
+						case <-r.Context().Done():
 						}
 					}
 					next.ServeHTTP(w, r)
 				})
 			}
 			s := newStage(t, newPlainGuarded(t, guard, images.WithReferrersSupport(lists)), newPlainUpstream(t), withAttachments)
-			s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
+			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+			if !lists {
+				s.copied(s.order(want)) // from now on it is known
+			}
+			waits.Store(true)
+			s.copied(s.order(want))
+			if count := looks.Load(); count != 3 {
+				t.Errorf("it was looked %d times", count)
+			}
 		})
 	}
 }
@@ -154,6 +161,119 @@ func TestOneRepositoryDoesNotDecideForItsRegistry(t *testing.T) {
 				o.Source, o.To.Path = source(t, s.source.host()+"/team/tools:latest"), "cache/shop/tools"
 			}))
 			if done.Attachments != 1 {
+				t.Errorf("got %+v", done)
+			}
+		})
+	}
+}
+
+// TestOneImageDoesNotDecideForTheNext has a registry say of one image that there is no list, and list what is attached to the next.
+func TestOneImageDoesNotDecideForTheNext(t *testing.T) {
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"no such image":  func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") },
+		"some web page":  func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html></html>")) },
+		"a bad question": func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var isSigned atomic.Bool
+			s := newStage(t, newPlainGuarded(t, unless(&isSigned, answer), images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
+			s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
+			isSigned.Store(true)
+			s.copiesTheReferrerOf(image(t, 2, 1<<10))
+		})
+	}
+}
+
+// TestARegistryThatListsDoesNotLoseIt has one answer, once, as if it did not know the question, and before that or not a list.
+func TestARegistryThatListsDoesNotLoseIt(t *testing.T) {
+	var lists atomic.Bool
+	lists.Store(true)
+	lost := unless(&lists, func(w http.ResponseWriter) { http.Error(w, "404 page not found", http.StatusNotFound) })
+	s := newStage(t, newPlainGuarded(t, lost, images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s.copied(s.order(want))
+	lists.Store(false)
+	s.copied(s.order(want))
+	lists.Store(true)
+	s.copiesTheReferrerOf(image(t, 2, 1<<10))
+}
+
+// unless has a source answer the question for a list, unless it may list.
+func unless(lists *atomic.Bool, answer func(http.ResponseWriter)) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/referrers/") && !lists.Load() {
+				answer(w)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// copiesTheReferrerOf copies an image that has one.
+func (s *stage) copiesTheReferrerOf(made gcr.Image) {
+	s.t.Helper()
+	want := s.source.pushImage(s.t, "team/app", "latest", made)
+	one := s.source.pushImage(s.t, "team/app", "one", attachedTo(s.t, made))
+	if done := s.copied(s.order(want)); done.Attachments != 1 {
+		s.t.Errorf("got %+v", done)
+	}
+	s.isWhole("cache/shop/app", one, one)
+}
+
+// TestTheListGoesOn has a source that lists one manifest on each of two pages, and says so in every way of RFC 8288.
+func TestTheListGoesOn(t *testing.T) {
+	for name, row := range map[string]struct {
+		link   func(page string, w http.ResponseWriter)
+		isLost bool
+	}{
+		"as it should": {link: func(page string, w http.ResponseWriter) { w.Header().Set("Link", "<"+page+`>; rel="next"`) }},
+		"elsewhere": {link: func(page string, w http.ResponseWriter) {
+			w.Header().Set("Link", "<http://proxied.invalid"+page+`>;rel=next`)
+		}},
+		"with other parameters": {link: func(page string, w http.ResponseWriter) {
+			w.Header().Set("Link", "<"+page+`>; title="a, b"; rel="last next"`)
+		}},
+		"after another link": {link: func(page string, w http.ResponseWriter) {
+			w.Header().Add("Link", `</first>; rel="first"`)
+			w.Header().Add("Link", "<"+page+`>; rel="next"`)
+		}},
+		"to what is not there": {isLost: true, link: func(page string, w http.ResponseWriter) { w.Header().Set("Link", "<"+page+`&lost=1>; rel="next"`) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pages := []string{}
+			guard := func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					page, isNext := 0, r.URL.Query().Get("page") == "2"
+					switch {
+					case !strings.Contains(r.URL.Path, "/referrers/"):
+						next.ServeHTTP(w, r)
+						return
+					case r.URL.Query().Has("lost"):
+						refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no")
+						return
+					case isNext:
+						page = 1
+					default:
+						row.link(r.URL.Path+"?page=2", w)
+					}
+					w.Header().Set("Content-Type", ociIndex)
+					_, _ = w.Write([]byte(pages[page]))
+				})
+			}
+			s := newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withAttachments)
+			made := image(t, 1, 1<<10)
+			want := s.source.pushImage(t, "team/app", "latest", made)
+			for layers := range 2 {
+				one := s.source.pushImage(t, "team/app", fmt.Sprint("one", layers), attachedTo(t, made))
+				pages = append(pages, s.source.indexOf(t, "team/app", one))
+			}
+			if row.isLost {
+				s.refused(s.order(want))
+				return
+			}
+			if done := s.copied(s.order(want)); done.Attachments != 2 {
 				t.Errorf("got %+v", done)
 			}
 		})

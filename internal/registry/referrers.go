@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
@@ -18,11 +19,15 @@ const (
 	maxPages     = 8
 )
 
-// errTooManyReferrers is more than that.
-var errTooManyReferrers = errors.New("too much is attached to the image")
+var (
+	// errTooManyReferrers is more than that.
+	errTooManyReferrers = errors.New("too much is attached to the image")
+	// errListEnds is the end of a list whose next page is not to be had.
+	errListEnds = errors.New("the list of what is attached to the image ends in the middle")
+)
 
-// nextPage is the link to the next page of a list (RFC 8288).
-var nextPage = regexp.MustCompile(`<([^>]*)>\s*;\s*rel="?next"?`)
+// nextPage is the link to the next page of a list (RFC 8288, section 3).
+var nextPage = regexp.MustCompile(`<([^>]*)>(?:\s*;\s*[^;,="\s]+\s*=\s*(?:"[^"]*"|[^";,\s]*))*?\s*;\s*rel\s*=\s*(?:next|"(?:[^"]*\s)?next(?:\s[^"]*)?")\s*(?:[;,]|$)`)
 
 // referrers are the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
 func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, err error) {
@@ -40,8 +45,11 @@ func (s source) referrers(ctx context.Context, image digest.Digest) (listed []de
 func (s *session) referrers(ctx context.Context, at location, image digest.Digest) ([]descriptor, error) {
 	var all []descriptor
 	next := at.url(s.scheme, "referrers/"+image.String())
-	for range maxPages {
+	for page := range maxPages {
 		listed, after, err := s.page(ctx, next)
+		if page > 0 && isNoList(err) && !mayBeOver(err) {
+			return nil, errListEnds
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +65,7 @@ func (s *session) referrers(ctx context.Context, at location, image digest.Diges
 	return nil, errTooManyReferrers
 }
 
-// page is one page, and where the next one is: at the same host, or there is none.
+// page is one page, and where the next one is; empty after the last one.
 func (s *session) page(ctx context.Context, address string) (listed []descriptor, next string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -91,16 +99,19 @@ func (s session) staying() *session {
 	return &s
 }
 
+// linkedFrom is where the next page is. A list goes on at the registry itself: behind a proxy many name a host, or a scheme, that is
+// not for us.
 func linkedFrom(response *http.Response) string {
-	link := nextPage.FindStringSubmatch(response.Header.Get("Link"))
+	link := nextPage.FindStringSubmatch(strings.Join(response.Header.Values("Link"), ", "))
 	if link == nil {
 		return ""
 	}
-	target, err := response.Request.URL.Parse(link[1])
-	if err != nil || origin(target) != origin(response.Request.URL) {
+	asked := response.Request.URL
+	target, err := asked.Parse(link[1])
+	if err != nil {
 		return ""
 	}
-	target.User = nil
+	target.Scheme, target.Host, target.User = asked.Scheme, asked.Host, nil
 	return target.String()
 }
 

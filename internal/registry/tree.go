@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -154,7 +153,7 @@ func (t *tree) fetch(ctx context.Context, nodes []*node) error {
 func (t *tree) fetchWhatIsThere(ctx context.Context, nodes []*node) error {
 	return eachNode(ctx, nodes, func(ctx context.Context, n *node) error {
 		err := t.read(ctx, n)
-		if isStatus(err, http.StatusNotFound) {
+		if isGone(err) {
 			return nil
 		}
 		return err

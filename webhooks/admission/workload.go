@@ -35,6 +35,10 @@ type Pinner struct {
 	Username string
 }
 
+// longestRead bounds the live reads of one answer together. It is less than the timeoutSeconds of config/webhook, so that there is
+// time to answer where the API server does not answer us.
+const longestRead = 2 * time.Second
+
 // Handle answers one AdmissionReview. The answer is the same on a dry run and when asked again.
 func (p *Pinner) Handle(ctx context.Context, request admission.Request) admission.Response {
 	if !mentionsTagger(request.Object.Raw) && !mentionsTagger(request.OldObject.Raw) {
@@ -51,6 +55,8 @@ func (p *Pinner) Handle(ctx context.Context, request admission.Request) admissio
 	if !ok || !workload.Enabled() && !old.Enabled() {
 		return admission.Allowed("")
 	}
+	live, cancel := context.WithTimeout(ctx, longestRead)
+	defer cancel()
 	before := snapshotOf(workload)
 	warnings, err := pin.Admit(pin.Request{
 		Old:       old,
@@ -58,7 +64,7 @@ func (p *Pinner) Handle(ctx context.Context, request admission.Request) admissio
 		Namespace: request.Namespace,
 		Trusted:   request.UserInfo.Username == p.Username,
 		Lookup:    p.lookup(ctx, request.Namespace, p.Tags),
-		Fresh:     p.lookup(ctx, request.Namespace, p.Tags, p.Live),
+		Fresh:     p.lookup(live, request.Namespace, p.Tags, p.Live),
 	})
 	if err != nil {
 		return refused(err).WithWarnings(warnings...)
@@ -101,14 +107,8 @@ func (p *Pinner) lookup(ctx context.Context, namespace string, readers ...client
 	return pin.LookupWith(get, p.Registries.UnqualifiedRegistry())
 }
 
-// longestRead leaves time for the answer where the API server does not answer us. It is less than the timeoutSeconds of
-// config/webhook.
-const longestRead = 2 * time.Second
-
 // find is the Tag of the first reader that knows an import of it, else of the first that has it, or nil.
 func find(ctx context.Context, name types.NamespacedName, readers []client.Reader) (*v1.Tag, error) {
-	ctx, cancel := context.WithTimeout(ctx, longestRead)
-	defer cancel()
 	var found *v1.Tag
 	for _, reader := range readers {
 		var tag v1.Tag

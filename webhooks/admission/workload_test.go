@@ -236,11 +236,18 @@ func TestATagThatWasImportedAMomentBeforeIsPinned(t *testing.T) {
 // TestAnAPIServerThatHangsHoldsUpNoPendingTag: the answer comes while the API server still waits for it.
 func TestAnAPIServerThatHangsHoldsUpNoPendingTag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pending := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: "myapp", Namespace: "dev"}}
-		pinner := &admission.Pinner{Tags: cacheOf(t, pending), Live: hanging{}, Registries: noRegistries{}, Username: manager}
+		var pending []client.Object
+		for _, name := range []string{"myapp", "second", "third"} {
+			pending = append(pending, &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "dev"}})
+		}
+		pinner := &admission.Pinner{Tags: cacheOf(t, pending...), Live: hanging{}, Registries: noRegistries{}, Username: manager}
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
-		request := review(t, admissionv1.Create, "alice", annotated("myapp", ""), nil)
+		d := annotated("myapp", "")
+		for _, name := range []string{"second", "third"} {
+			d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: name, Image: name})
+		}
+		request := review(t, admissionv1.Create, "alice", d, nil)
 		if got := patched(t, request, pinner.Handle(ctx, request)).Spec.Template.Spec.Containers[0].Image; got != "not-imported.invalid/dev/myapp" {
 			t.Errorf("the image is %s", got)
 		}

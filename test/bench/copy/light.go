@@ -11,7 +11,7 @@ import (
 )
 
 // lightRegistry is go-containerregistry's registry in the process of the relays. It stands for one on another machine: of the
-// processors here it takes little.
+// processors here it takes little. Unlike distribution's it lists referrers.
 type lightRegistry struct {
 	server *httptest.Server
 	images atomic.Pointer[http.Handler]
@@ -31,6 +31,6 @@ func (r *lightRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request) 
 
 // clear forgets every image.
 func (r *lightRegistry) clear() {
-	empty := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	empty := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
 	r.images.Store(&empty)
 }
