@@ -24,6 +24,7 @@ import (
 
 const (
 	admissionsPerSecond = 200
+	admissionsTried     = 240 // so that there are as many on average, too
 	handshakesPerSecond = 50 // on each replica
 	maxAdmissions       = 600 * admissionsPerSecond
 	workers             = 16
@@ -90,7 +91,7 @@ func (l *load) repeat(ctx context.Context, limiter *rate.Limiter, most int64, do
 func startLoad(t *testing.T, want string) *load {
 	t.Helper()
 	l, ctx := newLoad(t)
-	limiter := rate.NewLimiter(admissionsPerSecond, admissionsPerSecond/10) // what a pause left out is made up for
+	limiter := rate.NewLimiter(admissionsTried, admissionsTried) // what a pause left out is made up for
 	for range workers {
 		l.running.Go(func() {
 			l.repeat(ctx, limiter, maxAdmissions, func(i int64) error {
