@@ -25,7 +25,7 @@ import (
 const (
 	admissionsPerSecond = 200
 	admissionsTried     = 240 // so that there are as many on average, too
-	handshakesPerSecond = 50 // on each replica
+	handshakesPerSecond = 50  // on each replica
 	maxAdmissions       = 600 * admissionsPerSecond
 	workers             = 16
 )
