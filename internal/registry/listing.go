@@ -16,12 +16,17 @@ import (
 const (
 	// maxListing bounds of how many registries and repositories it is known whether they list what is attached to an image.
 	maxListing = 4096
-	// listingHolds is for how long that is taken for granted: registries learn it with a new version.
-	listingHolds = time.Hour
+	// noListsHolds is for how long it is taken for granted that there are none: registries learn it with a new version. That there are
+	// some holds longer.
+	noListsHolds = time.Hour
+	listsHold    = 24 * time.Hour
 )
 
 // unknownQuestion are the answers of a registry that does not know the question.
 var unknownQuestion = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
+
+// methodUnknown is what registries made with go-containerregistry say of such a question. The distribution-spec does not have it.
+const methodUnknown transport.ErrorCode = "METHOD_UNKNOWN"
 
 // errNoList is what comes of asking a registry that does not list what is attached to an image: to any, or to this one.
 var errNoList = errors.New("the registry does not list what is attached to the image")
@@ -45,7 +50,7 @@ func newListing(clock clock.PassiveClock, limit time.Duration) *listing {
 }
 
 // of is the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
-// of all who copy from there asks first, for its own image, and the others wait. What fails for all is tried again by each.
+// of all who copy from there asks first, for its own image, and the others wait.
 func (l *listing) of(ctx context.Context, from source, image digest.Digest) ([]descriptor, error) {
 	if _, isKnown := l.recall(from); !isKnown {
 		own := from.at.passageKey() + " " + image.String()
@@ -53,7 +58,7 @@ func (l *listing) of(ctx context.Context, from source, image digest.Digest) ([]d
 			listed, err := l.ask(ctx, from, image)
 			return firstList{own, listed, err}, nil
 		})
-		if err == nil && first.image == own && (first.err == nil || errors.Is(first.err, errNoList)) {
+		if err == nil && first.image == own && !isTimeout(first.err) { // the time for all may be shorter than ours
 			return first.listed, first.err
 		}
 	}
@@ -86,18 +91,19 @@ func (l *listing) learn(from source, err error) {
 	kept, isKnown := l.known.Get(registry)
 	switch {
 	case err == nil:
-		l.known.Add(registry, true, listingHolds)
+		l.known.Add(registry, true, listsHold)
 	case !errors.Is(err, errNoList):
 	case isForRepository(err):
-		l.known.Add(repository, false, listingHolds)
+		l.known.Add(repository, false, noListsHolds)
 	case isForAllImages(err) && !(isKnown && kept.(bool)):
-		l.known.Add(registry, false, listingHolds)
+		l.known.Add(registry, false, noListsHolds)
 	}
 }
 
 // isNoList says whether an answer means that a list is not to be had.
 func isNoList(err error) bool {
-	return isAbsent(err) || errors.Is(err, errNoManifest) || isStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoSession)
+	return !errors.Is(err, errListEnds) &&
+		(isAbsent(err) || errors.Is(err, errNoManifest) || isStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoSession))
 }
 
 // isForRepository says whether a registry that has no list does not let us see one of the repository, whatever image it is.
@@ -105,9 +111,12 @@ func isForRepository(err error) bool {
 	return isStatus(err, http.StatusUnauthorized, http.StatusForbidden) || hasCode(err, transport.NameUnknownErrorCode)
 }
 
-// isForAllImages says whether a registry that has no list does not know the question at all, for whatever image.
+// isForAllImages says whether a registry that has no list does not know the question at all, for whatever image: it says so, or has no
+// words for it.
 func isForAllImages(err error) bool {
-	return isStatus(err, unknownQuestion...) && !hasCode(err, transport.NameUnknownErrorCode, transport.ManifestUnknownErrorCode)
+	var answer *transport.Error
+	return isStatus(err, unknownQuestion...) && errors.As(err, &answer) &&
+		(len(answer.Errors) == 0 || hasCode(err, transport.UnsupportedErrorCode, methodUnknown))
 }
 
 func hasCode(err error, codes ...transport.ErrorCode) bool {

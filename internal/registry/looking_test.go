@@ -3,6 +3,7 @@ package registry_test
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	images "github.com/google/go-containerregistry/pkg/registry"
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
 )
 
@@ -171,6 +173,7 @@ func TestOneRepositoryDoesNotDecideForItsRegistry(t *testing.T) {
 func TestOneImageDoesNotDecideForTheNext(t *testing.T) {
 	for name, answer := range map[string]func(http.ResponseWriter){
 		"no such image":  func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") },
+		"another code":   func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "NOT_FOUND", "no") },
 		"some web page":  func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html></html>")) },
 		"a bad question": func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
 	} {
@@ -184,14 +187,16 @@ func TestOneImageDoesNotDecideForTheNext(t *testing.T) {
 	}
 }
 
-// TestARegistryThatListsDoesNotLoseIt has one answer, once, as if it did not know the question, and before that or not a list.
+// TestARegistryThatListsDoesNotLoseIt has one answer as if it did not know the question, two hours after a list.
 func TestARegistryThatListsDoesNotLoseIt(t *testing.T) {
 	var lists atomic.Bool
 	lists.Store(true)
 	lost := unless(&lists, func(w http.ResponseWriter) { http.Error(w, "404 page not found", http.StatusNotFound) })
-	s := newStage(t, newPlainGuarded(t, lost, images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
+	clock := newClock()
+	s := newStage(t, newPlainGuarded(t, lost, images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments, at(clock))
 	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
 	s.copied(s.order(want))
+	clock.SetTime(clock.Now().Add(2 * time.Hour))
 	lists.Store(false)
 	s.copied(s.order(want))
 	lists.Store(true)
@@ -222,62 +227,91 @@ func (s *stage) copiesTheReferrerOf(made gcr.Image) {
 	s.isWhole("cache/shop/app", one, one)
 }
 
-// TestTheListGoesOn has a source that lists one manifest on each of two pages, and says so in every way of RFC 8288.
+// TestTheListGoesOn has a source that lists one manifest on each of two pages, and says so in the ways of RFC 8288.
 func TestTheListGoesOn(t *testing.T) {
-	for name, row := range map[string]struct {
-		link   func(page string, w http.ResponseWriter)
-		isLost bool
-	}{
-		"as it should": {link: func(page string, w http.ResponseWriter) { w.Header().Set("Link", "<"+page+`>; rel="next"`) }},
-		"elsewhere": {link: func(page string, w http.ResponseWriter) {
-			w.Header().Set("Link", "<http://proxied.invalid"+page+`>;rel=next`)
-		}},
-		"with other parameters": {link: func(page string, w http.ResponseWriter) {
-			w.Header().Set("Link", "<"+page+`>; title="a, b"; rel="last next"`)
-		}},
-		"after another link": {link: func(page string, w http.ResponseWriter) {
-			w.Header().Add("Link", `</first>; rel="first"`)
-			w.Header().Add("Link", "<"+page+`>; rel="next"`)
-		}},
-		"to what is not there": {isLost: true, link: func(page string, w http.ResponseWriter) { w.Header().Set("Link", "<"+page+`&lost=1>; rel="next"`) }},
+	for name, links := range map[string][]string{
+		"as it should":           {`<PAGE>; rel="next"`},
+		"elsewhere":              {`<http://proxied.invalidPAGE>;rel=next`},
+		"with other parameters":  {`<PAGE>; title="a, b"; rel="last next"`},
+		"with quoted pairs":      {`<PAGE>; title="a \"b\""; rel="next"`},
+		"with a bare parameter":  {`<PAGE>; hot; rel="next"`},
+		"in upper case":          {`<PAGE>; REL="Next"`},
+		"after another link":     {`</first>; rel="first", <PAGE>; rel="next"`},
+		"in a header of its own": {`</first>; rel="first"`, `<PAGE>; rel="next"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pages := []string{}
-			guard := func(next http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					page, isNext := 0, r.URL.Query().Get("page") == "2"
-					switch {
-					case !strings.Contains(r.URL.Path, "/referrers/"):
-						next.ServeHTTP(w, r)
-						return
-					case r.URL.Query().Has("lost"):
-						refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no")
-						return
-					case isNext:
-						page = 1
-					default:
-						row.link(r.URL.Path+"?page=2", w)
-					}
-					w.Header().Set("Content-Type", ociIndex)
-					_, _ = w.Write([]byte(pages[page]))
-				})
-			}
-			s := newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withAttachments)
-			made := image(t, 1, 1<<10)
-			want := s.source.pushImage(t, "team/app", "latest", made)
-			for layers := range 2 {
-				one := s.source.pushImage(t, "team/app", fmt.Sprint("one", layers), attachedTo(t, made))
-				pages = append(pages, s.source.indexOf(t, "team/app", one))
-			}
-			if row.isLost {
-				s.refused(s.order(want))
-				return
-			}
+			s, want := newPagedStage(t, links, func(w http.ResponseWriter, page string) { _, _ = io.WriteString(w, page) })
 			if done := s.copied(s.order(want)); done.Attachments != 2 {
 				t.Errorf("got %+v", done)
 			}
 		})
 	}
+}
+
+// TestAListThatEndsInTheMiddleIsNoList has a source whose second page is not to be had: what is on it must not be missed.
+func TestAListThatEndsInTheMiddleIsNoList(t *testing.T) {
+	for name, status := range map[string]int{"gone": http.StatusNotFound, "unauthorized": http.StatusUnauthorized, "denied": http.StatusForbidden} {
+		t.Run(name, func(t *testing.T) {
+			s, want := newPagedStage(t, []string{`<PAGE>; rel="next"`}, func(w http.ResponseWriter, _ string) { w.WriteHeader(status) })
+			got := s.refused(s.order(want))
+			if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "ends in the middle") {
+				t.Errorf("got %s: %v", got.Reason(), got)
+			}
+		})
+	}
+}
+
+// TestAListThatIsKeptElsewhereGoesOnAtTheRegistry has the first page at another host, whose link leads back.
+func TestAListThatIsKeptElsewhereGoesOnAtTheRegistry(t *testing.T) {
+	var first http.HandlerFunc
+	elsewhere := newPlainGuarded(t, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { first(w, r) })
+	})
+	upstream := newPlainGuarded(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/referrers/") && !r.URL.Query().Has("page") {
+				http.Redirect(w, r, "http://"+elsewhere.host()+r.URL.Path, http.StatusTemporaryRedirect)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}, images.WithReferrersSupport(true))
+	first = func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "<http://"+upstream.host()+r.URL.Path+`?page=2>; rel="next"`)
+		_, _ = io.WriteString(w, indexOf(ociImage))
+	}
+	s := newStage(t, upstream, newPlainUpstream(t), withAttachments, insecureHosts(t, upstream, elsewhere))
+	s.copiesTheReferrerOf(image(t, 1, 1<<10))
+}
+
+// newPagedStage has a source that lists one manifest on each of two pages. The links are those of the first one, where PAGE is the
+// second one's path.
+func newPagedStage(t *testing.T, links []string, second func(w http.ResponseWriter, page string)) (s *stage, want string) {
+	t.Helper()
+	var pages []string
+	guard := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case !strings.Contains(r.URL.Path, "/referrers/"):
+				next.ServeHTTP(w, r)
+			case r.URL.Query().Has("page"):
+				second(w, pages[1])
+			default:
+				for _, link := range links {
+					w.Header().Add("Link", strings.ReplaceAll(link, "PAGE", r.URL.Path+"?page=2"))
+				}
+				_, _ = io.WriteString(w, pages[0])
+			}
+		})
+	}
+	s = newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withAttachments)
+	made := image(t, 1, 1<<10)
+	want = s.source.pushImage(t, "team/app", "latest", made)
+	for n := range 2 {
+		one := s.source.pushImage(t, "team/app", fmt.Sprint("one", n), attachedTo(t, made))
+		pages = append(pages, s.source.indexOf(t, "team/app", one))
+	}
+	return s, want
 }
 
 // TestAListOfReferrersThatIsAWebSite is ghcr.io: it answers 303, and the web site elsewhere has other limits.

@@ -29,6 +29,9 @@ func meaning(err error, at location) *Error {
 			return newError(v1.ReasonInvalidContent, err, "%s: what the registry sends %s", at.text, content.text)
 		}
 	}
+	if errors.Is(err, errListEnds) {
+		return newError(v1.ReasonUnavailable, err, "%s: %v; Tagger tries again", at.text, errListEnds)
+	}
 	if errors.As(err, &answer) {
 		return answered(answer, at).adding(unshown(err))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -26,8 +27,9 @@ var (
 	errListEnds = errors.New("the list of what is attached to the image ends in the middle")
 )
 
-// nextPage is the link to the next page of a list (RFC 8288, section 3).
-var nextPage = regexp.MustCompile(`<([^>]*)>(?:\s*;\s*[^;,="\s]+\s*=\s*(?:"[^"]*"|[^";,\s]*))*?\s*;\s*rel\s*=\s*(?:next|"(?:[^"]*\s)?next(?:\s[^"]*)?")\s*(?:[;,]|$)`)
+// nextPage is the link to the next page of a list (RFC 8288, section 3). Names of parameters and relations are the same in upper case.
+var nextPage = regexp.MustCompile(`(?i)<([^>]*)>(?:\s*;\s*[^;,="\s]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^";,\s]*))?)*?` +
+	`\s*;\s*rel\s*=\s*(?:next|"(?:[^"]*\s)?next(?:\s[^"]*)?")\s*(?:[;,]|$)`)
 
 // referrers are the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
 func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, err error) {
@@ -44,11 +46,12 @@ func (s source) referrers(ctx context.Context, image digest.Digest) (listed []de
 // referrers reads the list, page by page.
 func (s *session) referrers(ctx context.Context, at location, image digest.Digest) ([]descriptor, error) {
 	var all []descriptor
-	next := at.url(s.scheme, "referrers/"+image.String())
-	for page := range maxPages {
+	first := at.url(s.scheme, "referrers/"+image.String())
+	next := first
+	for range maxPages {
 		listed, after, err := s.page(ctx, next)
-		if page > 0 && isNoList(err) && !mayBeOver(err) {
-			return nil, errListEnds
+		if next != first && isNoList(err) {
+			err = errors.Join(errListEnds, err)
 		}
 		if err != nil {
 			return nil, err
@@ -82,7 +85,7 @@ func (s *session) page(ctx context.Context, address string) (listed []descriptor
 		return nil, "", err
 	}
 	listed, err = parseReferrers(content)
-	return listed, linkedFrom(response), err
+	return listed, linkedFrom(response, request.URL), err
 }
 
 // staying is the session that does not go where something else is to be seen than was asked for (RFC 9110, section 15.4.4). There
@@ -99,19 +102,21 @@ func (s session) staying() *session {
 	return &s
 }
 
-// linkedFrom is where the next page is. A list goes on at the registry itself: behind a proxy many name a host, or a scheme, that is
-// not for us.
-func linkedFrom(response *http.Response) string {
+// linkedFrom is where the next page is. A list goes on where it was asked for, or where that led: behind a proxy many name a host, or a
+// scheme, that is not for us.
+func linkedFrom(response *http.Response, asked *url.URL) string {
 	link := nextPage.FindStringSubmatch(strings.Join(response.Header.Values("Link"), ", "))
 	if link == nil {
 		return ""
 	}
-	asked := response.Request.URL
-	target, err := asked.Parse(link[1])
+	answered := response.Request.URL
+	target, err := answered.Parse(link[1])
 	if err != nil {
 		return ""
 	}
-	target.Scheme, target.Host, target.User = asked.Scheme, asked.Host, nil
+	if target.User = nil; origin(target) != origin(asked) && origin(target) != origin(answered) {
+		target.Scheme, target.Host = asked.Scheme, asked.Host
+	}
 	return target.String()
 }
 
