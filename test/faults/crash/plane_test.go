@@ -4,6 +4,7 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -26,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/audit"
 	"github.com/images-io/tagger/test/cluster"
 )
 
@@ -53,16 +55,17 @@ type plane struct {
 	cacheRegistry string
 }
 
-// newPlane starts all but the managers.
+// newPlane starts all but the managers, which must not be refused anything until it ends.
 func newPlane(t *testing.T) *plane {
 	t.Helper()
 	p := &plane{t: t, dir: t.TempDir()}
 	var err error
-	if p.cluster, err = cluster.Start(t.Context(), cluster.Options{Dir: filepath.Join(p.dir, "cluster")}); err != nil {
+	manager := cluster.Username(cluster.Namespace, cluster.ServiceAccount)
+	if p.cluster, err = cluster.Start(t.Context(), cluster.Options{Dir: filepath.Join(p.dir, "cluster"), AuditUser: manager}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.cluster.Stop(); err != nil {
+		if err := errors.Join(p.cluster.Stop(), audit.NothingRefused(p.cluster.AuditLog(), manager)); err != nil {
 			t.Error(err)
 		}
 	})
