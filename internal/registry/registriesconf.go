@@ -9,6 +9,7 @@ import (
 	podman "go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
+	"k8s.io/utils/lru"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
@@ -28,7 +29,13 @@ type RegistriesConf struct {
 	unqualified string
 	// listed are the hosts that entries name, with their ports.
 	listed map[string]bool
+	// located are the locations of sources by their names: who waits for his turn comes back for them again and again. It is another
+	// one with each configuration; nil while nothing is configured.
+	located *lru.Cache
 }
+
+// maxLocated bounds of how many sources the locations are kept.
+const maxLocated = 4096
 
 // UnqualifiedRegistry is where an image without a registry comes from, when the administrator names exactly one such
 // registry; empty otherwise.
@@ -40,6 +47,23 @@ func (c *RegistriesConf) UnqualifiedRegistry() string {
 
 // locations are where the source is asked for, in order: the mirrors, then the location. The error is an *Error.
 func (c *RegistriesConf) locations(source reference.Source) ([]location, error) {
+	c.mutex.RLock()
+	known := c.located
+	c.mutex.RUnlock()
+	if known == nil {
+		return c.locate(source)
+	}
+	if kept, isKnown := known.Get(source.String()); isKnown {
+		return kept.([]location), nil
+	}
+	found, err := c.locate(source)
+	if err == nil {
+		known.Add(source.String(), found)
+	}
+	return found, err
+}
+
+func (c *RegistriesConf) locate(source reference.Source) ([]location, error) {
 	registry, err := c.find(source.String(), source.Registry())
 	if err != nil {
 		return nil, unusable(source, err)

@@ -5,6 +5,7 @@ import (
 
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
 )
 
 // LoadRegistriesConf reads the file at path. No file, and an empty path, mean no configuration; a malformed file is an
@@ -24,7 +25,7 @@ func (c *RegistriesConf) apply(content []byte) (changed bool, err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if content == nil {
-		changed, c.inForce, c.unqualified, c.listed = c.inForce, false, "", nil
+		changed, c.inForce, c.unqualified, c.listed, c.located = c.inForce, false, "", nil, nil
 		return changed, nil
 	}
 	configured, err := sysregistriesv2.TryUpdatingCache(c.system())
@@ -32,6 +33,7 @@ func (c *RegistriesConf) apply(content []byte) (changed bool, err error) {
 		return false, fmt.Errorf("registries.conf is malformed: %w", err)
 	}
 	c.inForce, c.unqualified, c.listed = true, only(configured.UnqualifiedSearchRegistries), listedHosts(configured.Registries)
+	c.located = lru.New(maxLocated)
 	return true, nil
 }
 
