@@ -77,7 +77,7 @@ func StartRegistry(ctx context.Context, options RegistryOptions) (*Registry, err
 	return startRegistry(ctx, options, address, command{
 		binary: filepath.Join(bin, "registry"),
 		args:   []string{"serve", config},
-		env:    bareEnvironment(options.Dir, "OTEL_TRACES_EXPORTER=none"),
+		env:    bareEnvironment(options.Dir, "OTEL_TRACES_EXPORTER=none", "OTEL_TRACES_SAMPLER=always_off"),
 		log:    options.Log,
 	})
 }
