@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -35,13 +36,14 @@ const (
 
 // Collector takes images away from the internal registry.
 type Collector interface {
-	// Remove takes a generation of a Tag away: its tag, and its manifest unless that is shared with another generation. What is
-	// gone already is no error; errors.Is(err, importer.ErrDeletionForbidden) where the registry does not delete, or is another one.
-	Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, shared bool) error
+	// Remove takes a generation of a Tag away: its tag, and its manifests but those of the images of the same repository that are
+	// kept, which are digests. What is gone already is no error; errors.Is(err, importer.ErrDeletionForbidden) where the registry
+	// does not delete, or is another one.
+	Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, kept []string) error
 }
 
-// collect takes away from the internal registry what left the history, and what no workload uses any more. The Tag and the
-// workloads are read live: a cache that is behind must not take anything away.
+// collect takes away from the internal registry what left the history, and what no workload uses any more, nor another Tag. The
+// Tags and the workloads are read live: a cache that is behind must not take anything away.
 func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	name := client.ObjectKeyFromObject(tag)
 	live, err := r.still(ctx, tag)
@@ -49,7 +51,7 @@ func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, erro
 		r.Memory.collectAgain(name, r.Clock.Now())
 		return outcome{}, client.IgnoreNotFound(err)
 	}
-	used, err := r.usedImages(ctx, tag.Namespace)
+	used, err := r.usedImages(ctx, tag)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -75,17 +77,18 @@ type findings struct {
 	left []string
 }
 
-// takeAway takes away those images that are not in use. A manifest that another generation has, too, stays.
+// takeAway takes away those images that are not in use.
 func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.MirroredImage, used map[string]string) findings {
 	ctx, cancel := context.WithTimeout(ctx, collectLimit)
 	defer cancel()
 	var found findings
+	kept := kept(tag, images, used)
 	for _, image := range images {
 		if who, isUsed := used[inMirror(image.ImageReference)]; isUsed {
 			found.left = append(found.left, fmt.Sprintf("%s, which %s uses", image.ImageReference, who))
 			continue
 		}
-		err := r.Collector.Remove(ctx, tag, image, isShared(tag, image, found.gone))
+		err := r.Collector.Remove(ctx, tag, image, kept)
 		switch {
 		case err == nil:
 			found.gone = append(found.gone, image.Generation)
@@ -99,11 +102,21 @@ func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.M
 	return found
 }
 
-// isShared says whether another generation that is still there is the same image.
-func isShared(tag *v1.Tag, image v1.MirroredImage, gone []int64) bool {
-	return slices.ContainsFunc(tag.Status.Mirrored, func(other v1.MirroredImage) bool {
-		return other.Generation != image.Generation && inMirror(other.ImageReference) == inMirror(image.ImageReference) && !slices.Contains(gone, other.Generation)
-	})
+// kept are the digests that stay in the Tag's repository when images go: those of all other generations, and what is used of it.
+func kept(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []string {
+	needed := sets.KeySet(used)
+	for _, other := range tag.Status.Mirrored {
+		if !slices.Contains(images, other) {
+			needed.Insert(inMirror(other.ImageReference))
+		}
+	}
+	var digests []string
+	for _, name := range sets.List(needed) {
+		if digest, isHere := strings.CutPrefix(name, tag.Namespace+"/"+tag.Name+"@"); isHere {
+			digests = append(digests, digest)
+		}
+	}
+	return digests
 }
 
 // inMirror is an image without the registry: namespace, Tag and digest, whatever address and prefix it has, for a registry may
@@ -117,19 +130,24 @@ func inMirror(image string) string {
 	return strings.Join(path[len(path)-2:], "/") + "@" + digest
 }
 
-// usedImages are the images that pods of the namespace run, or may be made with, as in a mirror, and by whom.
-func (r *TagReconciler) usedImages(ctx context.Context, namespace string) (map[string]string, error) {
+// usedImages are the images that pods of the Tag's namespace run, or may be made with, as in a mirror, and by whom: what another
+// Tag has in its history, too.
+func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
 	used := map[string]string{}
-	lists := []client.ObjectList{&appsv1.ReplicaSetList{}, &batchv1.JobList{}}
+	lists := []client.ObjectList{&appsv1.ReplicaSetList{}, &batchv1.JobList{}, &v1.TagList{}}
 	for _, kind := range WorkloadKinds {
 		lists = append(lists, kind.NewList())
 	}
 	for _, list := range lists {
-		if err := r.Live.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return nil, fmt.Errorf("reading what namespace %s runs: %w", namespace, err)
+		if err := r.Live.List(ctx, list, client.InNamespace(tag.Namespace)); err != nil {
+			return nil, fmt.Errorf("reading what namespace %s runs: %w", tag.Namespace, err)
 		}
 		_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: the function does not, and the list is one
-			use(used, item)
+			if other, isTag := item.(*v1.Tag); !isTag {
+				use(used, item)
+			} else if other.Name != tag.Name {
+				useHistory(used, other)
+			}
 			return nil
 		})
 	}
@@ -168,12 +186,19 @@ func use(used map[string]string, object runtime.Object) {
 	}
 }
 
+// useHistory notes the images of a Tag's generations.
+func useHistory(used map[string]string, tag *v1.Tag) {
+	for _, ref := range tag.Status.References {
+		used[inMirror(ref.ImageReference)] = "Tag " + tag.Name
+	}
+}
+
 func hasFailed(condition batchv1.JobCondition) bool {
 	return condition.Type == batchv1.JobFailed && condition.Status == corev1.ConditionTrue
 }
 
 // finalize takes away what a Tag that is deleted has in the internal registry, and lets it go: after a few tries in any case.
-// What a workload uses stays there.
+// What a workload or another Tag uses stays there.
 func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(tag)
 	ended := r.Copies.Forget(name)
@@ -186,7 +211,7 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 	if wait := r.Memory.lastTry(name).Sub(r.Clock.Now()); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	used, err := r.usedImages(ctx, tag.Namespace)
+	used, err := r.usedImages(ctx, tag)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

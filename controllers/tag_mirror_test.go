@@ -37,11 +37,14 @@ func (c *copies) OnEnd(ended func(client.ObjectKey))   { c.ended = ended }
 // collector notes what is taken away from the internal registry, generation and whether the manifest is kept.
 type collector struct {
 	removed []string
-	err     error
+	// kept are the digests that it was told last.
+	kept []string
+	err  error
 }
 
-func (c *collector) Remove(_ context.Context, _ *v1.Tag, image v1.MirroredImage, shared bool) error {
-	c.removed = append(c.removed, fmt.Sprintf("%d %v", image.Generation, shared))
+func (c *collector) Remove(_ context.Context, _ *v1.Tag, image v1.MirroredImage, kept []string) error {
+	_, digest, _ := strings.Cut(image.ImageReference, "@")
+	c.removed, c.kept = append(c.removed, fmt.Sprintf("%d %v", image.Generation, slices.Contains(kept, digest))), kept
 	return c.err
 }
 
@@ -260,6 +263,35 @@ func TestAManifestThatAnotherGenerationHasStays(t *testing.T) {
 	}
 }
 
+func TestWhatIsUsedOfTheRepositoryIsKept(t *testing.T) {
+	const platform = "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+	w := newWorld(t, left())
+	pod := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "mirror.test/dev/myapp@" + platform}, {Image: "mirror.test/dev/other@" + platform[:70] + "d"}}}}
+	if err := w.live.Create(t.Context(), &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}); err != nil {
+		t.Fatal(err)
+	}
+	w.reconcile()
+	_, inUse, _ := strings.Cut(mirrorImage, "@")
+	if want := []string{inUse, platform}; !slices.Equal(w.mirror.removed, []string{"0 false"}) || !slices.Equal(w.mirror.kept, want) {
+		t.Errorf("taken away are %v, kept %v, want %v", w.mirror.removed, w.mirror.kept, want)
+	}
+}
+
+func TestWhatAnotherTagHasInItsHistoryStays(t *testing.T) {
+	for _, namespace := range []string{name.Namespace, "prod"} {
+		w := newWorld(t, left())
+		other := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "other"}, Spec: v1.TagSpec{From: "mirror.test/dev/myapp:0"}}
+		other.RecordImport(v1.Reference{From: other.Spec.From, ImageReference: oldMirrorImage})
+		if err := w.live.Create(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		w.reconcile()
+		if stays := len(w.mirror.removed) == 0; stays != (namespace == name.Namespace) {
+			t.Errorf("namespace %s: taken away are %v", namespace, w.mirror.removed)
+		}
+	}
+}
+
 func TestWhatPodsMayPullStays(t *testing.T) {
 	pod := corev1.PodTemplateSpec{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Image: oldMirrorImage}}}}
 	elsewhere := *pod.DeepCopy()
@@ -392,7 +424,7 @@ func TestADeletedTagTakesAwayAllThatItHas(t *testing.T) {
 	}
 	w.copies.running = false
 	w.reconcile()
-	if !slices.Equal(w.mirror.removed, []string{"1 true", "0 false"}) || !w.isGone() || len(w.said()) != 0 {
+	if !slices.Equal(w.mirror.removed, []string{"1 false", "0 false"}) || !w.isGone() || len(w.said()) != 0 {
 		t.Errorf("taken away are %v; it is gone: %v", w.mirror.removed, w.isGone())
 	}
 }

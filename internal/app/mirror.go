@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -130,8 +129,9 @@ func (m *mirror) Holds(ctx context.Context, at reference.MirrorRepository, ident
 	return m.client.Holds(ctx, m.repository(at), identifier)
 }
 
-// Remove takes the tag of a generation away, and its manifest with all that is attached to it unless another generation has it, too.
-func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, shared bool) error {
+// Remove takes the tag of a generation away, and its manifests with all that is attached to it. Those stay that belong to an image
+// that is kept, too: one platform may have been a generation, or become one.
+func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, kept []string) error {
 	mirror, err := m.Destination()
 	if err != nil {
 		return err
@@ -145,14 +145,18 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 		return fmt.Errorf("%s is not in %s: %w", image.ImageReference, at, importer.ErrDeletionForbidden)
 	}
 	to := m.repository(at)
-	untagged := m.client.Untag(ctx, to, strconv.FormatInt(image.Generation, 10))
-	if shared {
-		return unlessForbidden(untagged) // it goes with the last generation of its digest
+	needed, err := m.client.Manifests(ctx, to, kept...)
+	if err != nil {
+		return err
 	}
-	deleted := m.client.Delete(ctx, to, digest)
+	untagged := m.client.Untag(ctx, to, strconv.FormatInt(image.Generation, 10))
+	if slices.Contains(needed, digest) {
+		return unlessForbidden(untagged) // it goes with the last one that needs it
+	}
+	deleted := m.delete(ctx, to, digest, needed)
 	switch {
 	case deleted == nil:
-		return m.removeAttached(ctx, to, tag, digest)
+		return m.removeAttached(ctx, to, digest, needed)
 	case untagged == nil:
 		return unlessForbidden(deleted) // the registry's own garbage collection finds it
 	case errors.Is(deleted, registry.ErrDeletionForbidden):
@@ -162,27 +166,40 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	}
 }
 
-// removeAttached takes away what has a tag because it was attached to an image that is gone. What a generation is as well stays.
-func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, tag *v1.Tag, image string) error {
-	for _, name := range registry.AttachmentTags(image) {
-		attached, err := m.client.Holds(ctx, to, name)
-		switch {
-		case err != nil || attached == "":
-		case isGeneration(tag, attached):
-			err = unlessForbidden(m.client.Untag(ctx, to, name))
-		default:
-			err = m.client.Delete(ctx, to, attached)
+// delete deletes the manifests of an image but those that are needed. The image's own is the last one, so that another try finds
+// what the first one left.
+func (m *mirror) delete(ctx context.Context, to registry.Repository, image string, needed []string) error {
+	manifests, err := m.client.Manifests(ctx, to, image)
+	if err != nil {
+		return err
+	}
+	for _, digest := range slices.Backward(manifests) {
+		if slices.Contains(needed, digest) {
+			continue
 		}
-		if err != nil {
+		if err := m.client.Delete(ctx, to, digest); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// isGeneration says whether the Tag has the digest in the internal registry as a generation.
-func isGeneration(tag *v1.Tag, digest string) bool {
-	return slices.ContainsFunc(tag.Status.Mirrored, func(image v1.MirroredImage) bool { return strings.HasSuffix(image.ImageReference, "@"+digest) })
+// removeAttached takes away what has a tag because it was attached to an image that is gone. What is needed as well stays.
+func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, image string, needed []string) error {
+	for _, name := range registry.AttachmentTags(image) {
+		attached, err := m.client.Holds(ctx, to, name)
+		switch {
+		case err != nil || attached == "":
+		case slices.Contains(needed, attached):
+			err = unlessForbidden(m.client.Untag(ctx, to, name))
+		default:
+			err = m.delete(ctx, to, attached, needed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func unlessForbidden(err error) error {

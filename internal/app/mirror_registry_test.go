@@ -10,6 +10,12 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/name"
+	gcr "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/net/http/httpproxy"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -73,7 +79,52 @@ func (y *yard) copied(build string, generation int64) v1.MirroredImage {
 	if _, err := cluster.PushImage(y.t.Context(), from+":"+strings.Replace(digest, ":", "-", 1)+".sig", "signature of "+build); err != nil {
 		y.t.Fatal(err)
 	}
-	source, err := reference.Parse(from+":latest", "")
+	return y.copy(":latest", digest, generation)
+}
+
+// platforms pushes an image, and an index of it and of another one.
+func (y *yard) platforms() (platform, other, index string) {
+	y.t.Helper()
+	from := y.source.Address + "/company/myapp"
+	images := make([]gcr.Image, 2)
+	var both gcr.ImageIndex = empty.Index
+	for i := range images {
+		made, err := random.Image(1<<10, 1)
+		if err != nil {
+			y.t.Fatal(err)
+		}
+		images[i], both = made, mutate.AppendManifests(both, mutate.IndexAddendum{Add: made})
+	}
+	for _, push := range []func() error{
+		func() error { return crane.Push(images[0], from+":amd64", crane.Insecure) },
+		func() error {
+			latest, err := name.ParseReference(from + ":latest")
+			if err != nil {
+				return err
+			}
+			return remote.WriteIndex(latest, both)
+		},
+	} {
+		if err := push(); err != nil {
+			y.t.Fatal(err)
+		}
+	}
+	return y.digest(images[0]), y.digest(images[1]), y.digest(both)
+}
+
+func (y *yard) digest(of interface{ Digest() (gcr.Hash, error) }) string {
+	y.t.Helper()
+	digest, err := of.Digest()
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return digest.String()
+}
+
+// copy copies an image of the source as a generation.
+func (y *yard) copy(tag, digest string, generation int64) v1.MirroredImage {
+	y.t.Helper()
+	source, err := reference.Parse(y.source.Address+"/company/myapp"+tag, "")
 	if err != nil {
 		y.t.Fatal(err)
 	}
@@ -119,46 +170,92 @@ func signature(image v1.MirroredImage) string {
 	return strings.Replace(digest, ":", "-", 1) + ".sig"
 }
 
+// remove takes a generation away while others are kept.
+func (y *yard) remove(image v1.MirroredImage, kept ...v1.MirroredImage) {
+	y.t.Helper()
+	for range 2 { // after a crash it is done again
+		if err := y.mirror.Remove(y.t.Context(), y.tag, image, digestsOf(kept...)); err != nil {
+			y.t.Fatal(err)
+		}
+	}
+}
+
+func digestsOf(images ...v1.MirroredImage) (digests []string) {
+	for _, image := range images {
+		_, digest, _ := strings.Cut(image.ImageReference, "@")
+		digests = append(digests, digest)
+	}
+	return digests
+}
+
+// holds are those of the digests that the repository has.
+func (y *yard) holds(digests ...string) (held []string) {
+	y.t.Helper()
+	for _, digest := range digests {
+		got, err := y.mirror.Holds(y.t.Context(), y.repository(), digest)
+		if err != nil {
+			y.t.Fatal(err)
+		}
+		if got != "" {
+			held = append(held, digest)
+		}
+	}
+	return held
+}
+
 func TestAGenerationIsTakenAwayWithAllThatIsAttached(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{})
 	first, second, same := y.copied("0", 0), y.copied("1", 1), y.copied("1", 2)
 	y.has("three were copied", "0", "1", "2", signature(first), signature(second))
-	remove := func(image v1.MirroredImage, shared bool) {
-		t.Helper()
-		for range 2 { // after a crash it is done again
-			if err := y.mirror.Remove(t.Context(), y.tag, image, shared); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	remove(first, false)
+	y.remove(first, second, same)
 	y.has("the first is not needed", "1", "2", signature(second))
-	remove(second, true)
+	y.remove(second, same)
 	y.has("another one is the same image", "2", signature(same))
-	if digest, err := y.mirror.Holds(t.Context(), y.repository(), "2"); err != nil || !strings.HasSuffix(same.ImageReference, "@"+digest) || digest == "" {
-		t.Errorf("it has %q, %v", digest, err)
+	if want := digestsOf(same); !slices.Equal(y.holds(want...), want) {
+		t.Error("the same image is gone")
 	}
-	remove(same, false)
+	y.remove(same)
 	y.has("all are taken away")
+}
+
+// TestAnImageThatIsAPlatformOfAnotherOneStays: a Tag that has one platform gets several, or the other way round.
+func TestAnImageThatIsAPlatformOfAnotherOneStays(t *testing.T) {
+	y := newYard(t, cluster.RegistryOptions{})
+	platform, other, index := y.platforms()
+	alone := y.copy(":amd64", platform, 0)
+	all := y.copy(":latest", index, 1)
+
+	y.remove(alone, all)
+	y.has("the index needs it", "1")
+	if want := []string{index, platform, other}; !slices.Equal(y.holds(want...), want) {
+		t.Errorf("of %v it has %v", want, y.holds(want...))
+	}
+	alone = y.copy(":amd64", platform, 2)
+	y.remove(all, alone)
+	y.has("one platform is left", "2")
+	if held := y.holds(index, platform, other); !slices.Equal(held, []string{platform}) {
+		t.Errorf("it has %v, want %s only", held, platform)
+	}
+	y.remove(alone)
+	if held := y.holds(index, platform, other); len(held) > 0 {
+		t.Errorf("in the end it has %v", held)
+	}
 }
 
 func TestAGenerationThatIsAttachedToAnotherOneStays(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{})
 	first, second := y.copied("0", 0), y.copied("signature of 0", 1)
-	y.tag.Status.Mirrored = []v1.MirroredImage{first, second}
-	if err := y.mirror.Remove(t.Context(), y.tag, first, false); err != nil {
-		t.Fatal(err)
-	}
+	y.remove(first, second)
 	y.has("the second is a generation, too", "1", signature(second))
 }
 
 func TestARegistryThatForbidsDeletionSaysSo(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{NoDeletion: true})
 	image := y.copied("0", 0)
-	if err := y.mirror.Remove(t.Context(), y.tag, image, false); !errors.Is(err, importer.ErrDeletionForbidden) {
+	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); !errors.Is(err, importer.ErrDeletionForbidden) {
 		t.Errorf("got %v", err)
 	}
-	if err := y.mirror.Remove(t.Context(), y.tag, image, true); err != nil {
+	if err := y.mirror.Remove(t.Context(), y.tag, image, digestsOf(image)); err != nil {
 		t.Errorf("got %v, want the other generation to be told", err)
 	}
 	y.has("it forbids deletion", "0", signature(image))

@@ -110,7 +110,7 @@ func TestWhatIsInAnotherInternalRegistryCannotBeTakenAway(t *testing.T) {
 	}
 	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}}
 	for _, elsewhere := range []string{"former.test/dev/myapp", "registry.test/dev/other", "registry.test/prod/myapp"} {
-		err := m.Remove(t.Context(), tag, v1.MirroredImage{ImageReference: elsewhere + image}, false)
+		err := m.Remove(t.Context(), tag, v1.MirroredImage{ImageReference: elsewhere + image}, nil)
 		if !errors.Is(err, importer.ErrDeletionForbidden) {
 			t.Errorf("%s: %v", elsewhere, err)
 		}
