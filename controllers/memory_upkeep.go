@@ -82,6 +82,35 @@ func (m *Memory) warnsOfDeletion(name types.NamespacedName) (first bool) {
 	return first
 }
 
+// recollection is what is known of a Tag's checks and upkeep.
+type recollection struct {
+	check  check
+	upkeep *upkeep
+}
+
+// recall is what is known now, for takeBack.
+func (m *Memory) recall(name types.NamespacedName) recollection {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := recollection{check: m.checks[name]}
+	if kept := m.upkeep[name]; kept != nil {
+		copied := *kept
+		known.upkeep = &copied
+	}
+	return known
+}
+
+// takeBack is for a step that does not count, since its outcome could not be written: the Tag is as it was before, and nothing waits.
+func (m *Memory) takeBack(name types.NamespacedName, known recollection) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known.check.open.bar = generation.Bar{}
+	m.checks[name] = known.check
+	if known.upkeep != nil {
+		m.upkeep[name] = known.upkeep
+	}
+}
+
 // CopyEnded has the Tag's copy looked at, whatever it waits for.
 func (m *Memory) CopyEnded(name types.NamespacedName) {
 	now := m.clock.Now()

@@ -99,8 +99,10 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	}
 	r.Copies.Release(&tag)
 	decision := r.plan(&tag)
+	known := r.Memory.recall(request.NamespacedName)
 	outcome, err := r.act(ctx, &tag, decision)
 	if err != nil {
+		r.Copies.Settle(request.NamespacedName)
 		return ctrl.Result{}, err
 	}
 	current, written, err := r.write(ctx, &tag, outcome)
@@ -108,8 +110,10 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if current == nil {
+		r.Memory.takeBack(request.NamespacedName, known)
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
+	r.Copies.Settle(request.NamespacedName)
 	if written || outcome.change == nil {
 		r.announce(ctx, current, outcome)
 	}
@@ -153,6 +157,7 @@ func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generatio
 	case generation.Restore:
 		return r.restored(tag), nil
 	case generation.Select:
+		r.Memory.verified(client.ObjectKeyFromObject(tag), r.Clock.Now()) // nobody has since it was left
 		return selected(decision, r.now()), nil
 	case generation.Refresh:
 		return refreshed(r.now()), nil

@@ -24,6 +24,8 @@ const progressInterval = 5 * time.Second
 
 // Copies are the copies under way, which nobody waits for.
 type Copies interface {
+	// Settle says that the result that the importer gave last for a Tag is written down: it is not given again.
+	Settle(tag client.ObjectKey)
 	// Release cancels the copy for a Tag that does not want it any more.
 	Release(tag *v1.Tag)
 	// Forget cancels the copy for a Tag, and says whether it has ended.
@@ -98,6 +100,9 @@ func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error
 		return result, nil
 	case errors.As(err, &underWay):
 		r.Memory.verified(name, now.Add(progressInterval))
+		if underWay.Progress.Blobs == 0 && tag.IsLost() {
+			return outcome{}, nil // whether another try fares better is still to be seen
+		}
 		message := "the internal registry lost the generation in use: " + underWay.Error()
 		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }, events: begins(underWay, ref.From)}, nil
 	case errors.As(err, &postponed):
@@ -113,7 +118,11 @@ func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error
 
 // notMirrored says why a generation in use is missing, once, and changes nothing else.
 func notMirrored(ctx context.Context, tag *v1.Tag, failure importer.Failure, now metav1.Time) outcome {
-	message := v1.Truncate(failure.Error(), v1.MaxReasonLength)
+	message := failure.Error()
+	if failure.Reason() != v1.ReasonMirrorUnavailable && failure.Reason() != v1.ReasonMirrorNotConfigured {
+		message = "the internal registry lost the generation in use, and its source fails: " + message
+	}
+	message = v1.Truncate(message, v1.MaxReasonLength)
 	log.FromContext(ctx).Info("mirrored image cannot be verified", "reason", failure.Reason(), "error", message)
 	return outcome{
 		change: func(t *v1.Tag) { t.MarkNotMirrored(failure.Reason(), message, now) },

@@ -26,9 +26,12 @@ const mirrorImage = "mirror.test/dev/myapp@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 // copies are those under way: as the test says.
 type copies struct {
 	running bool
+	// settled is how often a result was said to count.
+	settled int
 	ended   func(client.ObjectKey)
 }
 
+func (c *copies) Settle(client.ObjectKey)              { c.settled++ }
 func (c *copies) Release(*v1.Tag)                      {}
 func (c *copies) Forget(client.ObjectKey) bool         { return !c.running }
 func (c *copies) Copying(client.ObjectKey, int64) bool { return c.running }
@@ -229,17 +232,41 @@ func TestAGenerationThatVanishedWithItsSourceIsAConditionAndNothingElse(t *testi
 	w.registry.verified = notFound{errors.New("there is no such manifest")}
 	w.reconcile()
 	after := w.tag()
-	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionFalse || got.Reason != string(v1.ReasonNotFound) || got.Message != "there is no such manifest" {
+	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionFalse || got.Reason != string(v1.ReasonNotFound) || !strings.HasSuffix(got.Message, "lost the generation in use, and its source fails: there is no such manifest") {
 		t.Errorf("the condition is %+v", got)
 	}
 	if !after.IsReady() || *after.Status.Generation != 0 || !after.Status.LastImportAttempt.When.Equal(&before.Status.LastImportAttempt.When) {
 		t.Errorf("the status is %+v", after.Status)
 	}
 	w.said()
+	version := w.tag().ResourceVersion
+	for range 2 { // each time it is tried, and fails
+		w.pass(time.Minute)
+		w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Begins: true}
+		w.reconcile()
+		w.pass(5 * time.Second)
+		w.registry.verified = notFound{errors.New("there is no such manifest")}
+		w.reconcile()
+	}
+	if said := w.said(); w.registry.verifies != 5 || len(said) != 0 || w.tag().ResourceVersion != version {
+		t.Errorf("after %d times it says %q again: %+v", w.registry.verifies, said, w.condition(v1.ConditionMirrored))
+	}
 	w.pass(time.Minute)
+	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: importer.Progress{Blobs: 2, BlobsDone: 1}}
 	w.reconcile()
-	if said := w.said(); w.registry.verifies != 2 || len(said) != 0 {
-		t.Errorf("after %d times it says %q again", w.registry.verifies, said)
+	if got := w.condition(v1.ConditionMirrored); got.Reason != string(v1.ReasonMirroring) {
+		t.Errorf("the source is back, and the condition is %+v", got)
+	}
+}
+
+func TestAGenerationThatIsGoneBackToIsVerifiedAtOnce(t *testing.T) {
+	w := newWorld(t, cached(0, 1))
+	w.reconcile()
+	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(0)) })
+	w.reconcile() // which moves it
+	w.reconcile()
+	if w.registry.verifies != 1 || w.condition(v1.ConditionMirrored).Status != metav1.ConditionTrue {
+		t.Errorf("it was verified %d times: %+v", w.registry.verifies, w.condition(v1.ConditionMirrored))
 	}
 }
 

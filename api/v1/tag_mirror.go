@@ -76,3 +76,9 @@ func (t *Tag) MarkNotMirrored(reason Reason, message string, now metav1.Time) {
 func (t *Tag) IsMirroredKnown() bool {
 	return meta.IsStatusConditionTrue(t.Status.Conditions, ConditionMirrored)
 }
+
+// IsLost says whether the internal registry does not have the generation in use, and it could not be copied there again.
+func (t *Tag) IsLost() bool {
+	condition := meta.FindStatusCondition(t.Status.Conditions, ConditionMirrored)
+	return condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason != string(ReasonMirroring)
+}

@@ -27,7 +27,7 @@ const (
 // move at a time; those that stand still, or crawl, make room for as many again, and no more than half of these for one registry. A
 // namespace that none is copied for has one beside them. So neither a slow registry nor a namespace full of Tags holds up the others.
 //
-// It keeps one copy for each Tag, and its result until that is fetched or the Tag wants something else.
+// It keeps one copy for each Tag, and its result until that counts or the Tag wants something else.
 type Copies struct {
 	clock clock.WithTicker
 	limit int
@@ -59,6 +59,7 @@ type job struct {
 	moved    time.Time // when it had got on by a piece the last time
 	bytes    int64     // how far it was then
 	done     bool
+	given    bool // the result is known to who asked, and did not count yet
 	result   Copied
 	err      error
 }
@@ -151,8 +152,8 @@ func (c *Copies) progressed(j *job, p Progress) {
 	}
 }
 
-// copy is the result of the copy of an image for a Tag, or *UnderWay until there is one. It puts the copy into the queue where there
-// is none, in place of one of another image.
+// copy is the result of the copy of an image for a Tag, the same until Settle, or *UnderWay until there is one. It puts the copy into
+// the queue where there is none, in place of one of another image.
 func (c *Copies) copy(tag *v1.Tag, image v1.MirroredImage, registry string, run run) (Copied, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,13 +169,24 @@ func (c *Copies) copy(tag *v1.Tag, image v1.MirroredImage, registry string, run 
 	}
 	j := known.job
 	if !j.done {
-		return Copied{}, &UnderWay{Image: image, Begins: begins, Waits: j.cancel == nil, Progress: j.progress}
+		return Copied{}, &UnderWay{Image: image, Begins: begins, Waits: !begins && j.cancel == nil, Progress: j.progress}
 	}
-	known.job = nil
-	if known.question, known.digest = known.retried(j.err); known.question == "" {
-		delete(c.tags, keyOf(tag))
-	}
+	j.given = true
 	return j.result, j.err
+}
+
+// Settle says that the result that was given last for a Tag counts: it is written down. What could not be written is given again.
+func (c *Copies) Settle(tag client.ObjectKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.tags[tag]
+	if known == nil || known.job == nil || !known.job.given {
+		return
+	}
+	known.question, known.digest = known.retried(known.job.err)
+	if known.job = nil; known.question == "" {
+		delete(c.tags, tag)
+	}
 }
 
 // retried is the question that another try need not ask, and its answer. What the source does not have, or was no image, may have
@@ -233,7 +245,7 @@ func (c *Copies) noted(tag *v1.Tag, question string) (digest string, ok bool) {
 	return known.digest, true
 }
 
-// copies says whether the image is on its way for the Tag, or has a result that nobody fetched.
+// copies says whether the image is on its way for the Tag, or has a result that does not count yet.
 func (c *Copies) copies(tag *v1.Tag, image v1.MirroredImage) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

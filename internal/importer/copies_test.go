@@ -70,6 +70,7 @@ func (y *yard) order(tag *v1.Tag, registry string, generation int64) error {
 		}
 	})
 	synctest.Wait()
+	y.Settle(keyOf(tag))
 	return err
 }
 

@@ -148,7 +148,33 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 		}
 	}
 	order := Order{Source: source, Digest: digest, Namespace: tag.Namespace, To: at, Generation: ref.Generation}
-	return i.Copies.copy(tag, image, source.Registry(), i.copyAnyway(order))
+	return i.Copies.copy(tag, image, source.Registry(), i.copyForAll(order, sameImage(tag, ref)))
+}
+
+// sameImage are all generations of the Tag that are the same image, the one that is given first.
+func sameImage(tag *v1.Tag, ref *v1.Reference) []int64 {
+	generations := []int64{ref.Generation}
+	for _, other := range tag.Status.References {
+		if other.Generation != ref.Generation && other.ImageReference == ref.ImageReference {
+			generations = append(generations, other.Generation)
+		}
+	}
+	return generations
+}
+
+// copyForAll copies an image once for each of the generations, which have a tag each. Only the first one finds anything to send.
+func (i *Importer) copyForAll(order Order, generations []int64) run {
+	return func(ctx context.Context, progress func(Progress)) (all Copied, _ error) {
+		for _, generation := range generations {
+			order.Generation = generation
+			copied, err := i.copyAnyway(order)(ctx, progress)
+			if err != nil {
+				return all, err
+			}
+			all.Sent, all.Mounted, all.Found = all.Sent+copied.Sent, all.Mounted+copied.Mounted, max(all.Found, copied.Found-all.Sent-all.Mounted)
+		}
+		return all, nil
+	}
 }
 
 // destination is where the Tag is mirrored to.
