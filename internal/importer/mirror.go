@@ -151,9 +151,8 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 	return i.Copies.copy(tag, image, source.Registry(), i.copyForAll(order, sameImage(tag, ref)))
 }
 
-// sameImage are all generations of the Tag that are the same image, the one that is given first.
-func sameImage(tag *v1.Tag, ref *v1.Reference) []int64 {
-	generations := []int64{ref.Generation}
+// sameImage are the other generations of the Tag that are the same image.
+func sameImage(tag *v1.Tag, ref *v1.Reference) (generations []int64) {
 	for _, other := range tag.Status.References {
 		if other.Generation != ref.Generation && other.ImageReference == ref.ImageReference {
 			generations = append(generations, other.Generation)
@@ -162,18 +161,18 @@ func sameImage(tag *v1.Tag, ref *v1.Reference) []int64 {
 	return generations
 }
 
-// copyForAll copies an image once for each of the generations, which have a tag each. Only the first one finds anything to send.
+// copyForAll copies an image, and gives it the tags of all other generations that are the same one. These send nothing.
 func (i *Importer) copyForAll(order Order, generations []int64) run {
-	return func(ctx context.Context, progress func(Progress)) (all Copied, _ error) {
-		for _, generation := range generations {
-			order.Generation = generation
-			copied, err := i.copyAnyway(order)(ctx, progress)
+	return func(ctx context.Context, progress func(Progress)) (Copied, error) {
+		copied, err := i.copyAnyway(order)(ctx, progress)
+		for _, other := range generations {
 			if err != nil {
-				return all, err
+				break
 			}
-			all.Sent, all.Mounted, all.Found = all.Sent+copied.Sent, all.Mounted+copied.Mounted, max(all.Found, copied.Found-all.Sent-all.Mounted)
+			order.Generation = other
+			_, err = i.copyAnyway(order)(ctx, progress)
 		}
-		return all, nil
+		return copied, err
 	}
 }
 

@@ -3,11 +3,13 @@ package importer_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/importer"
@@ -146,6 +148,10 @@ func TestAnotherTryCopiesTheSameImageUnlessTheSourceDoesNotHaveIt(t *testing.T) 
 			if !errors.As(err, &failed) || failed.Reason() != reason {
 				t.Fatalf("got %v, want %s", err, reason)
 			}
+			if _, again := w.Import(t.Context(), tag, terms); again == nil || again.Error() != err.Error() {
+				t.Errorf("what was not written down is told as %v, want %v once more", again, err)
+			}
+			w.Copies.Settle(client.ObjectKeyFromObject(tag))
 			if again := w.underWay(t, tag); !again.Begins || len(w.registry.asked) != want {
 				t.Errorf("got %+v after asking for %v, want %d questions", again, w.registry.asked, want)
 			}
@@ -167,6 +173,9 @@ func TestWithoutAnInternalRegistryTheSourceIsNotAsked(t *testing.T) {
 func TestAGenerationInUseThatVanishedIsCopiedAgainFromItsOwnSource(t *testing.T) {
 	w, tag := newWorld(t), cachedTag()
 	ref := &v1.Reference{Generation: 3, From: "quay.io/company/former:1", ImageReference: mirroredImage}
+	same, another := *ref, *ref
+	same.Generation, another.Generation, another.ImageReference = 1, 2, "mirror.test/dev/myapp@"+strings.Repeat("b", 71)
+	tag.Status.References = []v1.Reference{*ref, another, same}
 	w.mirror.held[digest] = digest
 	if copied, err := w.Verify(t.Context(), tag, ref); err != nil || copied.Took != 0 {
 		t.Errorf("got %+v, %v of one that is there", copied, err)
@@ -180,6 +189,9 @@ func TestAGenerationInUseThatVanishedIsCopiedAgainFromItsOwnSource(t *testing.T)
 	w.await(t)
 	if order := <-w.mirror.copied; order.Source.Repository() != "quay.io/company/former" || order.Digest != digest || order.Generation != 3 {
 		t.Errorf("copied was %+v", order)
+	}
+	if order := <-w.mirror.copied; order.Digest != digest || order.Generation != 1 || len(w.mirror.copied) != 0 {
+		t.Errorf("copied was %+v, want the other generation that is the same image", order)
 	}
 	if copied, err := w.Verify(t.Context(), tag, ref); err != nil || copied.Sent != 7 {
 		t.Errorf("got %+v, %v of one that is there again", copied, err)

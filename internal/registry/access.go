@@ -41,8 +41,8 @@ func (a access) digest(ctx context.Context) (digest string, err error) {
 	return digest, err
 }
 
-// use asks with the session that is kept. Where that one is refused, its token may just be over: only a new session's
-// refusal counts. The error is an *Error or a *Postponed.
+// use asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
+// asked: only the refusal of a new session that never worked counts. The error is an *Error or a *Postponed.
 func (a access) use(ctx context.Context, ask func(context.Context, *session) error) error {
 	ctx = identifiedBy(ctx, a.who)
 	var refusal error
@@ -59,7 +59,7 @@ func (a access) use(ctx context.Context, ask func(context.Context, *session) err
 		if !isRefusal(refusal) {
 			return refusal
 		}
-		if isNew {
+		if isNew && !current.worked.Load() {
 			a.sessions.forget(a.at, a.who, current)
 			break
 		}

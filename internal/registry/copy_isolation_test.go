@@ -101,7 +101,34 @@ func TestASourceAtTheCachesOwnHostSeesTheNamespacesCredentialsOnly(t *testing.T)
 // The attacker has a registry with a repository of the same name, and the manifest, and none of its blobs. The process that
 // copies put these at the mirror for the victim.
 func TestABlobOfAnotherNamespaceIsNeverMounted(t *testing.T) {
-	mirror, victims := newPlainGuarded(t, mounting), newPlainUpstream(t)
+	for name, guard := range map[string]func(http.Handler) http.Handler{
+		"the mirror mounts from the repository that is named": mounting,
+		"the mirror mounts from anywhere":                     mountingFromAnywhere,
+		"the mirror has blobs for all repositories":           nil,
+	} {
+		t.Run(name, func(t *testing.T) { isNeverMounted(t, newPlainGuarded(t, guard)) })
+	}
+}
+
+// mountingFromAnywhere makes a registry that mounts what any repository has.
+func mountingFromAnywhere(next http.Handler) http.Handler {
+	var held sync.Map
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		if _, isHeld := held.Load(query.Get("mount")); isHeld && r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusCreated)
+			return
+		}
+		if r.Method == http.MethodPut && query.Has("digest") {
+			held.Store(query.Get("digest"), true)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isNeverMounted(t *testing.T, mirror *upstream) {
+	t.Helper()
+	victims := newPlainUpstream(t)
 	attackers := newPlainGuarded(t, blobsOnly(func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
 	}))
@@ -159,7 +186,11 @@ func TestATokenThatEndsInTheMiddleIsRenewedOnce(t *testing.T) {
 			guards := map[string]func(http.Handler) http.Handler{side: ending}
 			s := newStage(t, newPlainGuarded(t, guards["source"]), newPlainGuarded(t, guards["mirror"]))
 			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<10))
-			s.copied(s.order(want, asCache, func(o *registry.Order) { o.Credentials = as(t, s.source, "robot", "s3cret") }))
+			order := s.order(want, asCache, func(o *registry.Order) { o.Credentials = as(t, s.source, "robot", "s3cret") })
+			if held, err := s.client.Holds(t.Context(), order.To, "0"); held != "" || err != nil { // so that a token was taken before
+				t.Fatal(held, err)
+			}
+			s.copied(order)
 			s.isWhole("cache/shop/app", "0", want)
 			u := map[string]*upstream{"source": s.source, "mirror": s.mirror}[side]
 			if count := u.count("", "/token"); count != 2 {

@@ -182,8 +182,9 @@ func (d *delivery) bringBlob(ctx context.Context, blob descriptor, p *parcel) er
 	return nil
 }
 
-// transfer asks the source for a blob while it asks the mirror where to send it, unless the mirror should have it already.
-// Where the mirror wants another token in the middle, all of it is done once more.
+// transfer asks the source for a blob while it asks the mirror where to send it, unless the mirror should have it already. A blob that
+// is found without our having put it there may be somebody else's, whatever repository the mirror was asked for: it counts only where
+// the source has it, too. Where the mirror wants another token in the middle, all of it is done once more.
 func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isKnown bool) (how outcome, err error) {
 	var failure error // of the source
 	err = to.patiently(ctx, func(ctx context.Context, with *session) error {
@@ -191,13 +192,16 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 		coming := d.fetch(ctx, blob, !to.compares, !isKnown)
 		defer coming.leave(cancel)
 		where, was, err := to.offer(ctx, with, blob)
-		if how = was; err != nil || where == nil {
+		if how = was; err != nil || where == nil && isKnown {
 			return err
 		}
 		content, err := coming.get()
 		if err != nil {
 			failure = err
 			return errAtSource
+		}
+		if where == nil {
+			return nil
 		}
 		counted := &counter{Reader: content, tally: d.tally}
 		if err = to.send(ctx, with, where, blob, counted); err != nil {

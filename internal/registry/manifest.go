@@ -125,6 +125,7 @@ func (s *session) send(request *http.Request, statuses ...int) (*http.Response, 
 		response.Body.Close()
 		return nil, err
 	}
+	s.worked.Store(true)
 	return response, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -16,7 +17,7 @@ import (
 // maxToken is how large a token may be, in bytes: it is a header, of which servers take 8 or 16 KiB.
 const maxToken = 16 << 10
 
-// session is a way into one repository with one credential, and is never changed. It stands where go-containerregistry
+// session is a way into one repository with one credential, and is never another one. It stands where go-containerregistry
 // has its remote.Puller, and is made from the same parts, because a Puller keeps a token for every repository that it ever
 // saw, does not look at expires_in, writes its credential without a lock when a token service sends a refresh token, and
 // does not tell a HEAD without a digest, a broken body and a wrong digest apart.
@@ -34,6 +35,8 @@ type session struct {
 	expires time.Time
 	// isGuess: the registry was greeted before, and may want something else by now.
 	isGuess bool
+	// worked: the registry took it once, so a refusal says that its token is over.
+	worked atomic.Bool
 }
 
 // policy is what logging in depends on, beside the registry.
