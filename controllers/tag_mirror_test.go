@@ -112,6 +112,29 @@ func TestWhatIsCopiedIsRememberedBeforeAnythingIs(t *testing.T) {
 	}
 }
 
+// TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain: a copy may end before the cache shows that it began.
+func TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain(t *testing.T) {
+	w := newWorld(t, cached())
+	w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}}
+	w.reconcile()
+	w.freezeCache()
+	w.changeStatus(func(tag *v1.Tag) { tag.RecordProgress("mirroring, 1 of 2 blobs", metav1.NewTime(w.clock.Now())) })
+	w.copies.settled = 0
+
+	w.registry.err = limited{errors.New("asks to wait")}
+	if wait := w.reconcile().RequeueAfter; w.copies.settled != 0 || wait <= 0 || wait > time.Second {
+		t.Errorf("it comes back in %s, and the result counted %d times", wait, w.copies.settled)
+	}
+	w.cached = nil
+	w.reconcile()
+	if tag := w.tag(); w.copies.settled != 1 || tag.NotReadyReason() != v1.ReasonRateLimited || tag.Status.LastImportAttempt == nil {
+		t.Errorf("the result counted %d times, and the status is %+v", w.copies.settled, tag.Status)
+	}
+	if said := strings.Join(w.said(), "\n"); strings.Count(said, "ImportFailed") != 1 {
+		t.Errorf("it says %q", said)
+	}
+}
+
 func TestProgressIsWrittenEveryFiveSeconds(t *testing.T) {
 	w := newWorld(t, cached())
 	w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}}
