@@ -38,7 +38,7 @@ var (
 	_ controllers.Collector = &mirror{}
 )
 
-var errNoMirror = errors.New("spec.cache is true, and Tagger knows no internal registry: set CACHE_REGISTRY_ADDRESS in the Secret cache-registry of Tagger's namespace, " +
+var errNoMirror = errors.New("spec.cache is true, and Tagger knows no internal registry: set CACHE_REGISTRY_ADDRESS in the Secret cache-registry of Tagger's namespace and restart the manager, " +
 	"or make the ConfigMap local-registry-hosting in the namespace kube-public (KEP-1755); or set spec.cache to false to use the image from its source")
 
 func newMirror(client *registry.Client, cfg config.CacheRegistry) (*mirror, error) {

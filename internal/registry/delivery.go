@@ -213,7 +213,7 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 		return err
 	})
 	if failure != nil {
-		return how, d.source.explain(failure)
+		return how, adding(d.source.explain(failure), "; this is about the blob "+blob.Digest.String())
 	}
 	return how, to.fault(err)
 }

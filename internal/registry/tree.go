@@ -125,7 +125,7 @@ func (t *tree) count(n *node) error {
 func (t *tree) enlarge(by int64) error {
 	if by > t.limit-t.size {
 		return newError(v1.ReasonInvalidContent, nil,
-			"%s: the image is larger than the %s that an image may have here; the administrator can allow more", t.source.at.text, inMiB(t.limit))
+			"%s: the image is larger than the %s that an image may have here; the administrator can allow more with --mirror-max-image-size", t.source.at.text, inMiB(t.limit))
 	}
 	t.size += by
 	return nil

@@ -94,7 +94,7 @@ func (s *side) tag(t *testing.T, path, tag string) name.Reference {
 	return made
 }
 
-// newClient is of a manager whose administrator lists the sources and the token services, and trusts one authority.
+// newClient is of a manager whose administrator lists the sources and the token services, and trusts their authorities.
 func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Options)) *registry.Client {
 	t.Helper()
 	var conf strings.Builder
@@ -112,7 +112,7 @@ func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
-	authorities, err := registry.LoadAuthorities(mirror.bundle+source.bundle, func(err error) { t.Error(err) }, nil)
+	authorities, err := registry.LoadAuthorities(bundled(t, source, mirror), func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +121,30 @@ func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Opti
 		apply(&options)
 	}
 	return registry.New(options)
+}
+
+// bundled is a file with the authorities of all, or none.
+func bundled(t *testing.T, sides ...*side) string {
+	t.Helper()
+	var all []byte
+	for _, s := range sides {
+		if s.bundle == "" {
+			continue
+		}
+		authority, err := os.ReadFile(s.bundle)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, authority...)
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	file := filepath.Join(t.TempDir(), "authorities.pem")
+	if err := os.WriteFile(file, all, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func order(t *testing.T, source, mirror *side, digest, tag, generation string) registry.Order {
@@ -187,7 +211,7 @@ func pushed(t *testing.T, source *side, tag string) (gcr.ImageIndex, string) {
 func TestCopiesBetweenRealRegistries(t *testing.T) {
 	for _, kind := range []string{"nobody asked", "passwords", "tokens", "TLS"} {
 		t.Run(kind, func(t *testing.T) {
-			source, mirror := start(t, map[string]string{"passwords": "tokens", "tokens": "passwords"}[kind]), start(t, kind)
+			source, mirror := start(t, map[string]string{"passwords": "tokens", "tokens": "passwords", "TLS": "TLS"}[kind]), start(t, kind)
 			client := newClient(t, source, mirror)
 			_, want := pushed(t, source, "latest")
 			first := copied(t, client, order(t, source, mirror, want, "app", "0"))
