@@ -37,7 +37,7 @@ type yard struct {
 	tag            *v1.Tag
 }
 
-func newYard(t *testing.T, target cluster.RegistryOptions) *yard {
+func newYard(t *testing.T, target cluster.RegistryOptions, change ...func(*config.Config)) *yard {
 	t.Helper()
 	y := &yard{t: t, tag: &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}}}
 	y.source = y.start(cluster.RegistryOptions{})
@@ -49,6 +49,9 @@ func newYard(t *testing.T, target cluster.RegistryOptions) *yard {
 	}
 	cfg := config.Config{RegistriesConf: conf, Proxy: &httpproxy.Config{}, Cache: config.CacheRegistry{Address: y.target.Address, Username: user, Password: password, Insecure: true}}
 	cfg.Mirror.Attachments = true
+	for _, apply := range change {
+		apply(&cfg)
+	}
 	all, err := newRegistries(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -240,6 +243,12 @@ func TestAnImageThatIsAPlatformOfAnotherOneStays(t *testing.T) {
 	if held := y.holds(index, platform, other); len(held) > 0 {
 		t.Errorf("in the end it has %v", held)
 	}
+}
+
+func TestSignaturesStayWhereTheyAreIfTheAdministratorSaysSo(t *testing.T) {
+	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) { cfg.Mirror.Attachments = false })
+	y.copied("0", 0)
+	y.has("--mirror-attachments=false", "0")
 }
 
 func TestAGenerationThatIsAttachedToAnotherOneStays(t *testing.T) {

@@ -36,7 +36,7 @@ type session struct {
 	// isGuess: the registry was greeted before, and may want something else by now.
 	isGuess bool
 	// worked: the registry took it once, so a refusal says that its token is over.
-	worked atomic.Bool
+	worked *atomic.Bool
 }
 
 // policy is what logging in depends on, beside the registry.
@@ -55,7 +55,7 @@ func (s *session) usableAt(now time.Time) bool {
 // login gets a token where the registry wants one.
 func login(ctx context.Context, wire http.RoundTripper, at location, who credential, challenge *transport.Challenge, policy policy) (*session, error) {
 	asked := policy.clock.Now()
-	opened := &session{scheme: "https", challenge: challenge, readers: policy.readers}
+	opened := &session{scheme: "https", challenge: challenge, readers: policy.readers, worked: new(atomic.Bool)}
 	if challenge.Insecure {
 		opened.scheme = "http"
 	}
