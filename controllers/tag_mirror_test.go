@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,11 +28,11 @@ const mirrorImage = "mirror.test/dev/myapp@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 type copies struct {
 	running bool
 	// settled is how often a result was said to count.
-	settled int
+	settled atomic.Int32
 	ended   func(client.ObjectKey)
 }
 
-func (c *copies) Settle(client.ObjectKey)              { c.settled++ }
+func (c *copies) Settle(client.ObjectKey)              { c.settled.Add(1) }
 func (c *copies) Release(*v1.Tag)                      {}
 func (c *copies) Forget(client.ObjectKey) bool         { return !c.running }
 func (c *copies) Copying(client.ObjectKey, int64) bool { return c.running }
@@ -119,16 +120,16 @@ func TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain(t *testing.T) {
 	w.reconcile()
 	w.freezeCache()
 	w.changeStatus(func(tag *v1.Tag) { tag.RecordProgress("mirroring, 1 of 2 blobs", metav1.NewTime(w.clock.Now())) })
-	w.copies.settled = 0
+	w.copies.settled.Store(0)
 
 	w.registry.err = limited{errors.New("asks to wait")}
-	if wait := w.reconcile().RequeueAfter; w.copies.settled != 0 || wait <= 0 || wait > time.Second {
-		t.Errorf("it comes back in %s, and the result counted %d times", wait, w.copies.settled)
+	if wait := w.reconcile().RequeueAfter; w.copies.settled.Load() != 0 || wait <= 0 || wait > time.Second {
+		t.Errorf("it comes back in %s, and the result counted %d times", wait, w.copies.settled.Load())
 	}
 	w.cached = nil
 	w.reconcile()
-	if tag := w.tag(); w.copies.settled != 1 || tag.NotReadyReason() != v1.ReasonRateLimited || tag.Status.LastImportAttempt == nil {
-		t.Errorf("the result counted %d times, and the status is %+v", w.copies.settled, tag.Status)
+	if tag := w.tag(); w.copies.settled.Load() != 1 || tag.NotReadyReason() != v1.ReasonRateLimited || tag.Status.LastImportAttempt == nil {
+		t.Errorf("the result counted %d times, and the status is %+v", w.copies.settled.Load(), tag.Status)
 	}
 	if said := strings.Join(w.said(), "\n"); strings.Count(said, "ImportFailed") != 1 {
 		t.Errorf("it says %q", said)
