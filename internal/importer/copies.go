@@ -59,6 +59,7 @@ type job struct {
 	moved    time.Time // when it had got on by a piece the last time
 	bytes    int64     // how far it was then
 	done     bool
+	told     bool // that it began is written down
 	given    bool // the result is known to who asked, and did not count yet
 	result   Copied
 	err      error
@@ -161,26 +162,28 @@ func (c *Copies) copy(tag *v1.Tag, image v1.MirroredImage, registry string, run 
 	if known.job != nil && known.job.image != image {
 		c.drop(known)
 	}
-	begins := known.job == nil
-	if begins {
+	if known.job == nil {
 		known.job = &job{tag: keyOf(tag), image: image, registry: registry, run: run}
 		c.waiting = append(c.waiting, known.job)
 		c.look()
 	}
 	j := known.job
 	if !j.done {
-		return Copied{}, &UnderWay{Image: image, Begins: begins, Waits: !begins && j.cancel == nil, Progress: j.progress}
+		return Copied{}, &UnderWay{Image: image, Begins: !j.told, Waits: j.cancel == nil, Progress: j.progress}
 	}
 	j.given = true
 	return j.result, j.err
 }
 
-// Settle says that the result that was given last for a Tag counts: it is written down. What could not be written is given again.
+// Settle says that what was given last for a Tag counts: it is written down. What could not be written is given again.
 func (c *Copies) Settle(tag client.ObjectKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.tags[tag]
-	if known == nil || known.job == nil || !known.job.given {
+	if known == nil || known.job == nil {
+		return
+	}
+	if known.job.told = true; !known.job.given {
 		return
 	}
 	known.question, known.digest = known.retried(known.job.err)

@@ -64,7 +64,7 @@ type Copied struct {
 type UnderWay struct {
 	// Image is what will be there. It has to be remembered before anything is: until then the copy does not begin.
 	Image v1.MirroredImage
-	// Begins: it was not under way before.
+	// Begins: nobody was told yet that it is under way.
 	Begins bool
 	// Waits: others are copied first.
 	Waits    bool
@@ -74,7 +74,7 @@ type UnderWay struct {
 // Error says how far it is.
 func (u *UnderWay) Error() string {
 	if u.Waits {
-		return "mirroring, others come first"
+		return "mirroring, waits for its turn"
 	}
 	return u.Progress.String()
 }

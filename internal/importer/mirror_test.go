@@ -210,7 +210,7 @@ func TestAGenerationOfAnotherInternalRegistryCannotBeVerified(t *testing.T) {
 
 func TestProgressIsReadable(t *testing.T) {
 	for want, underWay := range map[string]importer.UnderWay{
-		"mirroring, others come first":             {Waits: true},
+		"mirroring, waits for its turn":            {Waits: true},
 		"mirroring":                                {},
 		"mirroring, 3 of 10 blobs, 120 of 400 MiB": {Progress: importer.Progress{Blobs: 10, BlobsDone: 3, Bytes: 400 << 20, BytesDone: 120 << 20}},
 		"mirroring, 0 of 1 blobs, 0 of 0 MiB":      {Progress: importer.Progress{Blobs: 1, Bytes: 512}},
