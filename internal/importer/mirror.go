@@ -135,10 +135,6 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 	if !isHere {
 		return Copied{}, failure{v1.ReasonMirrorUnavailable, fmt.Errorf("%s is not in the internal registry that is configured now, %s", ref.ImageReference, at)}
 	}
-	source, err := reference.Parse(ref.From, i.Registry.UnqualifiedRegistry())
-	if err != nil {
-		return Copied{}, failure{v1.ReasonInvalidReference, fmt.Errorf("the generation's source: %w", err)}
-	}
 	image := v1.MirroredImage{Generation: ref.Generation, ImageReference: ref.ImageReference}
 	if !i.Copies.copies(tag, image) {
 		ctx, cancel := context.WithTimeout(ctx, headLimit)
@@ -146,6 +142,10 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 		if held, err := i.Mirror.Holds(ctx, at, digest); err != nil || held != "" {
 			return Copied{}, err
 		}
+	}
+	source, err := reference.Parse(ref.From, i.Registry.UnqualifiedRegistry())
+	if err != nil {
+		return Copied{}, failure{v1.ReasonInvalidReference, fmt.Errorf("the generation's source: %w", err)}
 	}
 	order := Order{Source: source, Digest: digest, Namespace: tag.Namespace, To: at, Generation: ref.Generation}
 	return i.Copies.copy(tag, image, source.Registry(), i.copyForAll(order, sameImage(tag, ref)))

@@ -177,8 +177,12 @@ func TestAGenerationInUseThatVanishedIsCopiedAgainFromItsOwnSource(t *testing.T)
 	same.Generation, another.Generation, another.ImageReference = 1, 2, "mirror.test/dev/myapp@"+strings.Repeat("b", 71)
 	tag.Status.References = []v1.Reference{*ref, another, same}
 	w.mirror.held[digest] = digest
-	if copied, err := w.Verify(t.Context(), tag, ref); err != nil || copied.Took != 0 {
-		t.Errorf("got %+v, %v of one that is there", copied, err)
+	for _, from := range []string{ref.From, "no reference"} { // where from matters only to what is missing
+		there := *ref
+		there.From = from
+		if copied, err := w.Verify(t.Context(), tag, &there); err != nil || copied.Took != 0 {
+			t.Errorf("got %+v, %v of one from %s that is there", copied, err, from)
+		}
 	}
 	delete(w.mirror.held, digest)
 	w.mirror.held["3"] = digest // a tag whose manifest is gone proves nothing

@@ -179,7 +179,7 @@ func forbidsDeletion(err error) bool {
 var mirrorAdvice = map[v1.Reason]string{
 	v1.ReasonUnauthorized: "access is refused; check CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD",
 	v1.ReasonRateLimited:  "it asks to wait; Tagger tries again later",
-	v1.ReasonNotFound:     "it has no such place; check that CACHE_REGISTRY_ADDRESS names a registry",
+	v1.ReasonNotFound:     "it does not have what was asked for; check that CACHE_REGISTRY_ADDRESS names a registry, and one that makes repositories by itself; Tagger tries again",
 }
 
 // fault says of an error that it is the mirror's. Its text is for the administrator, who named the mirror.
