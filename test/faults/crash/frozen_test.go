@@ -75,13 +75,17 @@ func (m *mover) freezeWithAnswers(managers pair, first int) pair {
 	managers = m.leads(managers.leader, managers.other)
 	m.registry.close()
 	m.requestAll(first)
-	m.eventually("the leader to ask the registry", func(context.Context) error {
+	m.eventually("the leader to ask the registry, and to be frozen", func(context.Context) error {
+		if managers.leader.hasEnded() {
+			managers = m.leads(managers.leader, managers.other)
+			m.registry.open() // the door is shut for one leader after the other
+			m.registry.close()
+		}
 		if held := m.registry.held(); held < 5 { // of the 8 that may wait for one registry
 			return fmt.Errorf("it has asked %d times", held)
 		}
-		return nil
+		return managers.leader.Signal(syscall.SIGSTOP)
 	})
-	m.signal(managers.leader, syscall.SIGSTOP)
 	m.registry.open()
 	return m.freeze(managers, func() {
 		m.handled(first)
