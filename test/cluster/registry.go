@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/crypto/bcrypt"
 	"sigs.k8s.io/yaml"
@@ -36,7 +37,14 @@ type RegistryOptions struct {
 
 	// TLS is the certificate to serve with. Nil means plain HTTP.
 	TLS *ServingCert
+
+	// Env is added to the environment of the process.
+	Env []string
 }
+
+// noTraces has distribution drop the traces that it makes of every request, whatever OTEL_TRACES_SAMPLER says, and that nobody
+// reads: there is room for one.
+var noTraces = []string{"OTEL_TRACES_EXPORTER=none", "OTEL_BSP_MAX_QUEUE_SIZE=1"}
 
 // TokenIssuer is who gives tokens for a registry (distribution's token authentication).
 type TokenIssuer struct {
@@ -77,7 +85,7 @@ func StartRegistry(ctx context.Context, options RegistryOptions) (*Registry, err
 	return startRegistry(ctx, options, address, command{
 		binary: filepath.Join(bin, "registry"),
 		args:   []string{"serve", config},
-		env:    bareEnvironment(options.Dir, "OTEL_TRACES_EXPORTER=none", "OTEL_TRACES_SAMPLER=always_off"),
+		env:    bareEnvironment(options.Dir, slices.Concat(noTraces, options.Env)...),
 		log:    options.Log,
 	})
 }

@@ -113,7 +113,7 @@ func (b *buffers) Get() []byte {
 	if buffer, ok := b.pool.Get().(*[]byte); ok {
 		return *buffer
 	}
-	return make([]byte, 64<<10)
+	return make([]byte, 256<<10)
 }
 
 // Put implements httputil.BufferPool.

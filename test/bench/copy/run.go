@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"slices"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 )
 
 const (
-	// rounds is how often everything is measured.
-	rounds = 5
+	// rounds is how often everything is measured, and roundsOfSmall how often what takes less than a second, of which more is noise.
+	rounds, roundsOfSmall = 5, 11
 	// sampling is how often a process is asked for the most memory that it had. What it takes later than that is missed.
 	sampling = 20 * time.Millisecond
 )
@@ -83,7 +84,7 @@ func best(of map[string]outcomes, tools []tool) time.Duration {
 const copied = "team/app:0"
 
 // takeTurns has all tools copy an image to an empty mirror, one after the other, in every round another one first.
-func (s *site) takeTurns(ctx context.Context, digest string, tools ...tool) (map[string]outcomes, error) {
+func (s *site) takeTurns(ctx context.Context, rounds int, digest string, tools ...tool) (map[string]outcomes, error) {
 	all := map[string]outcomes{}
 	for round := range rounds {
 		for i := range tools {
@@ -107,6 +108,7 @@ func (s *site) copy(ctx context.Context, t tool, digest, image string) (outcome,
 	var said bytes.Buffer
 	cmd := t.command(ctx, s, s.from(digest), s.to(image))
 	cmd.Stdout, cmd.Stderr = &said, &said
+	runtime.GC() // what was left by whoever checked the last copy is not collected while this one is measured
 	one, err := timed(cmd)
 	if err != nil {
 		return outcome{}, fmt.Errorf("%s: %w: %s", t.name, err, said.Bytes())

@@ -31,7 +31,7 @@ func throughputOver(ctx context.Context, rows *measure.Report, protocol string, 
 		return err
 	}
 	tools := append(peers(), tagger)
-	all, err := s.takeTurns(ctx, digest, tools...)
+	all, err := s.takeTurns(ctx, rounds, digest, tools...)
 	if err != nil {
 		return err
 	}
