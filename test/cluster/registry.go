@@ -42,10 +42,6 @@ type RegistryOptions struct {
 	Env []string
 }
 
-// noTraces has distribution drop the traces that it makes of every request, whatever OTEL_TRACES_SAMPLER says, and that nobody
-// reads: there is room for one.
-var noTraces = []string{"OTEL_TRACES_EXPORTER=none", "OTEL_BSP_MAX_QUEUE_SIZE=1"}
-
 // TokenIssuer is who gives tokens for a registry (distribution's token authentication).
 type TokenIssuer struct {
 	// Realm is its address, and Service and Issuer what its tokens say.
@@ -63,6 +59,10 @@ type Registry struct {
 	process *process
 	leash   *leash
 }
+
+// noTraces has distribution drop the traces that it makes of every request, whatever OTEL_TRACES_SAMPLER says, and that nobody
+// reads: there is room for one.
+var noTraces = []string{"OTEL_TRACES_EXPORTER=none", "OTEL_BSP_MAX_QUEUE_SIZE=1"}
 
 // StartRegistry starts a registry on loopback and returns when it answers.
 func StartRegistry(ctx context.Context, options RegistryOptions) (*Registry, error) {

@@ -5,7 +5,6 @@ package crash
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"syscall"
 	"testing"
@@ -63,8 +62,7 @@ func (p *plane) freeze(managers pair, do func()) pair {
 func (p *plane) signal(m *manager, signal syscall.Signal) {
 	p.t.Helper()
 	if err := m.Signal(signal); err != nil {
-		log, readErr := os.ReadFile(m.Log)
-		p.t.Fatalf("%v; it ended with %s (%v), and said at last: %s", err, m.State(), readErr, log[max(0, len(log)-4<<10):])
+		p.t.Fatalf("%v; it ended with %s, and said at last: %s", err, m.State(), m.said())
 	}
 }
 

@@ -169,14 +169,20 @@ func (p *plane) holder(ctx context.Context) string {
 // reason is how a manager ended by itself. The test fails unless it lost its lease.
 func (m *manager) reason() error {
 	m.t.Helper()
-	said, err := os.ReadFile(m.Log)
+	if said := m.said(); !bytes.HasSuffix(bytes.TrimSpace(said), []byte("leader election lost")) {
+		m.t.Fatalf("not for a lost lease: %v: %s", m.Exited(), said)
+	}
+	return m.Exited()
+}
+
+// said is the end of the manager's log, at most 4 KiB.
+func (m *manager) said() []byte {
+	m.t.Helper()
+	log, err := os.ReadFile(m.Log)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if !bytes.HasSuffix(bytes.TrimSpace(said), []byte("leader election lost")) {
-		m.t.Fatalf("not for a lost lease: %v: %s", m.Exited(), said[max(0, len(said)-1000):])
-	}
-	return m.Exited()
+	return log[max(0, len(log)-4<<10):]
 }
 
 // hasEnded says whether the manager's process has ended.
