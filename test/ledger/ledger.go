@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,13 @@ type Ledger struct {
 	// begun is which request began an upload, by its path; and again are the blobs that were sent although the upload began later.
 	acknowledged, begun map[string]int
 	again               []string
+	mounts              []Mount
+}
+
+// Mount is a request to take a blob from a repository (distribution-spec, "Mounting a blob from another repository").
+type Mount struct {
+	// Into and From are the paths of repositories.
+	Into, From string
 }
 
 // Open opens a door before the registry at an address, in plain HTTP. Each request waits there for the delay.
@@ -80,6 +88,13 @@ func (l *Ledger) Request(count int) <-chan struct{} {
 	return l.awaited[count]
 }
 
+// Mounts are those that were asked for.
+func (l *Ledger) Mounts() []Mount {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.mounts)
+}
+
 // Check returns an error where a blob was sent once more although the registry had said that it has it, or where none was
 // ever sent.
 func (l *Ledger) Check() error {
@@ -104,6 +119,9 @@ func (l *Ledger) book(r *http.Request) *http.Request {
 	if awaited := l.awaited[l.requests]; awaited != nil {
 		close(awaited)
 		delete(l.awaited, l.requests)
+	}
+	if query := r.URL.Query(); query.Has("mount") || query.Has("from") {
+		l.mounts = append(l.mounts, Mount{Into: repository(r), From: query.Get("from")})
 	}
 	if blob, isUpload := uploaded(r); isUpload {
 		if known, isKnown := l.acknowledged[blob]; isKnown && known < l.begun[r.URL.Path] {
@@ -134,6 +152,15 @@ func (l *Ledger) answered(response *http.Response) error {
 
 // uploaded is the repository and the digest of a blob that a request brings (distribution-spec, "POST then PUT").
 func uploaded(r *http.Request) (blob string, isUpload bool) {
-	repository, _, found := strings.Cut(r.URL.Path, "/blobs/uploads/")
-	return repository + "@" + r.URL.Query().Get("digest"), found && r.Method == http.MethodPut
+	into := repository(r)
+	return into + "@" + r.URL.Query().Get("digest"), into != "" && r.Method == http.MethodPut
+}
+
+// repository is the path of the repository that a blob is uploaded to, empty where none is.
+func repository(r *http.Request) string {
+	path, _, found := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/uploads/")
+	if !found {
+		return ""
+	}
+	return path
 }

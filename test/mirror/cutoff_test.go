@@ -17,13 +17,19 @@ const (
 	cutsPerCopy = 4
 )
 
+// behindADoor is a registry that is reached through a ledger only.
+func behindADoor(t *testing.T, s *side) (*side, *ledger.Ledger) {
+	t.Helper()
+	door := ledger.Open(s.Address, 0)
+	t.Cleanup(door.Close)
+	return &side{Registry: &cluster.Registry{Address: door.Address}, options: s.options, login: s.login, plain: true}, door
+}
+
 // TestCopiesCutOffAtRandomSteps ends the process of a copy at random steps. What arrived is not sent again by the next one,
 // and there is nothing under the tag before all of the image is there.
 func TestCopiesCutOffAtRandomSteps(t *testing.T) {
-	random, source, mirror := seed.New(t), start(t, ""), start(t, "")
-	door := ledger.Open(mirror.Address, 0)
-	t.Cleanup(door.Close)
-	mirror = &side{Registry: &cluster.Registry{Address: door.Address}, options: mirror.options, plain: true}
+	random, source := seed.New(t), start(t, "")
+	mirror, door := behindADoor(t, start(t, ""))
 	_, digest := pushed(t, source, "latest")
 
 	run := func(tag string, steps int64) (took int64, err error) {
