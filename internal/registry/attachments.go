@@ -58,7 +58,7 @@ func (c *copying) attach(ctx context.Context, image digest.Digest, found []attac
 		return err
 	}
 	c.tally.attached(len(found))
-	return c.mirror.note(ctx, image, slices.DeleteFunc(roots, func(n *node) bool { return c.parcel(n.Digest).noted || n.body.Subject == nil }))
+	return c.mirror.note(ctx, image, slices.DeleteFunc(roots, func(n *node) bool { return c.manifests.of(n.Digest).noted || n.body.Subject == nil }))
 }
 
 // note adds manifests to the index of those that are attached to an image. There are registries that have the image itself under

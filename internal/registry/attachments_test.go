@@ -173,6 +173,30 @@ func TestAMirrorThatTakesTheTagOfReferrersForTheImage(t *testing.T) {
 	}
 }
 
+// TestWhatIsAttachedAnewTakesThePlaceOfWhatIsNotAnyMore has another list of attachments for the same image with every build.
+func TestWhatIsAttachedAnewTakesThePlaceOfWhatIsNotAnyMore(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	made := image(t, 1, 1<<8)
+	want := s.source.pushImage(t, "team/app", "latest", made)
+	var former []string
+	for build := range 3 {
+		attached := []string{s.source.pushImage(t, "team/app", "again", attachedTo(t, made))}
+		for range 63 {
+			attached = append(attached, s.source.pushImage(t, "team/app", "again", attachedTo(t, made)))
+		}
+		s.source.serve("team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", attached...))
+		s.copied(s.order(want))
+		listed, _ := s.listedAt("cache/shop/app", tagOf(want))
+		if len(listed) != min(64*(build+1), 128) || !slices.Equal(listed[len(listed)-64:], attached) {
+			t.Fatalf("build %d: the mirror lists %d attachments, of %d", build, len(listed), len(attached))
+		}
+		if build > 0 && !slices.Equal(listed[:64], former) {
+			t.Errorf("build %d: what was attached before is not listed any more, although there is room", build)
+		}
+		former = attached
+	}
+}
+
 func TestWhereTheMirrorListsReferrersNoIndexIsMade(t *testing.T) {
 	notes := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

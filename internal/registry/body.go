@@ -89,6 +89,26 @@ func (b *boundedBody) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
+// endsWithTheConnection says that an answer does not tell where it ends (RFC 9112, section 6.3): one that was cut off looks whole.
+func endsWithTheConnection(response *http.Response) bool {
+	return response.ProtoMajor == 1 && response.ContentLength < 0 && len(response.TransferEncoding) == 0
+}
+
+// unprovenBody is such an answer. It was cut off if it ends while something is left.
+type unprovenBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *unprovenBody) Read(buffer []byte) (int, error) {
+	count, err := b.ReadCloser.Read(buffer)
+	b.left -= int64(count)
+	if errors.Is(err, io.EOF) && b.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return count, err
+}
+
 // unencoded asks for answers as they are, and refuses those that are compressed nevertheless: what is hashed must be what
 // was sent, and nobody may make 100 MB of 100 KB here.
 func unencoded(next http.RoundTripper) http.RoundTripper {

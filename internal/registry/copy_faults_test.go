@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -329,6 +331,46 @@ func TestACopyThatWasCutOffGoesOnWithTheBlobsThatArrived(t *testing.T) {
 				t.Errorf("%d bytes were sent of %d; and once more %+v", sent, whole.Found, whole)
 			}
 		}
+	}
+}
+
+// TestAnAnswerOfNoKnownLengthThatWasCutOffIsNotFinal has a proxy on the way that speaks HTTP as it was before there were lengths.
+func TestAnAnswerOfNoKnownLengthThatWasCutOffIsNotFinal(t *testing.T) {
+	for _, path := range []string{"/blobs/", "/manifests/"} {
+		t.Run(path, func(t *testing.T) {
+			var isCut atomic.Bool
+			isCut.Store(true)
+			closing := func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, path) {
+						next.ServeHTTP(w, r)
+						return
+					}
+					whole := httptest.NewRecorder()
+					next.ServeHTTP(whole, r)
+					content := whole.Body.Bytes()
+					if isCut.Load() {
+						content = content[:len(content)/2]
+					}
+					connection, buffered, err := http.NewResponseController(w).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer connection.Close()
+					_, _ = fmt.Fprintf(buffered, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: %s\r\n\r\n%s", whole.Header().Get("Content-Type"), content)
+					_ = buffered.Flush()
+				})
+			}
+			s := newStage(t, newPlainGuarded(t, closing), newPlainUpstream(t))
+			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<16))
+			if got := s.refused(s.order(want)); got.Reason() != v1.ReasonUnavailable || got.Terminal() {
+				t.Errorf("got %s: %v", got.Reason(), got)
+			}
+			isCut.Store(false)
+			s.copied(s.order(want))
+			s.isWhole("cache/shop/app", "0", want)
+		})
 	}
 }
 

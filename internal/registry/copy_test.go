@@ -55,6 +55,26 @@ func TestAnImageWithoutAnIndexIsCopied(t *testing.T) {
 	s.isWhole("cache/shop/app", "0", want)
 }
 
+// TestAManifestThatIsALayerAsWell has an index of an image, and of an artifact that has that image's manifest as a file.
+func TestAManifestThatIsALayerAsWell(t *testing.T) {
+	for range 5 { // either may come first
+		s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+		made := image(t, 1, 1<<10)
+		manifest, err := made.RawManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		artifact, err := mutate.AppendLayers(empty.Image, static.NewLayer(manifest, types.OCIManifestSchema1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.source.pushImage(t, "team/app", "artifact", artifact)
+		want := s.source.pushIndex(t, "team/app", "latest", mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: made}, mutate.IndexAddendum{Add: artifact}))
+		s.copied(s.order(want))
+		s.isWhole("cache/shop/app", "0", want)
+	}
+}
+
 func TestRequestsOfACopy(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, mounting))
 	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 4, 1<<20))

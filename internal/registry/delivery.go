@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 )
@@ -27,43 +26,15 @@ type delivery struct {
 	tally     *tally
 	room      *semaphore.Weighted
 
-	mu sync.Mutex
-	// parcels are the blobs and manifests, each once, whoever names them.
-	parcels map[digest.Digest]*parcel
-}
-
-// parcel is something that arrives once.
-type parcel struct {
-	arrived chan struct{}
-	taken   bool
-	// noted: the mirror noted by itself what it is attached to. It may be read once it has arrived.
-	noted bool
+	// blobs and manifests are apart, for a manifest may also be named as a blob.
+	blobs, manifests parcels
 }
 
 func newDelivery(from source, to mirror, namespace string, blobs int, tally *tally) *delivery {
 	return &delivery{
 		source: from, mirror: to, namespace: namespace, tally: tally,
-		room:    semaphore.NewWeighted(int64(blobs * smallPerLarge)),
-		parcels: map[digest.Digest]*parcel{},
+		room: semaphore.NewWeighted(int64(blobs * smallPerLarge)),
 	}
-}
-
-func (d *delivery) parcel(of digest.Digest) *parcel {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.parcels[of] == nil {
-		d.parcels[of] = &parcel{arrived: make(chan struct{})}
-	}
-	return d.parcels[of]
-}
-
-// take is the parcel, and whether it is the caller's to bring.
-func (d *delivery) take(of digest.Digest) (taken *parcel, isMine bool) {
-	taken = d.parcel(of)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	isMine, taken.taken = !taken.taken, true
-	return taken, isMine
 }
 
 // bring brings all blobs of a tree, and all manifests but the last one. A manifest comes after all that it names.
@@ -74,7 +45,7 @@ func (d *delivery) bring(ctx context.Context, t *tree) error {
 		if n.isLast {
 			continue
 		}
-		if p, isMine := d.take(n.Digest); isMine {
+		if p, isMine := d.manifests.take(n.Digest); isMine {
 			group.Go(func() error { return d.bringManifest(ctx, n, p) })
 		}
 	}
@@ -102,7 +73,7 @@ func (d *delivery) bringBlobs(ctx context.Context, group *errgroup.Group, t *tre
 func (d *delivery) takeBlobs(t *tree) (blobs []descriptor, parcels []*parcel) {
 	for _, n := range t.ordered {
 		for _, blob := range n.blobs {
-			if p, isMine := d.take(blob.Digest); isMine {
+			if p, isMine := d.blobs.take(blob.Digest); isMine {
 				blobs, parcels = append(blobs, blob), append(parcels, p)
 			}
 		}
@@ -131,7 +102,7 @@ func (d *delivery) bringManifest(ctx context.Context, n *node, p *parcel) (err e
 // await waits for all that a manifest names.
 func (d *delivery) await(ctx context.Context, n *node) error {
 	for _, blob := range n.blobs {
-		if err := d.awaitParcel(ctx, blob.Digest); err != nil {
+		if err := d.blobs.await(ctx, blob.Digest); err != nil {
 			return err
 		}
 	}
@@ -141,20 +112,11 @@ func (d *delivery) await(ctx context.Context, n *node) error {
 // arrived waits for manifests, whoever brings them.
 func (d *delivery) arrived(ctx context.Context, nodes []*node) error {
 	for _, n := range nodes {
-		if err := d.awaitParcel(ctx, n.Digest); err != nil {
+		if err := d.manifests.await(ctx, n.Digest); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (d *delivery) awaitParcel(ctx context.Context, of digest.Digest) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-d.parcel(of).arrived:
-		return nil
-	}
 }
 
 // bringBlob mounts, finds or sends a blob. Where the mirror does not let us mount it, it is sent. Where the mirror finds that

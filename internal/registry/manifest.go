@@ -91,10 +91,14 @@ func (s *session) fetch(ctx context.Context, at location) ([]byte, digest.Digest
 		return nil, "", err
 	}
 	found := at.algorithm().FromBytes(content)
-	if !at.takes(found) {
+	switch {
+	case at.takes(found):
+		return content, found, nil
+	case endsWithTheConnection(response):
+		return nil, "", io.ErrUnexpectedEOF
+	default:
 		return nil, "", errWrongDigest
 	}
-	return content, found, nil
 }
 
 // algorithm is that of the digest asked for.

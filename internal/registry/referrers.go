@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -146,35 +147,48 @@ func parseReferrers(content []byte) ([]descriptor, error) {
 	return parseDescriptors(index.Manifests, maxReferrers, errTooManyReferrers)
 }
 
-// withReferrers is the index with these manifests in it; no content is an index of nothing.
+// withReferrers is the index with these manifests in it, last; no content is an index of nothing. Where there is no room for all, the
+// first ones go: what is not attached any more.
 func withReferrers(content []byte, attached []*node) (with []byte, changed bool, err error) {
-	listed := map[digest.Digest]bool{}
-	index := referrersIndex{SchemaVersion: 2, MediaType: types.OCIImageIndex}
-	if content != nil {
-		known, err := parseReferrers(content)
-		if err != nil {
+	index, known, err := parseIndexOfReferrers(content)
+	if err != nil {
+		return nil, false, err
+	}
+	entries := map[digest.Digest]json.RawMessage{}
+	for _, n := range attached {
+		if entries[n.Digest], err = json.Marshal(n.referrer()); err != nil {
 			return nil, false, err
 		}
-		for _, one := range known {
-			listed[one.Digest] = true
-		}
-		if err := json.Unmarshal(content, &index); err != nil {
-			return nil, false, errors.Join(errNoManifest, err)
+	}
+	var former, latter []json.RawMessage
+	for i, one := range known {
+		if entries[one.Digest] == nil {
+			former = append(former, index.Manifests[i])
 		}
 	}
 	for _, n := range attached {
-		if listed[n.Digest] {
-			continue
-		}
-		entry, err := json.Marshal(n.referrer())
-		if err != nil {
-			return nil, false, err
-		}
-		index.Manifests = append(index.Manifests, entry)
-		changed = true
+		latter = append(latter, entries[n.Digest])
+		changed = changed || !slices.ContainsFunc(known, func(one descriptor) bool { return one.Digest == n.Digest })
 	}
+	all := append(former, latter...)
+	index.Manifests = all[max(0, len(all)-maxReferrers):]
 	with, err = json.Marshal(index)
 	return with, changed, err
+}
+
+// parseIndexOfReferrers is the index, and what it lists.
+func parseIndexOfReferrers(content []byte) (index referrersIndex, listed []descriptor, err error) {
+	index = referrersIndex{SchemaVersion: 2, MediaType: types.OCIImageIndex}
+	if content == nil {
+		return index, nil, nil
+	}
+	if listed, err = parseReferrers(content); err != nil {
+		return index, nil, err
+	}
+	if err := json.Unmarshal(content, &index); err != nil {
+		return index, nil, errors.Join(errNoManifest, err)
+	}
+	return index, listed, nil
 }
 
 // referrer is the node as an entry. It says what kind of artifact it is (image-spec, "Guidelines for Artifact Usage").

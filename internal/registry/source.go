@@ -73,6 +73,9 @@ func (s *session) blob(ctx context.Context, at location, of descriptor) (io.Read
 		response.Body.Close()
 		return nil, errWrongSize
 	}
+	if endsWithTheConnection(response) {
+		return &unprovenBody{response.Body, of.Size}, nil
+	}
 	return response.Body, nil
 }
 
