@@ -247,16 +247,17 @@ func (r *TagReconciler) unguard(ctx context.Context, tag *v1.Tag) error {
 	return client.IgnoreNotFound(r.patch(ctx, live, free))
 }
 
-// upkeepTimes are when the Tag's images in the internal registry are looked after. Not while another one is on its way there.
+// upkeepTimes are when the Tag's images in the internal registry are looked after. While one is on its way there, none is taken
+// away, for it may be made of the same, and none is verified but that one.
 func (r *TagReconciler) upkeepTimes(tag *v1.Tag, now time.Time) (verify, collect time.Time) {
 	name := client.ObjectKeyFromObject(tag)
 	due := r.Memory.upkeepOf(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now))
-	inUse := int64(-1)
-	if ref := tag.CurrentMirrored(); ref != nil {
-		inUse = ref.Generation
-	}
-	if r.Copies.Copying(name, inUse) {
-		return now.Add(progressInterval), now.Add(progressInterval)
+	current := tag.CurrentMirrored()
+	for _, copied := range r.Copies.Copying(name) {
+		due.collect = now.Add(progressInterval)
+		if current == nil || current.Generation != copied {
+			due.verify = now.Add(progressInterval)
+		}
 	}
 	return due.verify, due.collect
 }

@@ -97,6 +97,9 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	if !tag.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, &tag)
 	}
+	if isUnguarded(&tag) {
+		return ctrl.Result{}, client.IgnoreNotFound(r.guard(ctx, &tag))
+	}
 	r.Copies.Release(&tag)
 	decision := r.plan(&tag)
 	known := r.Memory.recall(request.NamespacedName)

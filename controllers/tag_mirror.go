@@ -30,8 +30,8 @@ type Copies interface {
 	Release(tag *v1.Tag)
 	// Forget cancels the copy for a Tag, and says whether it has ended.
 	Forget(tag client.ObjectKey) (ended bool)
-	// Copying says whether an image of another generation is on its way for the Tag.
-	Copying(tag client.ObjectKey, than int64) bool
+	// Copying are the generations of which an image is on its way for the Tag.
+	Copying(tag client.ObjectKey) []int64
 	// OnEnd has a function told of the Tags whose copies end.
 	OnEnd(ended func(tag client.ObjectKey))
 }
@@ -74,7 +74,13 @@ func (r *TagReconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *import
 	return result, nil
 }
 
-// guard puts the finalizer on a Tag that is about to have something in the internal registry.
+// isUnguarded says whether somebody took the finalizer off a Tag that has something in the internal registry, as kubectl replace does
+// with a manifest that has none.
+func isUnguarded(tag *v1.Tag) bool {
+	return len(tag.Status.Mirrored) > 0 && !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror)
+}
+
+// guard puts the finalizer on a Tag that has something in the internal registry, or is about to.
 func (r *TagReconciler) guard(ctx context.Context, tag *v1.Tag) error {
 	guarded := tag.DeepCopy()
 	if !controllerutil.AddFinalizer(guarded, v1.FinalizerMirror) {

@@ -26,17 +26,17 @@ const mirrorImage = "mirror.test/dev/myapp@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 
 // copies are those under way: as the test says.
 type copies struct {
-	running bool
+	running []int64
 	// settled is how often a result was said to count.
 	settled atomic.Int32
 	ended   func(client.ObjectKey)
 }
 
-func (c *copies) Settle(client.ObjectKey)              { c.settled.Add(1) }
-func (c *copies) Release(*v1.Tag)                      {}
-func (c *copies) Forget(client.ObjectKey) bool         { return !c.running }
-func (c *copies) Copying(client.ObjectKey, int64) bool { return c.running }
-func (c *copies) OnEnd(ended func(client.ObjectKey))   { c.ended = ended }
+func (c *copies) Settle(client.ObjectKey)            { c.settled.Add(1) }
+func (c *copies) Release(*v1.Tag)                    {}
+func (c *copies) Forget(client.ObjectKey) bool       { return len(c.running) == 0 }
+func (c *copies) Copying(client.ObjectKey) []int64   { return c.running }
+func (c *copies) OnEnd(ended func(client.ObjectKey)) { c.ended = ended }
 
 // collector notes what is taken away from the internal registry, generation and whether the manifest is kept.
 type collector struct {
@@ -406,10 +406,31 @@ func TestACacheThatIsBehindTakesNothingAway(t *testing.T) {
 }
 
 func TestWhileSomethingIsCopiedNothingIsTakenAway(t *testing.T) {
-	w := newWorld(t, left())
-	w.copies.running = true
-	if wait := w.reconcile().RequeueAfter; wait != 5*time.Second || len(w.mirror.removed) != 0 {
-		t.Errorf("it looks again in %s; taken away are %v", wait, w.mirror.removed)
+	for name, generation := range map[string]int64{"the next generation": 2, "the generation in use, once more": 1} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, left())
+			w.copies.running = []int64{generation}
+			if wait := w.reconcile().RequeueAfter; wait != 5*time.Second || len(w.mirror.removed) != 0 {
+				t.Errorf("it looks again in %s; taken away are %v", wait, w.mirror.removed)
+			}
+			w.copies.running = nil
+			w.pass(5 * time.Second)
+			w.reconcile()
+			if len(w.mirror.removed) != 1 {
+				t.Errorf("afterwards, taken away are %v", w.mirror.removed)
+			}
+		})
+	}
+}
+
+// TestAFinalizerThatWasReplacedAwayComesBack has kubectl replace with a manifest that names no finalizers.
+func TestAFinalizerThatWasReplacedAwayComesBack(t *testing.T) {
+	w := newWorld(t, cached(0))
+	w.reconcile()
+	w.change(func(tag *v1.Tag) { tag.Finalizers = nil })
+	w.reconcile()
+	if got := w.tag(); !slices.Contains(got.Finalizers, v1.FinalizerMirror) {
+		t.Errorf("in the internal registry are %v, and the finalizers are %v", got.Status.Mirrored, got.Finalizers)
 	}
 }
 
@@ -468,12 +489,12 @@ func (w *world) isGone() bool {
 
 func TestADeletedTagTakesAwayAllThatItHas(t *testing.T) {
 	w := deleted(t)
-	w.copies.running = true
+	w.copies.running = []int64{0}
 	w.reconcile()
 	if len(w.mirror.removed) != 0 || w.isGone() {
 		t.Fatal("what is copied still may arrive after all is taken away")
 	}
-	w.copies.running = false
+	w.copies.running = nil
 	w.reconcile()
 	if !slices.Equal(w.mirror.removed, []string{"1 false", "0 false"}) || !w.isGone() || len(w.said()) != 0 {
 		t.Errorf("taken away are %v; it is gone: %v", w.mirror.removed, w.isGone())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -85,13 +86,14 @@ func (r *TagReconciler) announce(ctx context.Context, tag *v1.Tag, outcome outco
 	}
 }
 
-// tagChanged lets through what a decision depends on: the spec, the annotations, what is imported and in use. What a
-// step writes about an attempt is no reason for another.
+// tagChanged lets through what a decision depends on: the spec, the annotations, the finalizers, what is imported and in use. What
+// a step writes about an attempt is no reason for another.
 var tagChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, updated := e.ObjectOld.(*v1.Tag), e.ObjectNew.(*v1.Tag)
 		return old.Generation != updated.Generation ||
 			!maps.Equal(old.Annotations, updated.Annotations) ||
+			!slices.Equal(old.Finalizers, updated.Finalizers) ||
 			!old.DeletionTimestamp.Equal(updated.DeletionTimestamp) ||
 			!equality.Semantic.DeepEqual(old.Status.References, updated.Status.References) ||
 			!equality.Semantic.DeepEqual(old.Status.Mirrored, updated.Status.Mirrored) ||

@@ -256,17 +256,19 @@ func (c *Copies) copies(tag *v1.Tag, image v1.MirroredImage) bool {
 	return known != nil && known.uid == tag.UID && known.job != nil && known.job.image == image
 }
 
-// Copying says whether an image of another generation is on its way for the Tag.
-func (c *Copies) Copying(tag client.ObjectKey, than int64) bool {
+// Copying are the generations of which an image is on its way for the Tag.
+func (c *Copies) Copying(tag client.ObjectKey) (generations []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for j := range c.running {
-		if j.tag == tag && j.image.Generation != than {
-			return true
+		if j.tag == tag {
+			generations = append(generations, j.image.Generation)
 		}
 	}
-	known := c.tags[tag]
-	return known != nil && known.job != nil && known.job.image.Generation != than
+	if known := c.tags[tag]; known != nil && known.job != nil && !slices.Contains(generations, known.job.image.Generation) {
+		generations = append(generations, known.job.image.Generation)
+	}
+	return generations
 }
 
 func keyOf(tag *v1.Tag) types.NamespacedName { return client.ObjectKeyFromObject(tag) }

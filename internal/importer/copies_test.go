@@ -113,6 +113,22 @@ func (y *yard) passAt(bytes int64, time_ time.Duration, moving ...string) {
 	}
 }
 
+func TestWhatIsOnItsWayIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newYard(t, 1)
+		defer y.stop()
+		one, other := tagOf("dev", "app"), tagOf("dev", "tools")
+		_ = y.order(one, "quay.io", 5)
+		_ = y.order(other, "quay.io", 3)
+		y.runs("one at a time", "app")
+		for tag, want := range map[*v1.Tag][]int64{one: {5}, other: {3}, tagOf("dev", "none"): nil} {
+			if got := y.Copying(keyOf(tag)); !slices.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", tag.Name, got, want)
+			}
+		}
+	})
+}
+
 func TestAsManyAreCopiedAsTheLimitSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 2)
