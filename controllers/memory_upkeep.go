@@ -15,8 +15,8 @@ type upkeep struct {
 	tries int
 	// leaves: the Tag is deleted, and its tries are counted anew.
 	leaves bool
-	// warned: somebody was told that the registry does not delete.
-	warned bool
+	// refusals are how often, one after the other, the registry refused to delete.
+	refusals int
 }
 
 // upkeepOf is when to look next. A Tag that this process does not know yet is verified at the time that is given.
@@ -73,13 +73,15 @@ func (m *Memory) leavesHistory(name types.NamespacedName) {
 	m.tend(name, func(u *upkeep) { u.tries, u.collect = 0, time.Time{} })
 }
 
-// warnsOfDeletion is true the first time.
-func (m *Memory) warnsOfDeletion(name types.NamespacedName) (first bool) {
+// refusedDeletion counts how often, one after the other, the registry refused to delete.
+func (m *Memory) refusedDeletion(name types.NamespacedName, refused bool) (refusals int) {
 	m.tend(name, func(u *upkeep) {
-		first = !u.warned
-		u.warned = true
+		if u.refusals++; !refused {
+			u.refusals = 0
+		}
+		refusals = u.refusals
 	})
-	return first
+	return refusals
 }
 
 // recollection is what is known of a Tag's checks and upkeep.

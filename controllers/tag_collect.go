@@ -32,6 +32,9 @@ const (
 	lastTries = 5
 	// collectLimit bounds one such try.
 	collectLimit = 10 * time.Second
+	// refusalsBelieved is how often a registry must refuse to delete before nobody asks it again, which takes an hour: one that is
+	// read-only while it collects its garbage refuses, too.
+	refusalsBelieved = 14
 )
 
 // Collector takes images away from the internal registry.
@@ -56,23 +59,32 @@ func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, erro
 		return outcome{}, err
 	}
 	found := r.takeAway(ctx, live, live.Uncollected(), used)
+	refusals := r.Memory.refusedDeletion(name, len(found.forbidden) > 0)
+	if refusals < refusalsBelieved {
+		found.left = append(found.left, imagesOf(found.forbidden)...)
+	} else {
+		found.gone = append(found.gone, generationsOf(found.forbidden)...)
+	}
 	if len(found.left) > 0 {
 		r.Memory.collectAgain(name, r.Clock.Now())
 	}
-	result := outcome{change: func(t *v1.Tag) { t.ForgetMirrored(found.gone...) }}
-	if len(found.forbidden) > 0 && r.Memory.warnsOfDeletion(name) {
+	result := outcome{}
+	if len(found.gone) > 0 {
+		result.change = func(t *v1.Tag) { t.ForgetMirrored(found.gone...) }
+	}
+	if refusals == 1 {
 		result.events = []notice{{corev1.EventTypeWarning, "DeletionForbidden", "Collect",
-			"generations that left the history stay in the internal registry, which forbids deletion or is not the configured one any more: " + strings.Join(found.forbidden, ", ")}}
+			"generations that left the history stay in the internal registry, which forbids deletion or is not the configured one any more: " + strings.Join(imagesOf(found.forbidden), ", ")}}
 	}
 	return result, nil
 }
 
 // findings are what became of images that were to be taken away.
 type findings struct {
-	// gone need not be remembered: they are not there any more, or nobody can take them away.
+	// gone are the generations that are not there any more.
 	gone []int64
-	// forbidden are those of them that stay.
-	forbidden []string
+	// forbidden are those that the registry does not let anybody take away.
+	forbidden []v1.MirroredImage
 	// left are those that are still used, or that could not be taken away, and why.
 	left []string
 }
@@ -93,13 +105,26 @@ func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.M
 		case err == nil:
 			found.gone = append(found.gone, image.Generation)
 		case errors.Is(err, importer.ErrDeletionForbidden):
-			found.gone = append(found.gone, image.Generation)
-			found.forbidden = append(found.forbidden, image.ImageReference)
+			found.forbidden = append(found.forbidden, image)
 		default:
 			found.left = append(found.left, fmt.Sprintf("%s: %v", image.ImageReference, err))
 		}
 	}
 	return found
+}
+
+func generationsOf(images []v1.MirroredImage) (generations []int64) {
+	for _, image := range images {
+		generations = append(generations, image.Generation)
+	}
+	return generations
+}
+
+func imagesOf(images []v1.MirroredImage) (references []string) {
+	for _, image := range images {
+		references = append(references, image.ImageReference)
+	}
+	return references
 }
 
 // kept are the digests that stay in the Tag's repository when images go: those of all other generations, and what is used of it.
@@ -227,7 +252,7 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.Memory.forget(name)
-	if stays := slices.Concat(found.left, found.forbidden); len(stays) > 0 {
+	if stays := slices.Concat(found.left, imagesOf(found.forbidden)); len(stays) > 0 {
 		r.announce(ctx, free, outcome{events: []notice{{corev1.EventTypeWarning, "LeftInMirror", "Collect", "the Tag is gone, and in the internal registry stay " + strings.Join(stays, "; ")}}})
 	}
 	return ctrl.Result{}, nil

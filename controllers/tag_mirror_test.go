@@ -437,17 +437,47 @@ func TestAFinalizerThatWasReplacedAwayComesBack(t *testing.T) {
 func TestAForbiddenDeletionIsOneWarningAndNoFailure(t *testing.T) {
 	w := newWorld(t, left())
 	w.mirror.err = importer.ErrDeletionForbidden
+	began := w.clock.Now()
 	w.reconcile()
 	said := strings.Join(w.said(), "\n")
-	if tag := w.tag(); len(tag.Status.Mirrored) != 1 || !tag.IsReady() || !strings.Contains(said, "Warning DeletionForbidden") {
+	if tag := w.tag(); !tag.IsReady() || !strings.Contains(said, "Warning DeletionForbidden") || !strings.Contains(said, oldMirrorImage) {
 		t.Errorf("the status is %+v, the events are %q", tag.Status, said)
+	}
+	for tries := 1; len(w.tag().Status.Mirrored) == 2; tries++ {
+		if tries > 30 {
+			t.Fatal("it never gives up")
+		}
+		w.pass(w.reconcile().RequeueAfter)
+	}
+	if took := w.clock.Now().Sub(began); took < time.Hour || took > 2*time.Hour {
+		t.Errorf("it gives up after %s", took)
 	}
 	w.changeStatus(func(tag *v1.Tag) {
 		tag.RecordMirroring(v1.MirroredImage{Generation: 0, ImageReference: oldMirrorImage})
 	})
 	w.reconcile()
-	if said := w.said(); len(said) != 0 || len(w.mirror.removed) != 2 {
-		t.Errorf("it says %q again after %v", said, w.mirror.removed)
+	w.reconcile() // one of them verifies
+	if left := w.tag().Status.Mirrored; len(left) != 1 {
+		t.Errorf("what cannot be taken away either is remembered: %v", left)
+	}
+	if said := w.said(); len(said) != 0 {
+		t.Errorf("it says %q again", said)
+	}
+}
+
+// TestARegistryThatIsReadOnlyForAWhile collects its garbage meanwhile, say.
+func TestARegistryThatIsReadOnlyForAWhile(t *testing.T) {
+	w := newWorld(t, left())
+	w.mirror.err = importer.ErrDeletionForbidden
+	for range 8 {
+		w.pass(w.reconcile().RequeueAfter)
+	}
+	w.mirror.err, w.mirror.removed = nil, nil
+	w.pass(10 * time.Minute)
+	w.reconcile()
+	w.reconcile() // one of them verifies
+	if left := w.tag().Status.Mirrored; len(left) != 1 || len(w.mirror.removed) != 1 {
+		t.Errorf("taken away are %v, left %v", w.mirror.removed, left)
 	}
 }
 
