@@ -86,14 +86,14 @@ func (m *mirror) learn(object any) {
 
 func (m *mirror) set(at reference.Mirror, problem error) {
 	m.mu.Lock()
-	isNews := m.at != at || (m.problem == nil) != (problem == nil)
+	isNews := m.at != at || fmt.Sprint(m.problem) != fmt.Sprint(problem)
 	m.at, m.problem = at, problem
 	changed := m.changed
 	m.mu.Unlock()
 	if isNews {
 		ctrl.Log.WithName("mirror").Info("the internal registry changed", "address", at.String(), "configured", problem == nil)
+		changed()
 	}
-	changed()
 }
 
 // onChange has a function told that the internal registry may be another one.

@@ -77,9 +77,12 @@ func TestTheConfigMapCountsWhenItChanges(t *testing.T) {
 	is("localhost:5000")
 	m.learn(hosting("host: registry"))
 	is("the ConfigMap local-registry-hosting in the namespace kube-public cannot be used")
+	m.learn(hosting("{"))
+	is("no YAML")
 	m.learn(hosting("host: localhost:5001"))
+	m.learn(hosting("host: localhost:5001\nhelp: https://kind.sigs.k8s.io"))
 	is("localhost:5001")
-	if changes != 3 {
+	if changes != 4 {
 		t.Errorf("it was told %d times", changes)
 	}
 	at, err := m.at.Repository("dev", "myapp")
