@@ -131,7 +131,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", 2*time.Second, "how long to wait between attempts to acquire or renew the lease")
 	flags.StringVar(&c.RegistriesConf, "registries-conf", "/etc/containers/registries.conf", "path of a containers-registries.conf(5), reloaded when it changes")
 	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM, reloaded when it changes")
-	flags.IntVar(&c.Mirror.ConcurrentCopies, "mirror-concurrent-copies", 4, "how many images are copied into the internal registry at a time; up to twice as many while some hardly move, or where a namespace would have none")
+	flags.IntVar(&c.Mirror.ConcurrentCopies, "mirror-concurrent-copies", 4, "how many images are copied into the internal registry at a time; up to twice as many while some hardly move, or where a namespace would have none, and three times as many while few namespaces have all of these")
 	flags.IntVar(&c.Mirror.BlobsPerCopy, "mirror-blobs-per-copy", 4, "how many blobs of an image are copied at a time")
 	maxImageSize := resource.QuantityValue{Quantity: resource.MustParse("20Gi")}
 	c.maxImageSize = &maxImageSize

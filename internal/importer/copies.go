@@ -25,7 +25,8 @@ const (
 
 // Copies copies images beside the reconcilers: nobody waits for a copy, but begins it and comes back. As many as the limit
 // move at a time; those that stand still, or crawl, make room for as many again, and no more than half of these for one registry. A
-// namespace that none is copied for has one beside them. So neither a slow registry nor a namespace full of Tags holds up the others.
+// namespace that none is copied for has one beside them, even where a few namespaces have all places: that is three times the limit
+// in all. So neither a slow registry nor a namespace full of Tags holds up the others.
 //
 // It keeps one copy for each Tag, and its result until that counts or the Tag wants something else.
 type Copies struct {

@@ -187,6 +187,30 @@ func TestARegistryThatStandsStillHoldsNobodyUp(t *testing.T) {
 	})
 }
 
+func TestANamespaceThatStandsStillHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newYard(t, 2)
+		defer y.stop()
+		for _, name := range []string{"s1", "s2", "s3", "s4", "s5"} {
+			_ = y.order(tagOf("dev", name), name+".test", 0)
+		}
+		y.pass(standsStill + look)
+		y.runs("it has all places", "s1", "s2", "s3", "s4")
+		_ = y.order(tagOf("prod", "a1"), "quay.io", 0)
+		_ = y.order(tagOf("prod", "a2"), "quay.io", 0)
+		y.runs("another namespace, beside them", "s1", "s2", "s3", "s4", "a1")
+		_ = y.order(tagOf("test", "b1"), "quay.io", 0)
+		y.runs("as many others as the limit says", "s1", "s2", "s3", "s4", "a1", "b1")
+		_ = y.order(tagOf("stage", "c1"), "quay.io", 0)
+		y.runs("and no more", "s1", "s2", "s3", "s4", "a1", "b1")
+		y.end("s1", nil)
+		y.runs("the others have the place", "s2", "s3", "s4", "a1", "b1")
+		y.end("a1", nil)
+		y.end("b1", nil)
+		y.runs("the namespaces take turns", "s2", "s3", "s4", "a2", "c1")
+	})
+}
+
 func TestACopyThatCrawlsMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 2)
