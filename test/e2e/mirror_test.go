@@ -232,6 +232,15 @@ func TestADeletedTagLeavesNothingInTheInternalRegistry(t *testing.T) {
 	}
 }
 
+func TestATagThatWasReplacedLeavesNothingEither(t *testing.T) {
+	u := newUser(t)
+	u.cached("myapp")
+	u.with(cachedYAML("myapp", u.source()), "replace -f -")
+	u.becomes("tag/myapp", ".metadata.finalizers[*]", "images.io/mirror")
+	u.kubectl("delete tag/myapp --timeout=60s")
+	u.mirrorHas("myapp")
+}
+
 func TestAnImageThatVanishedIsCopiedAgain(t *testing.T) {
 	u := newUser(t)
 	image := u.cached("myapp")
