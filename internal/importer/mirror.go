@@ -137,9 +137,7 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 	}
 	image := v1.MirroredImage{Generation: ref.Generation, ImageReference: ref.ImageReference}
 	if !i.Copies.copies(tag, image) {
-		ctx, cancel := context.WithTimeout(ctx, headLimit)
-		defer cancel()
-		if held, err := i.Mirror.Holds(ctx, at, digest); err != nil || held != "" {
+		if held, err := i.holds(ctx, at, digest); err != nil || held != "" {
 			return Copied{}, err
 		}
 	}
@@ -149,6 +147,17 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 	}
 	order := Order{Source: source, Digest: digest, Namespace: tag.Namespace, To: at, Generation: ref.Generation}
 	return i.Copies.copy(tag, image, source.Registry(), i.copyForAll(order, sameImage(tag, ref)))
+}
+
+// holds asks the internal registry for a digest. That it does not say in time is a Failure; that the caller gave up is none.
+func (i *Importer) holds(ctx context.Context, at reference.MirrorRepository, digest string) (held string, err error) {
+	asking, cancel := context.WithTimeout(ctx, headLimit)
+	defer cancel()
+	held, err = i.Mirror.Holds(asking, at, digest)
+	if err != nil && asking.Err() != nil && ctx.Err() == nil {
+		return "", failure{v1.ReasonMirrorUnavailable, fmt.Errorf("the internal registry, %s/%s: it did not say within %s whether it has %s; Tagger tries again", at.Address, at.Path, headLimit, digest)}
+	}
+	return held, err
 }
 
 // sameImage are the other generations of the Tag that are the same image.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -23,6 +24,7 @@ type mirror struct {
 	at      string
 	problem error
 	held    map[string]string // by tag or digest
+	hangs   bool              // it does not say what it holds
 	copied  chan importer.Order
 	result  error
 }
@@ -46,7 +48,11 @@ func (m *mirror) Copy(_ context.Context, order importer.Order) (importer.Copied,
 	return importer.Copied{Sent: 7}, m.result
 }
 
-func (m *mirror) Holds(_ context.Context, _ reference.MirrorRepository, identifier string) (string, error) {
+func (m *mirror) Holds(ctx context.Context, _ reference.MirrorRepository, identifier string) (string, error) {
+	if m.hangs {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
 	return m.held[identifier], nil
 }
 
@@ -210,6 +216,30 @@ func TestAGenerationOfAnotherInternalRegistryCannotBeVerified(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorUnavailable {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestAnInternalRegistryThatHangsIsAFailure, and no fault of the API server, for which errors without a reason are taken. Who asked
+// and gave up gets their own error.
+func TestAnInternalRegistryThatHangsIsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.mirror.hangs = true
+		ref := &v1.Reference{From: "quay.io/company/myapp", ImageReference: mirroredImage}
+		_, err := w.Verify(t.Context(), cachedTag(), ref)
+		var failed importer.Failure
+		if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorUnavailable {
+			t.Fatalf("got %v, want %s", err, v1.ReasonMirrorUnavailable)
+		}
+		want := "the internal registry, mirror.test/dev/myapp: it did not say within 10s whether it has " + digest + "; Tagger tries again"
+		if err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
+		}
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		if _, err := w.Verify(stopped, cachedTag(), ref); !errors.Is(err, context.Canceled) || errors.As(err, &failed) {
+			t.Errorf("got %v, want %v", err, context.Canceled)
+		}
+	})
 }
 
 func TestProgressIsReadable(t *testing.T) {
