@@ -160,17 +160,16 @@ func withReferrers(content []byte, attached []*node) (with []byte, changed bool,
 			return nil, false, err
 		}
 	}
-	var former, latter []json.RawMessage
+	var all []json.RawMessage
 	for i, one := range known {
 		if entries[one.Digest] == nil {
-			former = append(former, index.Manifests[i])
+			all = append(all, index.Manifests[i])
 		}
 	}
 	for _, n := range attached {
-		latter = append(latter, entries[n.Digest])
+		all = append(all, entries[n.Digest])
 		changed = changed || !slices.ContainsFunc(known, func(one descriptor) bool { return one.Digest == n.Digest })
 	}
-	all := append(former, latter...)
 	index.Manifests = all[max(0, len(all)-maxReferrers):]
 	with, err = json.Marshal(index)
 	return with, changed, err

@@ -39,7 +39,7 @@ func TestABlobOfAnotherNamespaceIsNeverMountedAtARealMirror(t *testing.T) {
 			if err := remote.WriteIndex(source.tag(t, "cache/bank/app", "latest"), secret, source.options...); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.RemoveAll(filepath.Join(storage, "data/docker/registry/v2/repositories/cache/bank/app/_layers")); err != nil {
+			if err := os.RemoveAll(filepath.Join(storage, "data", filepath.FromSlash("docker/registry/v2/repositories/cache/bank/app/_layers"))); err != nil {
 				t.Fatal(err)
 			}
 			stolen := order(t, source, mirror, digest, "app", "0")
