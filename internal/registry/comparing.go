@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
@@ -12,13 +11,6 @@ import (
 
 // mismatched is an upload that a registry has to refuse: it says that it is something else.
 const mismatched = "Tagger asks whether uploads are compared with their digests: this is not what it is said to be"
-
-// answersHold is for how long it is taken for granted whether a registry compares: another one may be at the address by then.
-// silenceHolds is for how long it is not asked again where it did not say.
-const (
-	answersHold  = time.Hour
-	silenceHolds = time.Minute
-)
 
 // comparing is the mirror that compares a blob with its digest itself, if it does that and the blob is large. To compare it
 // here as well would cost half of the processor time of a copy.
@@ -30,23 +22,13 @@ func (m mirror) comparing(ctx context.Context, blob descriptor) mirror {
 // isKnownToCompare says whether the mirror refuses what has not the digest that it is sent with, as a registry should
 // (distribution-spec, "Error Codes", DIGEST_INVALID). It is not believed: it is sent such a thing. No answer means no.
 func (m mirror) isKnownToCompare(ctx context.Context) bool {
-	address := m.at.address()
-	if known, isKnown := m.placements.comparing.Get(address); isKnown {
-		return known.(bool)
-	}
-	compares, err := m.placements.asking.do(ctx, address, func(ctx context.Context) (bool, error) {
+	return m.placements.comparing.holds(ctx, m.at.address(), func(ctx context.Context) (bool, error) {
 		err := m.sendMismatched(ctx)
 		if isInvalidDigest(err) {
 			return true, nil
 		}
 		return false, err
 	})
-	hold := answersHold
-	if err != nil {
-		hold = silenceHolds
-	}
-	m.placements.comparing.Set(address, compares, hold)
-	return compares
 }
 
 func (m mirror) sendMismatched(ctx context.Context) error {

@@ -3,7 +3,9 @@ package registry_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -98,16 +100,55 @@ func TestASourceAtTheCachesOwnHostSeesTheNamespacesCredentialsOnly(t *testing.T)
 	}
 }
 
-// The attacker has a registry with a repository of the same name, and the manifest, and none of its blobs. The process that
-// copies put these at the mirror for the victim.
+// The attacker has a registry with a repository of the same name, and the manifest, and none of its blobs, whatever it says. The
+// process that copies put these at the mirror for the victim.
 func TestABlobOfAnotherNamespaceIsNeverMounted(t *testing.T) {
 	for name, guard := range map[string]func(http.Handler) http.Handler{
 		"the mirror mounts from the repository that is named": mounting,
 		"the mirror mounts from anywhere":                     mountingFromAnywhere,
 		"the mirror has blobs for all repositories":           nil,
 	} {
-		t.Run(name, func(t *testing.T) { isNeverMounted(t, newPlainGuarded(t, guard)) })
+		for source, row := range map[string]struct {
+			answer func(next http.Handler, w http.ResponseWriter, r *http.Request)
+			reason v1.Reason
+		}{
+			"the source does not have it":        {lacksBlobs, v1.ReasonNotFound},
+			"the source says that it has it":     {sendsZeros, v1.ReasonInvalidContent},
+			"the source has the beginning of it": {sendsTheBeginning, v1.ReasonUnavailable},
+			"the source sends none of it":        {sendsNothing, v1.ReasonUnavailable},
+		} {
+			t.Run(name+", "+source, func(t *testing.T) {
+				isNeverMounted(t, newPlainGuarded(t, guard), newPlainGuarded(t, blobsOnly(row.answer)), row.reason)
+			})
+		}
 	}
+}
+
+func lacksBlobs(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
+	refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
+}
+
+func sendsZeros(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	content := recorded(next, r)
+	_, _ = w.Write(make([]byte, len(content)))
+}
+
+func sendsTheBeginning(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	content := recorded(next, r)
+	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+	_, _ = w.Write(content[:len(content)/2])
+}
+
+func sendsNothing(next http.Handler, w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(recorded(next, r))))
+	w.WriteHeader(http.StatusOK)
+}
+
+// recorded is what a registry answers with.
+func recorded(registry http.Handler, r *http.Request) []byte {
+	answer := httptest.NewRecorder()
+	registry.ServeHTTP(answer, r)
+	return answer.Body.Bytes()
 }
 
 // mountingFromAnywhere makes a registry that mounts what any repository has.
@@ -126,16 +167,13 @@ func mountingFromAnywhere(next http.Handler) http.Handler {
 	})
 }
 
-func isNeverMounted(t *testing.T, mirror *upstream) {
+func isNeverMounted(t *testing.T, mirror, attackers *upstream, reason v1.Reason) {
 	t.Helper()
 	victims := newPlainUpstream(t)
-	attackers := newPlainGuarded(t, blobsOnly(func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
-	}))
 	theirs, attacker := newStage(t, victims, mirror), newStage(t, attackers, mirror)
 	theirs.client = newClient(t, nil, insecureHosts(t, victims, attackers))
 	attacker.client = theirs.client
-	secret := image(t, 1, 1<<10)
+	secret := image(t, 1, 5<<20) // a large blob may be asked for where a small one is sent
 	digest := victims.pushImage(t, "bank/app", "latest", secret)
 	_ = attackers.pushImage(t, "bank/app", "latest", secret)
 	order := theirs.order(digest, func(o *registry.Order) { o.Namespace, o.To.Path = "bank", "bank/app" })
@@ -145,16 +183,39 @@ func isNeverMounted(t *testing.T, mirror *upstream) {
 	mirror.clearLog()
 	stolen := attacker.order(digest, func(o *registry.Order) { o.To.Path = "shop/app" })
 	stolen.Source = source(t, attackers.host()+"/bank/app")
-	if got := attacker.refused(stolen); got.Reason() != v1.ReasonNotFound {
+	if got := attacker.refused(stolen); got.Reason() != reason {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
 	for _, r := range mirror.requests(http.MethodPost, "") {
-		if query, err := url.ParseQuery(r.query); err != nil || query.Get("from") != "shop/app" {
+		if query, err := url.ParseQuery(r.query); err != nil || !strings.HasPrefix(query.Get("from"), "shop/app") {
 			t.Errorf("%s?%s names another repository", r.path, r.query)
 		}
 	}
 	if found := attacker.holds("shop/app", "0"); found != "" {
 		t.Errorf("%s is under the tag", found)
+	}
+}
+
+// TestTheMirrorIsAskedOnceWhetherItKeepsRepositoriesApart, by a process that did not put there what it finds.
+func TestTheMirrorIsAskedOnceWhetherItKeepsRepositoriesApart(t *testing.T) {
+	for name, row := range map[string]struct {
+		guard func(http.Handler) http.Handler
+	}{"it does": {mounting}, "it does not": {mountingFromAnywhere}} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, row.guard))
+			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<10))
+			sent := s.copied(s.order(want)).Sent
+			s.client = newClient(t, nil, insecureHosts(t, s.source))
+			for _, generation := range []string{"1", "2"} {
+				done := s.copied(s.order(want, func(o *registry.Order) { o.Tag = generation }))
+				if done.Found != sent || done.Sent != 0 {
+					t.Errorf("generation %s: %+v, of %d bytes", generation, done, sent)
+				}
+			}
+			if asked := s.mirror.count(http.MethodPost, "/none/blobs/uploads/"); asked != 1 {
+				t.Errorf("it was asked %d times", asked)
+			}
+		})
 	}
 }
 

@@ -3,7 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
-	"io"
+	"net/url"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -151,7 +151,7 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 	var failure error // of the source
 	err = to.patiently(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithCancel(ctx)
-		coming := d.fetch(ctx, blob, !to.compares, !isKnown)
+		coming := d.fetch(ctx, blob, !isKnown)
 		defer coming.leave(cancel)
 		where, was, err := to.offer(ctx, with, blob)
 		if how = was; err != nil || where == nil && isKnown {
@@ -163,11 +163,9 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 			return errAtSource
 		}
 		if where == nil {
-			return nil
-		}
-		counted := &counter{Reader: content, tally: d.tally}
-		if err = to.send(ctx, with, where, blob, counted); err != nil {
-			counted.undo()
+			err = to.believe(ctx, content)
+		} else {
+			err = d.send(ctx, to, with, where, content)
 		}
 		if errors.Is(err, errAtSource) {
 			failure = err
@@ -180,21 +178,34 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 	return how, to.fault(err)
 }
 
+// send sends a blob, and counts what is sent.
+func (d *delivery) send(ctx context.Context, to mirror, with *session, where *url.URL, content *download) error {
+	if !to.compares {
+		content.compare()
+	}
+	counted := &counter{Reader: content, tally: d.tally}
+	err := to.send(ctx, with, where, content.of, counted)
+	if err != nil {
+		counted.undo()
+	}
+	return err
+}
+
 // fetching is a blob that is on its way from the source, or may be soon.
 type fetching struct {
 	begun bool
-	once  func() (io.ReadCloser, error)
+	once  func() (*download, error)
 }
 
-func (d *delivery) fetch(ctx context.Context, blob descriptor, compare, now bool) *fetching {
-	f := &fetching{begun: now, once: sync.OnceValues(func() (io.ReadCloser, error) { return d.source.blob(ctx, blob, compare) })}
+func (d *delivery) fetch(ctx context.Context, blob descriptor, now bool) *fetching {
+	f := &fetching{begun: now, once: sync.OnceValues(func() (*download, error) { return d.source.blob(ctx, blob) })}
 	if now {
 		go f.once() //nolint:errcheck // get gives the error
 	}
 	return f
 }
 
-func (f *fetching) get() (io.ReadCloser, error) {
+func (f *fetching) get() (*download, error) {
 	f.begun = true
 	return f.once()
 }

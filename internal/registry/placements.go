@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/lru"
 )
 
@@ -25,9 +24,8 @@ type placements struct {
 
 	// mounter is from registry to mounting.
 	mounter *lru.Cache
-	// comparing is from registry to whether it compares blobs with their digests, and asking are the questions that are open.
-	comparing *cache.Expiring
-	asking    coalesced[bool]
+	// comparing is to compare blobs with their digests, and separating to have a blob only in the repository that it was put into.
+	comparing, separating trait
 }
 
 // mounting is whether a registry mounts blobs that are there.
@@ -42,7 +40,7 @@ const (
 func newPlacements(limit time.Duration) *placements {
 	return &placements{
 		kept: lru.New(maxPlacements), held: lru.New(maxPlacements),
-		mounter: lru.New(maxMounters), comparing: cache.NewExpiring(), asking: coalesced[bool]{limit: limit},
+		mounter: lru.New(maxMounters), comparing: newTrait(limit), separating: newTrait(limit),
 	}
 }
 

@@ -37,9 +37,9 @@ func (s source) manifest(ctx context.Context, of digest.Digest, limit int64) (co
 	return content, err
 }
 
-// blob is the content of a blob, as it comes: the reader fails rather than give the last of what is not of the size and, if
-// that is to be compared, of the digest. Its errors have their meaning.
-func (s source) blob(ctx context.Context, of descriptor, compare bool) (content io.ReadCloser, err error) {
+// blob is the content of a blob, as it comes. The errors of reading it have their meaning.
+func (s source) blob(ctx context.Context, of descriptor) (coming *download, err error) {
+	var content io.ReadCloser
 	ctx, cancel := context.WithTimeout(ctx, blobQuestions*s.sessions.limit()+time.Duration(of.Size/slowest)*time.Second)
 	err = s.patiently(ctx, func(ctx context.Context, with *session) error {
 		content, err = with.blob(allowing(ctx, of.Size), s.at, of) // and no token of that size
@@ -49,11 +49,7 @@ func (s source) blob(ctx context.Context, of descriptor, compare bool) (content 
 		cancel()
 		return nil, err
 	}
-	coming := &download{ReadCloser: content, left: of.Size, explain: s.explain, cancel: cancel}
-	if compare {
-		coming.hash = of.Digest.Verifier()
-	}
-	return coming, nil
+	return &download{ReadCloser: content, of: of, left: of.Size, explain: s.explain, cancel: cancel}, nil
 }
 
 // blob asks for a blob (distribution-spec, section "Pulling blobs").
@@ -79,15 +75,20 @@ func (s *session) blob(ctx context.Context, at location, of descriptor) (io.Read
 	return response.Body, nil
 }
 
-// download is a blob on its way. What was read of it is of the size, or the last of it is never read.
+// download is a blob on its way. What was read of it is of the size and, if that is compared, of the digest, or the last of it is
+// never read.
 type download struct {
 	io.ReadCloser
+	of descriptor
 	// hash is that of what was read, and nil where somebody else compares it.
 	hash    digest.Verifier
 	left    int64
 	explain func(error) error
 	cancel  context.CancelFunc
 }
+
+// compare has the content compared with its digest, from its beginning.
+func (d *download) compare() { d.hash = d.of.Digest.Verifier() }
 
 // Read implements io.Reader.
 func (d *download) Read(buffer []byte) (int, error) {
