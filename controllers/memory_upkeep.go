@@ -15,8 +15,8 @@ type upkeep struct {
 	tries int
 	// leaves: the Tag is deleted, and its tries are counted anew.
 	leaves bool
-	// refusals are how often, one after the other, the registry refused to delete.
-	refusals int
+	// failures and refusals are how often, one after the other, something could not be taken away, and the registry refused to.
+	failures, refusals int
 }
 
 // upkeepOf is when to look next. A Tag that this process does not know yet is verified at the time that is given.
@@ -73,15 +73,21 @@ func (m *Memory) leavesHistory(name types.NamespacedName) {
 	m.tend(name, func(u *upkeep) { u.tries, u.collect = 0, time.Time{} })
 }
 
-// refusedDeletion counts how often, one after the other, the registry refused to delete.
-func (m *Memory) refusedDeletion(name types.NamespacedName, refused bool) (refusals int) {
+// collected counts how often, one after the other, something could not be taken away, and the registry refused to.
+func (m *Memory) collected(name types.NamespacedName, failed, refused bool) (failures, refusals int) {
 	m.tend(name, func(u *upkeep) {
-		if u.refusals++; !refused {
-			u.refusals = 0
-		}
-		refusals = u.refusals
+		u.failures, u.refusals = counted(u.failures, failed), counted(u.refusals, refused)
+		failures, refusals = u.failures, u.refusals
 	})
-	return refusals
+	return failures, refusals
+}
+
+// counted is one more, or none.
+func counted(times int, again bool) int {
+	if !again {
+		return 0
+	}
+	return times + 1
 }
 
 // recollection is what is known of a Tag's checks and upkeep.

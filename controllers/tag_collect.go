@@ -18,6 +18,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
@@ -27,11 +28,13 @@ import (
 )
 
 const (
-	// lastTries is how often a Tag that is deleted tries to take away what it has in the internal registry: half a minute in
+	// lastTries is how often a Tag that is deleted tries in vain to take away what it has in the internal registry: half a minute in
 	// all, and as long again where the registry does not answer.
 	lastTries = 5
 	// collectLimit bounds one such try.
 	collectLimit = 10 * time.Second
+	// failuresTold is after how many failures, one after the other, somebody is told: half a minute.
+	failuresTold = 5
 	// refusalsBelieved is how often a registry must refuse to delete before nobody asks it again, which takes an hour: one that is
 	// read-only while it collects its garbage refuses, too.
 	refusalsBelieved = 14
@@ -59,24 +62,37 @@ func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, erro
 		return outcome{}, err
 	}
 	found := r.takeAway(ctx, live, live.Uncollected(), used)
-	refusals := r.Memory.refusedDeletion(name, len(found.forbidden) > 0)
-	if refusals < refusalsBelieved {
-		found.left = append(found.left, imagesOf(found.forbidden)...)
-	} else {
-		found.gone = append(found.gone, generationsOf(found.forbidden)...)
+	failures, refusals := r.Memory.collected(name, len(found.failed) > 0, len(found.forbidden) > 0)
+	result := outcome{events: complaints(ctx, found, failures, refusals)}
+	if refusals >= refusalsBelieved {
+		found.gone, found.forbidden = append(found.gone, generationsOf(found.forbidden)...), nil
 	}
-	if len(found.left) > 0 {
-		r.Memory.collectAgain(name, r.Clock.Now())
-	}
-	result := outcome{}
 	if len(found.gone) > 0 {
+		r.Memory.leavesHistory(name) // it gets on
 		result.change = func(t *v1.Tag) { t.ForgetMirrored(found.gone...) }
 	}
-	if refusals == 1 {
-		result.events = []notice{{corev1.EventTypeWarning, "DeletionForbidden", "Collect",
-			"generations that left the history stay in the internal registry, which forbids deletion or is not the configured one any more: " + strings.Join(imagesOf(found.forbidden), ", ")}}
+	if len(found.left()) > 0 || len(found.forbidden) > 0 {
+		r.Memory.collectAgain(name, r.Clock.Now())
 	}
 	return result, nil
+}
+
+// complaints are what an administrator may have to mend, said once; the log has it each time.
+func complaints(ctx context.Context, found findings, failures, refusals int) (events []notice) {
+	if len(found.failed) > 0 {
+		log.FromContext(ctx).Info("images cannot be taken out of the internal registry", "images", found.failed)
+	}
+	if failures == failuresTold {
+		events = append(events, notice{corev1.EventTypeWarning, "NotCollected", "Collect",
+			"generations that left the history cannot be taken out of the internal registry; Tagger goes on trying: " + strings.Join(found.failed, "; ")})
+	}
+	if refusals == 1 {
+		images := imagesOf(found.forbidden)
+		log.FromContext(ctx).Info("the internal registry forbids deletion", "images", images)
+		events = append(events, notice{corev1.EventTypeWarning, "DeletionForbidden", "Collect",
+			"generations that left the history stay in the internal registry, which forbids deletion or is not the configured one any more: " + strings.Join(images, ", ")})
+	}
+	return events
 }
 
 // findings are what became of images that were to be taken away.
@@ -85,19 +101,23 @@ type findings struct {
 	gone []int64
 	// forbidden are those that the registry does not let anybody take away.
 	forbidden []v1.MirroredImage
-	// left are those that are still used, or that could not be taken away, and why.
-	left []string
+	// used are those that are still in use, and by whom; failed are those that could not be taken away, and why.
+	used, failed []string
 }
+
+// left are those that another try is for.
+func (f findings) left() []string { return slices.Concat(f.used, f.failed) }
 
 // takeAway takes away those images that are not in use.
 func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.MirroredImage, used map[string]string) findings {
 	ctx, cancel := context.WithTimeout(ctx, collectLimit)
 	defer cancel()
 	var found findings
+	useByTag(used, tag)
 	kept := kept(tag, images, used)
 	for _, image := range images {
 		if who, isUsed := used[inMirror(image.ImageReference)]; isUsed {
-			found.left = append(found.left, fmt.Sprintf("%s, which %s uses", image.ImageReference, who))
+			found.used = append(found.used, fmt.Sprintf("%s, which %s uses", image.ImageReference, who))
 			continue
 		}
 		err := r.Collector.Remove(ctx, tag, image, kept)
@@ -107,7 +127,7 @@ func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.M
 		case errors.Is(err, importer.ErrDeletionForbidden):
 			found.forbidden = append(found.forbidden, image)
 		default:
-			found.left = append(found.left, fmt.Sprintf("%s: %v", image.ImageReference, err))
+			found.failed = append(found.failed, fmt.Sprintf("%s: %v", image.ImageReference, err))
 		}
 	}
 	return found
@@ -144,15 +164,18 @@ func kept(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []stri
 	return digests
 }
 
-// inMirror is an image without the registry: namespace, Tag and digest, whatever address and prefix it has, for a registry may
-// have several names. Any other image is itself.
+// inMirror is an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
+// may have several names. Any other image is itself.
 func inMirror(image string) string {
-	repository, digest, isDigest := reference.Split(image)
-	path := strings.Split(repository, "/")
-	if !isDigest || len(path) < 3 {
+	name, suffix := image, ""
+	if repository, digest, isDigest := reference.Split(image); isDigest {
+		name, suffix = repository, "@"+digest
+	}
+	path := strings.Split(name, "/")
+	if len(path) < 3 {
 		return image
 	}
-	return strings.Join(path[len(path)-2:], "/") + "@" + digest
+	return strings.Join(path[len(path)-2:], "/") + suffix
 }
 
 // usedImages are the images that pods of the Tag's namespace run, or may be made with, as in a mirror, and by whom: what another
@@ -211,6 +234,15 @@ func use(used map[string]string, object runtime.Object) {
 	}
 }
 
+// useByTag has whoever uses a generation by its tag use its digest.
+func useByTag(used map[string]string, tag *v1.Tag) {
+	for _, image := range tag.Status.Mirrored {
+		if who, isUsed := used[fmt.Sprintf("%s/%s:%d", tag.Namespace, tag.Name, image.Generation)]; isUsed {
+			used[inMirror(image.ImageReference)] = who
+		}
+	}
+}
+
 // useHistory notes the images of a Tag's generations.
 func useHistory(used map[string]string, tag *v1.Tag) {
 	for _, ref := range tag.Status.References {
@@ -241,7 +273,11 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 		return ctrl.Result{}, err
 	}
 	found := r.takeAway(ctx, tag, tag.Status.Mirrored, used)
-	if len(found.left) > 0 {
+	if len(found.left()) > 0 && len(found.gone) > 0 { // it gets on, which is no try
+		_, _, err := r.write(ctx, tag, outcome{change: func(t *v1.Tag) { t.ForgetMirrored(found.gone...) }})
+		return ctrl.Result{RequeueAfter: soon}, client.IgnoreNotFound(err)
+	}
+	if len(found.left()) > 0 {
 		if tries, wait := r.Memory.collectAgain(name, r.Clock.Now()); tries < lastTries {
 			return ctrl.Result{RequeueAfter: wait}, nil
 		}
@@ -252,7 +288,8 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.Memory.forget(name)
-	if stays := slices.Concat(found.left, imagesOf(found.forbidden)); len(stays) > 0 {
+	if stays := slices.Concat(found.left(), imagesOf(found.forbidden)); len(stays) > 0 {
+		log.FromContext(ctx).Info("the Tag is gone, and images stay in the internal registry", "images", stays)
 		r.announce(ctx, free, outcome{events: []notice{{corev1.EventTypeWarning, "LeftInMirror", "Collect", "the Tag is gone, and in the internal registry stay " + strings.Join(stays, "; ")}}})
 	}
 	return ctrl.Result{}, nil

@@ -44,11 +44,18 @@ type collector struct {
 	// kept are the digests that it was told last.
 	kept []string
 	err  error
+	// left is how many more it takes away before it fails, if it is not nil.
+	left *int
 }
 
 func (c *collector) Remove(_ context.Context, _ *v1.Tag, image v1.MirroredImage, kept []string) error {
 	_, digest, _ := strings.Cut(image.ImageReference, "@")
 	c.removed, c.kept = append(c.removed, fmt.Sprintf("%d %v", image.Generation, slices.Contains(kept, digest))), kept
+	if c.left != nil {
+		if *c.left--; *c.left < 0 {
+			return context.DeadlineExceeded
+		}
+	}
 	return c.err
 }
 
@@ -347,6 +354,9 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 	pod := corev1.PodTemplateSpec{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Image: oldMirrorImage}}}}
 	elsewhere := *pod.DeepCopy()
 	elsewhere.Spec.InitContainers[0].Image = strings.Replace(oldMirrorImage, "mirror.test/", "registry.test:5000/cache/", 1)
+	byTag, byOtherTag := *elsewhere.DeepCopy(), *elsewhere.DeepCopy()
+	byTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:0"
+	byOtherTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:10"
 	here := metav1.ObjectMeta{Namespace: name.Namespace, Name: "app"} // none of them is annotated: somebody may have opted out
 	some, none := new(int32(1)), new(int32(0))
 	over := []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
@@ -361,6 +371,8 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 		"a ReplicaSet with replicas":       {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: some, Template: pod}}, true},
 		"a ReplicaSet that is scaled down": {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}, Status: appsv1.ReplicaSetStatus{Replicas: 1}}, true},
 		"a Deployment by another name of the registry": {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: elsewhere}}, true},
+		"a Deployment that names the generation's tag": {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: byTag}}, true},
+		"a Deployment of another generation's tag":     {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: byOtherTag}}, false},
 		"a ReplicaSet without replicas":                {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}}, false},
 		"a Job that is not over":                       {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}}, true},
 		"a Job that is over":                           {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{CompletionTime: &metav1.Time{Time: someTime.Time}}}, false},
@@ -481,6 +493,21 @@ func TestARegistryThatIsReadOnlyForAWhile(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeTakenAwayIsToldOnce(t *testing.T) {
+	w := newWorld(t, left())
+	w.mirror.err = errors.New("access is refused")
+	for range 12 {
+		w.pass(w.reconcile().RequeueAfter)
+	}
+	said := strings.Join(w.said(), "\n")
+	if strings.Count(said, "Warning NotCollected") != 1 || !strings.Contains(said, oldMirrorImage+": access is refused") {
+		t.Errorf("it says %q", said)
+	}
+	if tag := w.tag(); len(tag.Status.Mirrored) != 2 || !tag.IsReady() {
+		t.Errorf("the status is %+v", tag.Status)
+	}
+}
+
 func TestATagWithNothingInTheInternalRegistryHasNoFinalizer(t *testing.T) {
 	tag := left()
 	tag.Spec.Cache = false
@@ -547,6 +574,29 @@ func TestADeletedTagDoesNotWaitForEverForTheInternalRegistry(t *testing.T) {
 	said := strings.Join(w.said(), "\n")
 	if !w.isGone() || waited != 30*time.Second || len(w.mirror.removed) != 10 || !strings.Contains(said, "Warning LeftInMirror") || !strings.Contains(said, mirrorImage+": no answer") {
 		t.Errorf("gone: %v after %s and %d requests; the events are %q", w.isGone(), waited, len(w.mirror.removed), said)
+	}
+}
+
+// TestADeletedTagThatGetsOnIsNotGivenUp has an internal registry that is slow: of ten images it takes one away in each try.
+func TestADeletedTagThatGetsOnIsNotGivenUp(t *testing.T) {
+	tag := newTag()
+	for generation := range int64(10) {
+		tag.RecordMirroring(v1.MirroredImage{Generation: generation, ImageReference: fmt.Sprintf("%s%d", mirrorImage[:len(mirrorImage)-1], generation)})
+	}
+	tag.Finalizers = []string{v1.FinalizerMirror}
+	w := newWorld(t, tag)
+	if err := w.live.Delete(t.Context(), w.tag()); err != nil {
+		t.Fatal(err)
+	}
+	for tries := 0; !w.isGone(); tries++ {
+		if tries > 20 {
+			t.Fatalf("there still are %v", w.tag().Status.Mirrored)
+		}
+		w.mirror.left = new(1)
+		w.pass(w.reconcile().RequeueAfter)
+	}
+	if said := w.said(); len(said) != 0 {
+		t.Errorf("it says %q", said)
 	}
 }
 

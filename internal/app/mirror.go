@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -37,6 +38,9 @@ var (
 	_ importer.Mirror       = &mirror{}
 	_ controllers.Collector = &mirror{}
 )
+
+// deletionsAtOnce is how many manifests of an image are deleted at a time.
+const deletionsAtOnce = 8
 
 var errNoMirror = errors.New("spec.cache is true, and Tagger knows no internal registry: set CACHE_REGISTRY_ADDRESS in the Secret cache-registry of Tagger's namespace and restart the manager, " +
 	"or make the ConfigMap local-registry-hosting in the namespace kube-public (KEP-1755); or set spec.cache to false to use the image from its source")
@@ -145,10 +149,11 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 		return fmt.Errorf("%s is not in %s: %w", image.ImageReference, at, importer.ErrDeletionForbidden)
 	}
 	to := m.repository(at)
-	needed, err := m.client.Manifests(ctx, to, kept...)
+	levels, err := m.client.Manifests(ctx, to, kept...)
 	if err != nil {
 		return err
 	}
+	needed := slices.Concat(levels...)
 	untagged := m.client.Untag(ctx, to, strconv.FormatInt(image.Generation, 10))
 	if slices.Contains(needed, digest) {
 		return unlessForbidden(untagged) // it goes with the last one that needs it
@@ -169,15 +174,19 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 // delete deletes the manifests of an image but those that are needed. The image's own is the last one, so that another try finds
 // what the first one left.
 func (m *mirror) delete(ctx context.Context, to registry.Repository, image string, needed []string) error {
-	manifests, err := m.client.Manifests(ctx, to, image)
+	levels, err := m.client.Manifests(ctx, to, image)
 	if err != nil {
 		return err
 	}
-	for _, digest := range slices.Backward(manifests) {
-		if slices.Contains(needed, digest) {
-			continue
+	for _, level := range slices.Backward(levels) {
+		group, deleting := errgroup.WithContext(ctx)
+		group.SetLimit(deletionsAtOnce)
+		for _, digest := range level {
+			if !slices.Contains(needed, digest) {
+				group.Go(func() error { return m.client.Delete(deleting, to, digest) })
+			}
 		}
-		if err := m.client.Delete(ctx, to, digest); err != nil {
+		if err := group.Wait(); err != nil {
 			return err
 		}
 	}

@@ -4,71 +4,101 @@ import (
 	"context"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/utils/lru"
 )
 
-// Manifests are the digests of all manifests that a repository has of images: theirs, and those of the manifests that they name,
-// from the images down. What is not there is left out. It takes one GET for each.
+// maxNamed bounds of how many manifests it is remembered what they name.
+const maxNamed = 4096
+
+// Manifests are the digests of all manifests that a repository has of images, level by level: theirs, those of the manifests that
+// they name, and so on, each once. What is not there is left out, unless it is known what it named. It takes one GET for each
+// that is not known.
 //
 // The error is an *Error, MirrorUnavailable; or ctx's own.
-func (c *Client) Manifests(ctx context.Context, at Repository, images ...string) ([]string, error) {
+func (c *Client) Manifests(ctx context.Context, at Repository, images ...string) (levels [][]string, err error) {
 	to, err := c.mirror(at)
 	if err != nil {
 		return nil, err
 	}
-	visit := holding{mirror: to, seen: map[digest.Digest]bool{}}
-	for _, image := range images { // one after the other: together they might be large
-		if err := visit.down(ctx, digest.Digest(image)); err != nil {
+	visit := holding{mirror: to, named: c.named, seen: map[digest.Digest]bool{}}
+	level := make([]digest.Digest, len(images))
+	for i, image := range images {
+		level[i] = digest.Digest(image)
+	}
+	for level = visit.unseen(level); len(level) > 0; {
+		held, below, err := visit.read(ctx, level)
+		if err != nil {
 			return nil, to.fault(err)
 		}
+		if len(held) > 0 {
+			levels = append(levels, held)
+		}
+		level = visit.unseen(below)
 	}
-	return visit.found, nil
+	return levels, nil
 }
 
-// holding visits the manifests of images that a mirror has, each once.
+// holding visits manifests that a mirror has, each once.
 type holding struct {
 	mirror mirror
-	seen   map[digest.Digest]bool
-	found  []string
+	// named is from digest to the digests of the manifests that it names, which never change.
+	named *lru.Cache
+	seen  map[digest.Digest]bool
 }
 
-func (h *holding) down(ctx context.Context, image digest.Digest) error {
-	level := h.unseen(descriptor{Digest: image})
-	for len(level) > 0 {
-		if err := eachNode(ctx, level, h.read); err != nil {
-			return err
-		}
-		var next []*node
-		for _, n := range level {
-			if n.content == nil {
-				continue
-			}
-			h.found = append(h.found, n.Digest.String())
-			body, err := parseBody(n.content)
-			if err != nil {
-				return h.mirror.quotas.explain(err, h.mirror.at)
-			}
-			next = append(next, h.unseen(body.Children...)...)
-		}
-		level = next
-	}
-	return nil
-}
-
-func (h *holding) unseen(named ...descriptor) (nodes []*node) {
+func (h *holding) unseen(named []digest.Digest) (level []digest.Digest) {
 	for _, one := range named {
-		if !h.seen[one.Digest] {
-			h.seen[one.Digest] = true
-			nodes = append(nodes, &node{descriptor: one})
+		if !h.seen[one] {
+			h.seen[one] = true
+			level = append(level, one)
 		}
 	}
-	return nodes
+	return level
 }
 
-// read leaves a manifest without content that is not there.
-func (h *holding) read(ctx context.Context, n *node) (err error) {
-	n.content, err = source{h.mirror.access}.manifest(ctx, n.Digest, maxManifest)
-	if isGone(err) {
-		return nil
+// read are those of a level that are there, and what these name.
+func (h *holding) read(ctx context.Context, level []digest.Digest) (held []string, below []digest.Digest, err error) {
+	named := make([][]digest.Digest, len(level))
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(manifestsAtOnce)
+	for i, one := range level {
+		group.Go(func() (err error) {
+			named[i], err = h.names(reading, one)
+			return err
+		})
 	}
-	return err
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
+	for i, one := range level {
+		if named[i] != nil {
+			held, below = append(held, one.String()), append(below, named[i]...)
+		}
+	}
+	return held, below, nil
+}
+
+// names is what a manifest names, nil where it is not there. The manifest itself is not kept: together they might be large.
+func (h *holding) names(ctx context.Context, of digest.Digest) ([]digest.Digest, error) {
+	if known, isKnown := h.named.Get(of); isKnown {
+		return known.([]digest.Digest), nil
+	}
+	content, err := source{h.mirror.access}.manifest(ctx, of, maxManifest)
+	if isGone(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	body, err := parseBody(content)
+	if err != nil {
+		return nil, h.mirror.quotas.explain(err, h.mirror.at)
+	}
+	named := make([]digest.Digest, len(body.Children))
+	for i, child := range body.Children {
+		named[i] = child.Digest
+	}
+	h.named.Add(of, named)
+	return named, nil
 }

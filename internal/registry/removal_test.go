@@ -3,6 +3,8 @@ package registry_test
 import (
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -29,6 +31,30 @@ func TestATagIsRemovedAndItsManifestStays(t *testing.T) {
 	}
 	if s.holds("cache/shop/app", want) != "" {
 		t.Error("the manifest is still there")
+	}
+}
+
+func TestWhatAManifestNamesIsReadOnce(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	inner := platforms(t, 2, 1, 1<<10)
+	want := s.source.pushIndex(t, "team/app", "latest", indexAround(inner, platforms(t, 1, 1, 1<<10)))
+	order := s.order(want)
+	s.copied(order)
+	s.mirror.clearLog()
+	for range 2 {
+		levels, err := s.client.Manifests(t.Context(), order.To, want, digestOf(t, inner))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(levels) != 3 || !slices.Equal(levels[0], []string{want, digestOf(t, inner)}) || len(levels[1]) != 3 || len(levels[2]) != 1 {
+			t.Errorf("got %v", levels)
+		}
+	}
+	if reads := s.mirror.count(http.MethodGet, "/manifests/"); reads != 6 {
+		t.Errorf("%d were read", reads)
+	}
+	if levels, err := s.client.Manifests(t.Context(), order.To, "sha256:"+strings.Repeat("0", 64)); err != nil || len(levels) != 0 {
+		t.Errorf("what is not there is %v, %v", levels, err)
 	}
 }
 
