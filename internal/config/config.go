@@ -206,6 +206,9 @@ func (c *Config) completeCache(lookup Lookup) error {
 	if (c.Cache.Username == "") != (c.Cache.Password == "") {
 		problems = append(problems, errors.New("CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD go together; set both or neither"))
 	}
+	if c.Cache.Address == "" && (c.Cache.Username != "" || c.Cache.Password != "") {
+		problems = append(problems, errors.New("CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD count together with CACHE_REGISTRY_ADDRESS only; set that, too, or none of them"))
+	}
 	return errors.Join(problems...)
 }
 

@@ -48,7 +48,8 @@ func TestTheSeedsVariables(t *testing.T) {
 		"a scheme":                    {map[string]string{"CACHE_REGISTRY_ADDRESS": "https://registry.test"}, config.CacheRegistry{Address: "registry.test"}},
 		"insecure, true means true":   {map[string]string{"CACHE_REGISTRY_INSECURE": "true"}, config.CacheRegistry{Insecure: true}},
 		"insecure, false means false": {map[string]string{"CACHE_REGISTRY_INSECURE": "false"}, config.CacheRegistry{}},
-		"a user and a password":       {map[string]string{"CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "p"}, config.CacheRegistry{Username: "u", Password: "p"}},
+		"a user and a password":       {map[string]string{"CACHE_REGISTRY_ADDRESS": "registry:5000", "CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "p"}, config.CacheRegistry{Address: "registry:5000", Username: "u", Password: "p"}},
+		"keys without values":         {map[string]string{"CACHE_REGISTRY_ADDRESS": "", "CACHE_REGISTRY_USERNAME": "", "CACHE_REGISTRY_PASSWORD": "", "CACHE_REGISTRY_INSECURE": ""}, config.CacheRegistry{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg, err := complete(nil, row.environment)
@@ -87,6 +88,23 @@ func TestAHostThatNodesWouldLookForAtDockerHubIsNoInternalRegistry(t *testing.T)
 	_, err := complete(nil, map[string]string{"CACHE_REGISTRY_ADDRESS": "registry"})
 	if err == nil || !strings.Contains(err.Error(), "CACHE_REGISTRY_ADDRESS: the host has neither a dot nor a port") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestALoginThatNobodyIsShownIsAMistake: the internal registry of the ConfigMap is spoken to without one.
+func TestALoginThatNobodyIsShownIsAMistake(t *testing.T) {
+	const want = "CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD count together with CACHE_REGISTRY_ADDRESS only; set that, too, or none of them"
+	for name, environment := range map[string]map[string]string{
+		"no address":       {"CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "hunter2"},
+		"an empty address": {"CACHE_REGISTRY_ADDRESS": "", "CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "hunter2"},
+		"a password alone": {"CACHE_REGISTRY_PASSWORD": "hunter2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := complete(nil, environment)
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

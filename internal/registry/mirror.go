@@ -177,7 +177,7 @@ func forbidsDeletion(err error) bool {
 
 // mirrorAdvice is what to do about an answer of the mirror.
 var mirrorAdvice = map[v1.Reason]string{
-	v1.ReasonUnauthorized: "access is refused; check CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD",
+	v1.ReasonUnauthorized: "access is refused; check CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD, which count together with CACHE_REGISTRY_ADDRESS only",
 	v1.ReasonRateLimited:  "it asks to wait; Tagger tries again later",
 	v1.ReasonNotFound:     "it does not have what was asked for; check that CACHE_REGISTRY_ADDRESS names a registry, and one that makes repositories by itself; Tagger tries again",
 }
