@@ -314,6 +314,17 @@ func TestAReferrerThatIsGoneIsLeftOut(t *testing.T) {
 	s.isWhole("cache/shop/app", one, one)
 }
 
+func TestWhatIsTooMuchToBeAttached(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s.source.serve("team/app", tagOf(want), ociIndex, indexOf(ociImage, slices.Repeat([]string{want}, 129)...))
+	got := s.refused(s.order(want))
+	text := "lists more than 128 manifests that are attached to the image; the administrator can have what is attached left out with --mirror-attachments=false"
+	if got.Reason() != v1.ReasonInvalidContent || !strings.Contains(got.Error(), text) {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+}
+
 // TestAMediaTypeThatIsNone would be a header that cannot be sent, and the mirror would seem to fail.
 func TestAMediaTypeThatIsNone(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))

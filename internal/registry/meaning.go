@@ -48,7 +48,7 @@ var contents = []struct {
 	{errTooManyChildren, fmt.Sprintf("is an index of more than %d manifests", maxChildren)},
 	{errTooDeep, fmt.Sprintf("is more than %d indexes in one another", maxNesting)},
 	{errTooManyManifests, fmt.Sprintf("is an image of more than %d manifests, or of manifests of more than %d MiB together", maxManifests, maxManifestBytes>>20)},
-	{errTooManyReferrers, fmt.Sprintf("lists more than %d manifests that are attached to the image; the administrator can have them left out", maxReferrers)},
+	{errTooManyReferrers, fmt.Sprintf("lists more than %d manifests that are attached to the image; the administrator can have what is attached left out with --mirror-attachments=false", maxReferrers)},
 	{errTooManyLayers, fmt.Sprintf("is a manifest of more than %d layers", maxLayers)},
 	{errForeignLayer, "names a layer that must not be distributed (a foreign layer), so that it cannot be cached; set spec.cache to false"},
 	{errWrongSize, "does not have the size that it should have; push the image again"},
