@@ -148,6 +148,40 @@ func TestAFaultOfTheSourceIsItsOwn(t *testing.T) {
 	}
 }
 
+// TestAFaultOfAManifestNamesIt, unless it is the image's own, which the text names anyhow.
+func TestAFaultOfAManifestNamesIt(t *testing.T) {
+	var refused string
+	refuses := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/manifests/"+refused) {
+				refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainGuarded(t, refuses), newPlainUpstream(t))
+	child := s.source.pushImage(t, "team/app", "child", image(t, 1, 1<<8))
+	s.source.put(t, "team/app", "inner", ociIndex, s.source.indexOf(t, "team/app", child))
+	inner := s.source.digest(t, "team/app", "inner")
+	s.source.put(t, "team/app", "latest", ociIndex, s.source.indexOf(t, "team/app", inner))
+	want := s.source.digest(t, "team/app", "latest")
+	for _, row := range []struct{ name, refused, text string }{
+		{"a platform", child, "; this is about the manifest " + child},
+		{"an index in the index", inner, "; this is about the manifest " + inner},
+		{"the image itself", want, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			refused = row.refused
+			got := s.refused(s.order(want))
+			isNamed := strings.Contains(got.Error(), "; this is about")
+			if got.Reason() != v1.ReasonNotFound || !strings.HasSuffix(got.Error(), row.text) || isNamed != (row.text != "") {
+				t.Errorf("got %s: %v", got.Reason(), got)
+			}
+		})
+	}
+}
+
 // takingAnything makes a registry that does not compare blobs with their digests.
 func takingAnything(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -169,13 +169,17 @@ func eachNode(ctx context.Context, nodes []*node, do func(context.Context, *node
 	return group.Wait()
 }
 
+// read reads a manifest. Its errors name it, for the rest of their text is about the image.
 func (t *tree) read(ctx context.Context, n *node) error {
 	content, err := t.source.manifest(ctx, n.Digest, min(n.Size, maxManifest))
 	if err == nil && int64(len(content)) != n.Size {
-		return t.source.explain(errWrongSize)
+		err = t.source.explain(errWrongSize)
+	}
+	if err != nil {
+		return adding(err, "; this is about the manifest "+n.Digest.String())
 	}
 	n.content = content
-	return err
+	return nil
 }
 
 func inMiB(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
