@@ -133,7 +133,7 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 	}
 	digest, isHere := at.DigestOf(ref.ImageReference)
 	if !isHere {
-		return Copied{}, failure{v1.ReasonMirrorUnavailable, fmt.Errorf("%s is not in the internal registry that is configured now, %s", ref.ImageReference, at)}
+		return Copied{}, failure{v1.ReasonMirrorUnavailable, fmt.Errorf("%s is not in the internal registry that is configured now, %s; \"kubectl tag import %s\" imports the Tag's image again, into that one", ref.ImageReference, at, tag.Name)}
 	}
 	image := v1.MirroredImage{Generation: ref.Generation, ImageReference: ref.ImageReference}
 	if !i.Copies.copies(tag, image) {

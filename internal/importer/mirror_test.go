@@ -214,7 +214,11 @@ func TestAGenerationOfAnotherInternalRegistryCannotBeVerified(t *testing.T) {
 	_, err := w.Verify(t.Context(), cachedTag(), ref)
 	var failed importer.Failure
 	if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorUnavailable {
-		t.Errorf("got %v", err)
+		t.Fatalf("got %v", err)
+	}
+	want := ref.ImageReference + ` is not in the internal registry that is configured now, mirror.test/dev/myapp; "kubectl tag import myapp" imports the Tag's image again, into that one`
+	if err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
 	}
 }
 
