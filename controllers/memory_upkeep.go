@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -15,8 +16,11 @@ type upkeep struct {
 	tries int
 	// leaves: the Tag is deleted, and its tries are counted anew.
 	leaves bool
-	// failures and refusals are how often, one after the other, something could not be taken away, and the registry refused to.
-	failures, refusals int
+	// failures is how often, one after the other, something could not be taken away.
+	failures int
+	// refused is since when the registry refuses to delete a generation, and warned says that somebody was told.
+	refused map[int64]time.Time
+	warned  bool
 }
 
 // upkeepOf is when to look next. A Tag that this process does not know yet is verified at the time that is given.
@@ -73,21 +77,37 @@ func (m *Memory) leavesHistory(name types.NamespacedName) {
 	m.tend(name, func(u *upkeep) { u.tries, u.collect = 0, time.Time{} })
 }
 
-// collected counts how often, one after the other, something could not be taken away, and the registry refused to.
-func (m *Memory) collected(name types.NamespacedName, failed, refused bool) (failures, refusals int) {
+// failed counts how often, one after the other, something could not be taken away.
+func (m *Memory) failed(name types.NamespacedName, again bool) (failures int) {
 	m.tend(name, func(u *upkeep) {
-		u.failures, u.refusals = counted(u.failures, failed), counted(u.refusals, refused)
-		failures, refusals = u.failures, u.refusals
+		if u.failures++; !again {
+			u.failures = 0
+		}
+		failures = u.failures
 	})
-	return failures, refusals
+	return failures
 }
 
-// counted is one more, or none.
-func counted(times int, again bool) int {
-	if !again {
-		return 0
-	}
-	return times + 1
+// deletionRefused notes that the registry refuses to delete generations. It returns those that it has refused for long enough to be
+// believed, and whether nobody was told before.
+func (m *Memory) deletionRefused(name types.NamespacedName, generations []int64, now time.Time) (believed []int64, isNews bool) {
+	m.tend(name, func(u *upkeep) {
+		for _, generation := range generations {
+			since, known := u.refused[generation]
+			switch {
+			case !known && u.refused == nil:
+				u.refused = map[int64]time.Time{generation: now}
+			case !known:
+				u.refused[generation] = now
+			case now.Sub(since) >= refusalBelieved:
+				delete(u.refused, generation)
+				believed = append(believed, generation)
+			}
+		}
+		isNews = !u.warned && len(generations) > 0
+		u.warned = u.warned || isNews
+	})
+	return believed, isNews
 }
 
 // recollection is what is known of a Tag's checks and upkeep.
@@ -103,6 +123,7 @@ func (m *Memory) recall(name types.NamespacedName) recollection {
 	known := recollection{check: m.checks[name]}
 	if kept := m.upkeep[name]; kept != nil {
 		copied := *kept
+		copied.refused = maps.Clone(kept.refused)
 		known.upkeep = &copied
 	}
 	return known

@@ -35,9 +35,9 @@ const (
 	collectLimit = 10 * time.Second
 	// failuresTold is after how many failures, one after the other, somebody is told: half a minute.
 	failuresTold = 5
-	// refusalsBelieved is how often a registry must refuse to delete before nobody asks it again, which takes an hour: one that is
-	// read-only while it collects its garbage refuses, too.
-	refusalsBelieved = 14
+	// refusalBelieved is for how long a registry must refuse to delete before nobody asks it again: one that is read-only while it
+	// collects its garbage refuses, too.
+	refusalBelieved = time.Hour
 )
 
 // Collector takes images away from the internal registry.
@@ -62,31 +62,29 @@ func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, erro
 		return outcome{}, err
 	}
 	found := r.takeAway(ctx, live, live.Uncollected(), used)
-	failures, refusals := r.Memory.collected(name, len(found.failed) > 0, len(found.forbidden) > 0)
-	result := outcome{events: complaints(ctx, found, failures, refusals)}
-	if refusals >= refusalsBelieved {
-		found.gone, found.forbidden = append(found.gone, generationsOf(found.forbidden)...), nil
-	}
-	if len(found.gone) > 0 {
+	failures := r.Memory.failed(name, len(found.failed) > 0)
+	believed, isNews := r.Memory.deletionRefused(name, generationsOf(found.forbidden), r.Clock.Now())
+	result := outcome{events: complaints(ctx, found, failures == failuresTold, isNews)}
+	if gone := append(found.gone, believed...); len(gone) > 0 {
 		r.Memory.leavesHistory(name) // it gets on
-		result.change = func(t *v1.Tag) { t.ForgetMirrored(found.gone...) }
+		result.change = func(t *v1.Tag) { t.ForgetMirrored(gone...) }
 	}
-	if len(found.left()) > 0 || len(found.forbidden) > 0 {
+	if len(found.left()) > 0 || len(found.forbidden) > len(believed) {
 		r.Memory.collectAgain(name, r.Clock.Now())
 	}
 	return result, nil
 }
 
-// complaints are what an administrator may have to mend, said once; the log has it each time.
-func complaints(ctx context.Context, found findings, failures, refusals int) (events []notice) {
+// complaints are what an administrator may have to mend. The log has failures each time, the events once.
+func complaints(ctx context.Context, found findings, fails, forbids bool) (events []notice) {
 	if len(found.failed) > 0 {
 		log.FromContext(ctx).Info("images cannot be taken out of the internal registry", "images", found.failed)
 	}
-	if failures == failuresTold {
+	if fails {
 		events = append(events, notice{corev1.EventTypeWarning, "NotCollected", "Collect",
 			"generations that left the history cannot be taken out of the internal registry; Tagger goes on trying: " + strings.Join(found.failed, "; ")})
 	}
-	if refusals == 1 {
+	if forbids {
 		images := imagesOf(found.forbidden)
 		log.FromContext(ctx).Info("the internal registry forbids deletion", "images", images)
 		events = append(events, notice{corev1.EventTypeWarning, "DeletionForbidden", "Collect",

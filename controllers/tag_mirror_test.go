@@ -455,25 +455,41 @@ func TestAForbiddenDeletionIsOneWarningAndNoFailure(t *testing.T) {
 	if tag := w.tag(); !tag.IsReady() || !strings.Contains(said, "Warning DeletionForbidden") || !strings.Contains(said, oldMirrorImage) {
 		t.Errorf("the status is %+v, the events are %q", tag.Status, said)
 	}
-	for tries := 1; len(w.tag().Status.Mirrored) == 2; tries++ {
+	for tries := 1; ; tries++ {
 		if tries > 30 {
 			t.Fatal("it never gives up")
 		}
-		w.pass(w.reconcile().RequeueAfter)
+		wait := w.reconcile().RequeueAfter
+		if len(w.tag().Status.Mirrored) == 1 {
+			break
+		}
+		w.pass(wait)
 	}
 	if took := w.clock.Now().Sub(began); took < time.Hour || took > 2*time.Hour {
 		t.Errorf("it gives up after %s", took)
 	}
-	w.changeStatus(func(tag *v1.Tag) {
-		tag.RecordMirroring(v1.MirroredImage{Generation: 0, ImageReference: oldMirrorImage})
-	})
-	w.reconcile()
-	w.reconcile() // one of them verifies
-	if left := w.tag().Status.Mirrored; len(left) != 1 {
-		t.Errorf("what cannot be taken away either is remembered: %v", left)
-	}
 	if said := w.said(); len(said) != 0 {
 		t.Errorf("it says %q again", said)
+	}
+}
+
+// TestAForbiddenDeletionIsBelievedByTheClock has a registry that refuses, and fails in between.
+func TestAForbiddenDeletionIsBelievedByTheClock(t *testing.T) {
+	w := newWorld(t, left())
+	began := w.clock.Now()
+	for try := 0; w.clock.Now().Sub(began) < 3*time.Hour; try++ {
+		w.mirror.err = importer.ErrDeletionForbidden
+		if try%2 == 1 {
+			w.mirror.err = errors.New("no answer")
+		}
+		took := w.clock.Now().Sub(began)
+		w.pass(w.reconcile().RequeueAfter)
+		if stays := len(w.tag().Status.Mirrored) == 2; stays != (took < time.Hour) && (took < time.Hour || took > 2*time.Hour) {
+			t.Fatalf("after %s it is remembered: %v", took, stays)
+		}
+	}
+	if said := strings.Join(w.said(), "\n"); strings.Count(said, "DeletionForbidden") != 1 {
+		t.Errorf("it says %q", said)
 	}
 }
 

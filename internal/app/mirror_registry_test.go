@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/net/http/httpproxy"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -256,6 +257,43 @@ func TestAGenerationThatIsAttachedToAnotherOneStays(t *testing.T) {
 	first, second := y.copied("0", 0), y.copied("signature of 0", 1)
 	y.remove(first, second)
 	y.has("the second is a generation, too", "1", signature(second))
+}
+
+// TestAnImageThatMuchIsAttachedToIsTakenAway: the index of what is attached may be longer than that of an image.
+func TestAnImageThatMuchIsAttachedToIsTakenAway(t *testing.T) {
+	y := newYard(t, cluster.RegistryOptions{})
+	from := y.source.Address + "/company/myapp"
+	made, err := random.Image(1<<8, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crane.Push(made, from+":latest", crane.Insecure); err != nil {
+		t.Fatal(err)
+	}
+	size, err := made.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := y.digest(made)
+	subject := gcr.Descriptor{MediaType: types.DockerManifestSchema2, Digest: gcr.Hash{Algorithm: "sha256", Hex: strings.TrimPrefix(digest, "sha256:")}, Size: size}
+	attached := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for range 65 {
+		one, err := random.Image(1<<8, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one = mutate.Subject(mutate.MediaType(one, types.OCIManifestSchema1), subject).(gcr.Image)
+		attached = mutate.AppendManifests(attached, mutate.IndexAddendum{Add: one})
+	}
+	tag, err := name.ParseReference(from + ":" + strings.Replace(digest, ":", "-", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(tag, attached); err != nil {
+		t.Fatal(err)
+	}
+	y.remove(y.copy(":latest", digest, 0))
+	y.has("all are taken away")
 }
 
 func TestARegistryThatForbidsDeletionSaysSo(t *testing.T) {

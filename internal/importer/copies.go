@@ -266,7 +266,7 @@ func (c *Copies) Copying(tag client.ObjectKey) (generations []int64) {
 			generations = append(generations, j.image.Generation)
 		}
 	}
-	if known := c.tags[tag]; known != nil && known.job != nil && !slices.Contains(generations, known.job.image.Generation) {
+	if known := c.tags[tag]; known != nil && known.job != nil && !known.job.done && !slices.Contains(generations, known.job.image.Generation) {
 		generations = append(generations, known.job.image.Generation)
 	}
 	return generations

@@ -258,3 +258,24 @@ func TestProgressIsReadable(t *testing.T) {
 		}
 	}
 }
+
+// TestAResultThatNobodyAsksForIsNotOnItsWay: a Tag goes back to another generation while the one in use is copied again.
+func TestAResultThatNobodyAsksForIsNotOnItsWay(t *testing.T) {
+	w, tag := newWorld(t), cachedTag()
+	for generation := range int64(2) {
+		tag.RecordMirroring(v1.MirroredImage{Generation: generation, ImageReference: mirroredImage})
+		tag.RecordImport(v1.Reference{Generation: generation, From: "quay.io/company/myapp", ImageReference: mirroredImage})
+	}
+	var underWay *importer.UnderWay
+	if _, err := w.Verify(t.Context(), tag, tag.Reference(1)); !errors.As(err, &underWay) {
+		t.Fatal(err)
+	}
+	w.Copies.Settle(client.ObjectKeyFromObject(tag))
+	tag.Spec.Generation, tag.Status.Generation = new(int64(0)), new(int64(0))
+	w.await(t)
+	w.Copies.Release(tag)
+	w.Copies.Settle(client.ObjectKeyFromObject(tag))
+	if got := w.Copies.Copying(client.ObjectKeyFromObject(tag)); len(got) > 0 {
+		t.Errorf("%v are on their way after the end", got)
+	}
+}

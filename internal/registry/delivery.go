@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"io"
 	"net/url"
 	"sync"
 
@@ -163,7 +164,7 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 			return errAtSource
 		}
 		if where == nil {
-			err = to.believe(ctx, content)
+			err = d.believe(ctx, to, content)
 		} else {
 			err = d.send(ctx, to, with, where, content)
 		}
@@ -176,6 +177,21 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 		return how, adding(d.source.explain(failure), "; this is about the blob "+blob.Digest.String())
 	}
 	return how, to.fault(err)
+}
+
+// believe has a blob counted as found. There are registries that say of every blob that they have it, in whatever repository; there
+// the source must show that it has it.
+func (d *delivery) believe(ctx context.Context, to mirror, content *download) error {
+	if to.separates(ctx, content.of) {
+		return nil
+	}
+	content.compare()
+	counted := &counter{Reader: content, tally: d.tally}
+	defer counted.undo()
+	if _, err := io.Copy(io.Discard, counted); err != nil {
+		return errors.Join(errAtSource, err)
+	}
+	return nil
 }
 
 // send sends a blob, and counts what is sent.

@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -80,25 +82,43 @@ func (h *holding) read(ctx context.Context, level []digest.Digest) (held []strin
 }
 
 // names is what a manifest names, nil where it is not there. The manifest itself is not kept: together they might be large.
-func (h *holding) names(ctx context.Context, of digest.Digest) ([]digest.Digest, error) {
+func (h *holding) names(ctx context.Context, of digest.Digest) (named []digest.Digest, err error) {
 	if known, isKnown := h.named.Get(of); isKnown {
 		return known.([]digest.Digest), nil
 	}
-	content, err := source{h.mirror.access}.manifest(ctx, of, maxManifest)
+	var content []byte
+	err = h.mirror.ask(ctx, func(ctx context.Context, with *session) error {
+		content, _, err = with.fetch(ctx, h.mirror.at.child(of))
+		return err
+	})
 	if isGone(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	body, err := parseBody(content)
-	if err != nil {
+	if named, err = namedBy(content); err != nil {
 		return nil, h.mirror.quotas.explain(err, h.mirror.at)
-	}
-	named := make([]digest.Digest, len(body.Children))
-	for i, child := range body.Children {
-		named[i] = child.Digest
 	}
 	h.named.Add(of, named)
 	return named, nil
+}
+
+// namedBy is what a manifest names. It may be an index of what is attached, which may be longer than that of an image.
+func namedBy(content []byte) ([]digest.Digest, error) {
+	var body struct {
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(content, &body); err != nil {
+		return nil, errors.Join(errNoManifest, err)
+	}
+	named := []digest.Digest{}
+	if body.Manifests == nil {
+		return named, nil
+	}
+	children, err := parseDescriptors(body.Manifests, maxReferrers, errTooManyReferrers)
+	for _, child := range children {
+		named = append(named, child.Digest)
+	}
+	return named, err
 }

@@ -30,11 +30,14 @@ func (t *trait) holds(ctx context.Context, address string, try func(context.Cont
 	if known, isKnown := t.known.Get(address); isKnown {
 		return known.(bool)
 	}
-	holds, err := t.asking.do(ctx, address, try)
-	hold := traitsHold
-	if err != nil {
-		hold = silenceHolds
-	}
-	t.known.Set(address, holds, hold)
+	holds, _ := t.asking.do(ctx, address, func(ctx context.Context) (bool, error) {
+		holds, err := try(ctx)
+		hold := traitsHold
+		if err != nil {
+			hold = silenceHolds
+		}
+		t.known.Set(address, holds, hold)
+		return holds, err
+	})
 	return holds
 }
