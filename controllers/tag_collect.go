@@ -65,7 +65,7 @@ func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, erro
 	failures := r.Memory.failed(name, len(found.failed) > 0)
 	believed, isNews := r.Memory.deletionRefused(name, generationsOf(found.forbidden), r.Clock.Now())
 	result := outcome{events: complaints(ctx, found, failures == failuresTold, isNews)}
-	if gone := append(found.gone, believed...); len(gone) > 0 {
+	if gone := slices.Concat(found.gone, believed); len(gone) > 0 {
 		r.Memory.leavesHistory(name) // it gets on
 		result.change = func(t *v1.Tag) { t.ForgetMirrored(gone...) }
 	}
