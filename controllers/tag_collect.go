@@ -8,12 +8,8 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,8 +19,6 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
-	"github.com/images-io/tagger/internal/pin"
-	"github.com/images-io/tagger/internal/reference"
 )
 
 const (
@@ -125,10 +119,19 @@ func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.M
 		case errors.Is(err, importer.ErrDeletionForbidden):
 			found.forbidden = append(found.forbidden, image)
 		default:
-			found.failed = append(found.failed, fmt.Sprintf("%s: %v", image.ImageReference, err))
+			found.failed = append(found.failed, fmt.Sprintf("%s: %v", image.ImageReference, inTime(err)))
 		}
 	}
 	return found
+}
+
+// inTime says in words that the time for a try was over; any other error is itself.
+func inTime(err error) error {
+	var failure importer.Failure
+	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &failure) {
+		return fmt.Errorf("it is not done within %s", collectLimit)
+	}
+	return err
 }
 
 func generationsOf(images []v1.MirroredImage) (generations []int64) {
@@ -160,96 +163,6 @@ func kept(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []stri
 		}
 	}
 	return digests
-}
-
-// inMirror is an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
-// may have several names. Any other image is itself.
-func inMirror(image string) string {
-	name, suffix := image, ""
-	if repository, digest, isDigest := reference.Split(image); isDigest {
-		name, suffix = repository, "@"+digest
-	}
-	path := strings.Split(name, "/")
-	if len(path) < 3 {
-		return image
-	}
-	return strings.Join(path[len(path)-2:], "/") + suffix
-}
-
-// usedImages are the images that pods of the Tag's namespace run, or may be made with, as in a mirror, and by whom: what another
-// Tag has in its history, too.
-func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
-	used := map[string]string{}
-	lists := []client.ObjectList{&appsv1.ReplicaSetList{}, &batchv1.JobList{}, &v1.TagList{}}
-	for _, kind := range WorkloadKinds {
-		lists = append(lists, kind.NewList())
-	}
-	for _, list := range lists {
-		if err := r.Live.List(ctx, list, client.InNamespace(tag.Namespace)); err != nil {
-			return nil, fmt.Errorf("reading what namespace %s runs: %w", tag.Namespace, err)
-		}
-		_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: the function does not, and the list is one
-			if other, isTag := item.(*v1.Tag); !isTag {
-				use(used, item)
-			} else if other.Name != tag.Name {
-				useHistory(used, other)
-			}
-			return nil
-		})
-	}
-	return used, nil
-}
-
-// use notes the images of an object whose pods are there, or to come.
-func use(used map[string]string, object runtime.Object) {
-	workload, isWorkload := pin.Of(object)
-	who := ""
-	switch o := object.(type) {
-	case *appsv1.ReplicaSet:
-		if o.Status.Replicas == 0 && o.Spec.Replicas != nil && *o.Spec.Replicas == 0 {
-			return
-		}
-		workload, isWorkload, who = pin.Workload{Meta: &o.ObjectMeta, Pod: &o.Spec.Template.Spec}, true, "ReplicaSet"
-	case *batchv1.Job:
-		if o.Status.CompletionTime != nil || slices.ContainsFunc(o.Status.Conditions, hasFailed) {
-			return
-		}
-		who = "Job"
-	case *appsv1.Deployment:
-		who = "Deployment"
-	case *appsv1.StatefulSet:
-		who = "StatefulSet"
-	case *appsv1.DaemonSet:
-		who = "DaemonSet"
-	case *batchv1.CronJob:
-		who = "CronJob"
-	}
-	if !isWorkload {
-		return
-	}
-	for _, container := range workload.Containers() {
-		used[inMirror(container.Image)] = who + " " + workload.Meta.Name
-	}
-}
-
-// useByTag has whoever uses a generation by its tag use its digest.
-func useByTag(used map[string]string, tag *v1.Tag) {
-	for _, image := range tag.Status.Mirrored {
-		if who, isUsed := used[fmt.Sprintf("%s/%s:%d", tag.Namespace, tag.Name, image.Generation)]; isUsed {
-			used[inMirror(image.ImageReference)] = who
-		}
-	}
-}
-
-// useHistory notes the images of a Tag's generations.
-func useHistory(used map[string]string, tag *v1.Tag) {
-	for _, ref := range tag.Status.References {
-		used[inMirror(ref.ImageReference)] = "Tag " + tag.Name
-	}
-}
-
-func hasFailed(condition batchv1.JobCondition) bool {
-	return condition.Type == batchv1.JobFailed && condition.Status == corev1.ConditionTrue
 }
 
 // finalize takes away what a Tag that is deleted has in the internal registry, and lets it go: after a few tries in any case.

@@ -593,6 +593,17 @@ func TestADeletedTagDoesNotWaitForEverForTheInternalRegistry(t *testing.T) {
 	}
 }
 
+func TestATimeThatIsOverIsSaidInWords(t *testing.T) {
+	w := deleted(t)
+	w.mirror.err = fmt.Errorf("asking: %w", context.DeadlineExceeded)
+	for range 5 {
+		w.pass(w.reconcile().RequeueAfter)
+	}
+	if said := strings.Join(w.said(), "\n"); !w.isGone() || !strings.Contains(said, mirrorImage+": it is not done within 10s") {
+		t.Errorf("it says %q", said)
+	}
+}
+
 // TestADeletedTagThatGetsOnIsNotGivenUp has an internal registry that is slow: of ten images it takes one away in each try.
 func TestADeletedTagThatGetsOnIsNotGivenUp(t *testing.T) {
 	tag := newTag()
