@@ -35,7 +35,7 @@ func (u *user) administrator() *user { return &user{t: u.t, namespace: "kube-pub
 // hosts says where the internal registry is.
 func (u *user) hosts(push, pull string) {
 	u.t.Helper()
-	u.administrator().with(hostingYAML(push, pull), "apply -f -")
+	u.administrator().with(hostingYAML(push, pull), "apply --server-side --force-conflicts -f -")
 }
 
 // inMirror is an image of the source as it is in the internal registry.
