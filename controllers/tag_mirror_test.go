@@ -355,6 +355,10 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 	elsewhere := *pod.DeepCopy()
 	elsewhere.Spec.InitContainers[0].Image = strings.Replace(oldMirrorImage, "mirror.test/", "registry.test:5000/cache/", 1)
 	byTag, byOtherTag := *elsewhere.DeepCopy(), *elsewhere.DeepCopy()
+	asVolume := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Volumes: []corev1.Volume{
+		{VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		{VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: oldMirrorImage}}},
+	}}}
 	byTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:0"
 	byOtherTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:10"
 	here := metav1.ObjectMeta{Namespace: name.Namespace, Name: "app"} // none of them is annotated: somebody may have opted out
@@ -372,6 +376,7 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 		"a ReplicaSet that is scaled down": {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}, Status: appsv1.ReplicaSetStatus{Replicas: 1}}, true},
 		"a Deployment by another name of the registry": {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: elsewhere}}, true},
 		"a Deployment that names the generation's tag": {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: byTag}}, true},
+		"a Deployment that mounts it as a volume":      {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: asVolume}}, true},
 		"a Deployment of another generation's tag":     {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: byOtherTag}}, false},
 		"a ReplicaSet without replicas":                {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}}, false},
 		"a Job that is not over":                       {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}}, true},

@@ -83,9 +83,22 @@ func use(used map[string]string, object runtime.Object) {
 	if !isWorkload {
 		return
 	}
-	for _, container := range workload.Containers() {
-		used[inMirror(container.Image)] = who + " " + workload.Meta.Name
+	for _, image := range imagesFor(workload) {
+		used[inMirror(image)] = who + " " + workload.Meta.Name
 	}
+}
+
+// imagesFor are all images that pods of a workload need: those of their containers, and those that they mount (KEP-4639).
+func imagesFor(workload pin.Workload) (images []string) {
+	for _, container := range workload.Containers() {
+		images = append(images, container.Image)
+	}
+	for _, volume := range workload.Pod.Volumes {
+		if volume.Image != nil {
+			images = append(images, volume.Image.Reference)
+		}
+	}
+	return images
 }
 
 // useByTag has whoever uses a generation by its tag use its digest.

@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,12 +53,13 @@ func pinnedAt(image string) *appsv1.Deployment {
 func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deployment) (image string, said []string) {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1.AddToScheme, appsv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
 	}
-	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(liveTag, deployment).Build()
+	typeOf := func(secret client.Object) []string { return []string{string(secret.(*corev1.Secret).Type)} }
+	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(liveTag, deployment).WithIndex(&corev1.Secret{}, "type", typeOf).Build()
 	cache := interceptor.NewClient(live, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 			if tag, isTag := object.(*v1.Tag); isTag {
@@ -104,6 +106,22 @@ func TestAWorkloadFollowsATagThatMoved(t *testing.T) {
 	}
 	if text := strings.Join(said, "\n"); !strings.Contains(text, "WebhookNotCalled") || !strings.Contains(text, "Rollout container app: Tag myapp is "+newImage) {
 		t.Errorf("the events are %q", said)
+	}
+}
+
+// TestARolloutNamesAPullSecretThatIsNotThere: the workload itself is none that is new.
+func TestARolloutNamesAPullSecretThatIsNotThere(t *testing.T) {
+	for _, row := range []struct {
+		from  string
+		warns bool
+	}{{oldImage, true}, {newImage, false}} {
+		deployment := pinnedAt(row.from)
+		deployment.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "absent"}}
+		_, said := followed(t, tagAt(newImage), tagAt(newImage), deployment)
+		warning := "Warning PullSecretMissing imagePullSecrets names what is no pull secret of this namespace: absent"
+		if warns := slices.Contains(said, warning); warns != row.warns {
+			t.Errorf("from %s, the events are %q", row.from, said)
+		}
 	}
 }
 

@@ -121,10 +121,10 @@ func TestTheInternalRegistryIsFoundLostAndFoundWithoutARestart(t *testing.T) {
 	u.mirrorHas("myapp", "0")
 
 	u.hosts("127.0.0.1:1", asSeenByNodes(world.mirror.Address)) // where nobody listens
+	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Mirrored")].reason`, "MirrorUnavailable")
 	u.request("myapp", 1)
 	u.becomes("tag/myapp", ready+".reason", "MirrorUnavailable")
 	u.becomes("tag/myapp", ".status.generation", "0")
-	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Mirrored")].reason`, "MirrorUnavailable")
 	u.kubectl("delete tag/myapp --timeout=90s")
 	u.said("LeftInMirror", image)
 
@@ -210,10 +210,12 @@ func TestWhatLeftTheHistoryGoesOnceNothingRunsFromIt(t *testing.T) {
 	second := u.inMirror("myapp", u.moved("myapp", 1))
 	u.becomes("deployment/app", containerImage, second)
 	u.kubectl("rollout status deployment/app --timeout=60s")
-	u.mirrorHas("myapp", "0", "1")
+	third := u.inMirror("myapp", u.moved("myapp", 2))
+	u.becomes("deployment/app", containerImage, third)
+	u.mirrorHas("myapp", "0", "2")
 	u.kubectl("delete deployment/stays")
-	u.mirrorHas("myapp", "1")
-	u.becomes("tag/myapp", ".status.mirrored[*].generation", "1")
+	u.mirrorHas("myapp", "2")
+	u.becomes("tag/myapp", ".status.mirrored[*].generation", "2")
 	if _, err := crane.Head(u.mirrorPath("myapp", atDigest(first)), crane.Insecure); err == nil {
 		t.Error("its manifest is still there")
 	}
