@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
 )
 
 const (
@@ -52,6 +53,7 @@ type copied struct {
 type job struct {
 	tag      types.NamespacedName
 	image    v1.MirroredImage
+	to       reference.MirrorRepository // we may write elsewhere than we did, and nodes read it all the same
 	registry string
 	run      run
 
@@ -154,23 +156,24 @@ func (c *Copies) progressed(j *job, p Progress) {
 	}
 }
 
-// copy is the result of the copy of an image for a Tag, the same until Settle, or *UnderWay until there is one. It puts the copy into
-// the queue where there is none, in place of one of another image.
-func (c *Copies) copy(tag *v1.Tag, image v1.MirroredImage, registry string, run run) (Copied, error) {
+// copy is the result of a copy for a Tag, the same until Settle, or *UnderWay until there is one. It puts the copy into the queue where
+// there is none, in place of one of another image, or to elsewhere.
+func (c *Copies) copy(tag *v1.Tag, wanted job) (Copied, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.of(tag)
-	if known.job != nil && known.job.image != image {
+	if known.job != nil && !known.job.copies(wanted.image, wanted.to) {
 		c.drop(known)
 	}
 	if known.job == nil {
-		known.job = &job{tag: keyOf(tag), image: image, registry: registry, run: run}
+		wanted.tag = keyOf(tag)
+		known.job = &wanted
 		c.waiting = append(c.waiting, known.job)
 		c.look()
 	}
 	j := known.job
 	if !j.done {
-		return Copied{}, &UnderWay{Image: image, Begins: !j.told, Waits: j.cancel == nil, Progress: j.progress}
+		return Copied{}, &UnderWay{Image: j.image, Begins: !j.told, Waits: j.cancel == nil, Progress: j.progress}
 	}
 	j.given = true
 	return j.result, j.err
@@ -250,11 +253,15 @@ func (c *Copies) noted(tag *v1.Tag, question string) (digest string, ok bool) {
 }
 
 // copies says whether the image is on its way for the Tag, or has a result that does not count yet.
-func (c *Copies) copies(tag *v1.Tag, image v1.MirroredImage) bool {
+func (c *Copies) copies(tag *v1.Tag, image v1.MirroredImage, to reference.MirrorRepository) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.tags[keyOf(tag)]
-	return known != nil && known.uid == tag.UID && known.job != nil && known.job.image == image
+	return known != nil && known.uid == tag.UID && known.job != nil && known.job.copies(image, to)
+}
+
+func (j *job) copies(image v1.MirroredImage, to reference.MirrorRepository) bool {
+	return j.image == image && j.to == to
 }
 
 // Copying are the generations of which an image is on its way for the Tag.

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
 )
 
 func tagOf(namespace, name string) *v1.Tag {
@@ -51,9 +52,15 @@ func (y *yard) guarded(change func()) {
 
 // order asks for the copy of a generation.
 func (y *yard) order(tag *v1.Tag, registry string, generation int64) error {
+	return y.orderTo("mirror.test", tag, registry, generation)
+}
+
+// orderTo is that, to some internal registry.
+func (y *yard) orderTo(address string, tag *v1.Tag, registry string, generation int64) error {
 	halt := make(chan error, 1)
 	y.halts[tag.Name] = halt
-	_, err := y.copy(tag, v1.MirroredImage{Generation: generation, ImageReference: fmt.Sprint(generation)}, registry, func(ctx context.Context, progress func(Progress)) (Copied, error) {
+	image, to := v1.MirroredImage{Generation: generation, ImageReference: fmt.Sprint(generation)}, reference.MirrorRepository{Address: address}
+	_, err := y.copy(tag, job{image: image, to: to, registry: registry, run: func(ctx context.Context, progress func(Progress)) (Copied, error) {
 		bytes := int64(0)
 		y.guarded(func() {
 			y.running = append(y.running, tag.Name)
@@ -68,7 +75,7 @@ func (y *yard) order(tag *v1.Tag, registry string, generation int64) error {
 		case <-ctx.Done():
 			return Copied{}, ctx.Err()
 		}
-	})
+	}})
 	synctest.Wait()
 	y.Settle(keyOf(tag))
 	return err
@@ -299,15 +306,31 @@ func TestACopyThatIsNotWantedAnyMoreIsCancelled(t *testing.T) {
 	}
 }
 
+// TestACopyToWhereWeDoNotWriteAnyMoreDoesNotCount: nodes may read from the same address as before.
+func TestACopyToWhereWeDoNotWriteAnyMoreDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y, tag := newYard(t, 4), tagOf("dev", "a")
+		defer y.stop()
+		_ = y.orderTo("former.test", tag, "quay.io", 7)
+		y.end("a", nil)
+		isUnderWay(t, y.orderTo("mirror.test", tag, "quay.io", 7), true)
+		y.runs("it is copied to where we write now", "a")
+		y.end("a", nil)
+		if err := y.orderTo("mirror.test", tag, "quay.io", 7); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAnotherImageTakesThePlaceOnlyWhenTheFormerCopyHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, tag := newYard(t, 4), tagOf("dev", "a")
 		defer y.stop()
 		slow := make(chan struct{})
-		_, _ = y.copy(tag, v1.MirroredImage{Generation: 1}, "quay.io", func(context.Context, func(Progress)) (Copied, error) {
+		_, _ = y.copy(tag, job{image: v1.MirroredImage{Generation: 1}, registry: "quay.io", run: func(context.Context, func(Progress)) (Copied, error) {
 			<-slow // whatever its context says
 			return Copied{}, nil
-		})
+		}})
 		synctest.Wait()
 		isUnderWay(t, y.order(tag, "quay.io", 2), true)
 		y.runs("the former one may still write the tag")

@@ -92,7 +92,7 @@ func (i *Importer) mirrored(tag *v1.Tag, terms Terms, at reference.MirrorReposit
 		return image, &UnderWay{Image: wanted}
 	}
 	order := Order{Source: source, Digest: image.Digest, Namespace: tag.Namespace, To: at, Generation: terms.Generation}
-	image.Copied, err = i.Copies.copy(tag, wanted, source.Registry(), i.copyUnlessThere(order))
+	image.Copied, err = i.Copies.copy(tag, job{image: wanted, to: at, registry: source.Registry(), run: i.copyUnlessThere(order)})
 	return image, err
 }
 
@@ -136,7 +136,7 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 		return Copied{}, failure{v1.ReasonMirrorUnavailable, fmt.Errorf("%s is not in the internal registry that is configured now, %s; \"kubectl tag import %s\" imports the Tag's image again, into that one", ref.ImageReference, at, tag.Name)}
 	}
 	image := v1.MirroredImage{Generation: ref.Generation, ImageReference: ref.ImageReference}
-	if !i.Copies.copies(tag, image) {
+	if !i.Copies.copies(tag, image, at) {
 		if held, err := i.holds(ctx, at, digest); err != nil || held != "" {
 			return Copied{}, err
 		}
@@ -146,7 +146,7 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 		return Copied{}, failure{v1.ReasonInvalidReference, fmt.Errorf("the generation's source: %w", err)}
 	}
 	order := Order{Source: source, Digest: digest, Namespace: tag.Namespace, To: at, Generation: ref.Generation}
-	return i.Copies.copy(tag, image, source.Registry(), i.copyForAll(order, sameImage(tag, ref)))
+	return i.Copies.copy(tag, job{image: image, to: at, registry: source.Registry(), run: i.copyForAll(order, sameImage(tag, ref))})
 }
 
 // holds asks the internal registry for a digest. That it does not say in time is a Failure; that the caller gave up is none.
