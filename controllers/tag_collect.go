@@ -23,10 +23,11 @@ import (
 
 const (
 	// lastTries is how often a Tag that is deleted tries in vain to take away what it has in the internal registry: half a minute in
-	// all, and as long again where the registry does not answer.
+	// all, and twice as long where the registry does not answer.
 	lastTries = 5
-	// collectLimit bounds one such try.
-	collectLimit = 10 * time.Second
+	// collectLimit bounds one such try. It is longer than a registry is given for the header of its answer, so that one that says
+	// nothing is known to fail, and is left alone.
+	collectLimit = 20 * time.Second
 	// failuresTold is after how many failures, one after the other, somebody is told: half a minute.
 	failuresTold = 5
 	// refusalBelieved is for how long a registry must refuse to delete before nobody asks it again: one that is read-only while it

@@ -604,7 +604,7 @@ func TestATimeThatIsOverIsSaidInWords(t *testing.T) {
 	for range 5 {
 		w.pass(w.reconcile().RequeueAfter)
 	}
-	if said := strings.Join(w.said(), "\n"); !w.isGone() || !strings.Contains(said, mirrorImage+": it is not done within 10s") {
+	if said := strings.Join(w.said(), "\n"); !w.isGone() || !strings.Contains(said, mirrorImage+": it is not done within 20s") {
 		t.Errorf("it says %q", said)
 	}
 }

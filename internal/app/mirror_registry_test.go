@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/net/http/httpproxy"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/config"
@@ -294,6 +296,33 @@ func TestAnImageThatMuchIsAttachedToIsTakenAway(t *testing.T) {
 	}
 	y.remove(y.copy(":latest", digest, 0))
 	y.has("all are taken away")
+}
+
+// TestAnInternalRegistryThatSaysNothingIsLeftAlone, with the very limits: who verifies, or takes away, would be kept waiting else, and
+// whoever needs a worker with them.
+func TestAnInternalRegistryThatSaysNothingIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and nobody reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	address := silent.Addr().String()
+	all, err := newRegistries(config.Config{Proxy: &httpproxy.Config{}, Cache: config.CacheRegistry{Address: address, Insecure: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}}
+	digest := "sha256:" + strings.Repeat("0", 64)
+	ref := &v1.Reference{From: "quay.io/company/myapp", ImageReference: address + "/dev/myapp@" + digest}
+	images := importer.Importer{Registry: all, Mirror: all.mirror, Copies: importer.NewCopies(clock.RealClock{}, 1)}
+	var said error
+	for range 3 {
+		if _, said = images.Verify(t.Context(), tag, ref); strings.Contains(said.Error(), "is not asked before") {
+			return
+		}
+	}
+	t.Errorf("it is asked again and again: %v", said)
 }
 
 func TestARegistryThatForbidsDeletionSaysSo(t *testing.T) {

@@ -19,7 +19,8 @@ type Mirror interface {
 	Destination() (reference.Mirror, error)
 	// Copy copies an image there, and returns when it is there. Its errors are Failures, but for the context's.
 	Copy(ctx context.Context, order Order) (Copied, error)
-	// Holds is the digest that a repository has for a tag or a digest, empty if it has none.
+	// Holds is the digest that a repository has for a tag or a digest, empty if it has none. Its errors are Failures, or Postponed:
+	// it does not wait for its turn.
 	Holds(ctx context.Context, at reference.MirrorRepository, identifier string) (digest string, err error)
 }
 
@@ -103,7 +104,10 @@ type run func(context.Context, func(Progress)) (Copied, error)
 func (i *Importer) copyUnlessThere(order Order) run {
 	return func(ctx context.Context, progress func(Progress)) (Copied, error) {
 		digest, err := i.Mirror.Holds(ctx, order.To, strconv.FormatInt(order.Generation, 10))
-		if err != nil || digest == order.Digest {
+		var postponed Postponed
+		switch {
+		case errors.As(err, &postponed): // a copy waits for its turn, and finds what is there
+		case err != nil || digest == order.Digest:
 			return Copied{}, err
 		}
 		return i.copyAnyway(order)(ctx, progress)
@@ -121,8 +125,9 @@ func (i *Importer) copyAnyway(order Order) run {
 	}
 }
 
-// headLimit bounds a question to the internal registry that somebody waits for.
-const headLimit = 10 * time.Second
+// headLimit bounds a question to the internal registry that somebody waits for. It is longer than a registry is given for the header of
+// its answer, so that one that says nothing is known to fail, and is left alone.
+const headLimit = 20 * time.Second
 
 // Verify sees whether the internal registry has the generation in use, and copies it there again, by its digest, where it
 // does not. Its errors are as Import's; a Failure leaves everything as it is. Copied is zero where nothing was missing.

@@ -25,6 +25,7 @@ type mirror struct {
 	problem error
 	held    map[string]string // by tag or digest
 	hangs   bool              // it does not say what it holds
+	busy    bool              // it is asked by others
 	copied  chan importer.Order
 	result  error
 }
@@ -35,6 +36,10 @@ type failure struct {
 }
 
 func (f failure) Reason() v1.Reason { return f.reason }
+
+type postponed struct{ error }
+
+func (postponed) Postponed() time.Duration { return time.Second }
 
 func (m *mirror) Destination() (reference.Mirror, error) {
 	if m.problem != nil {
@@ -52,6 +57,9 @@ func (m *mirror) Holds(ctx context.Context, _ reference.MirrorRepository, identi
 	if m.hangs {
 		<-ctx.Done()
 		return "", ctx.Err()
+	}
+	if m.busy {
+		return "", postponed{errors.New("it is somebody else's turn")}
 	}
 	return m.held[identifier], nil
 }
@@ -138,6 +146,23 @@ func TestAGenerationThatIsThereAlreadyIsNotCopied(t *testing.T) {
 	w.await(t)
 	if image, err := w.Import(t.Context(), tag, terms); err != nil || image.Reference != mirroredImage || len(w.mirror.copied) != 0 {
 		t.Errorf("got %+v, %v after %d copies", image, err, len(w.mirror.copied))
+	}
+}
+
+// TestACopyWaitsForItsTurn, and finds then whether anything is to be copied. Who verifies does not wait.
+func TestACopyWaitsForItsTurn(t *testing.T) {
+	w, tag := newWorld(t), cachedTag()
+	w.mirror.busy = true
+	tag.RecordMirroring(v1.MirroredImage{Generation: 3, ImageReference: mirroredImage})
+	w.underWay(t, tag)
+	w.await(t)
+	if image, err := w.Import(t.Context(), tag, terms); err != nil || image.Reference != mirroredImage || len(w.mirror.copied) != 1 {
+		t.Errorf("got %+v, %v after %d copies", image, err, len(w.mirror.copied))
+	}
+	w.Copies.Settle(client.ObjectKeyFromObject(tag))
+	var later importer.Postponed
+	if _, err := w.Verify(t.Context(), tag, &v1.Reference{From: tag.Spec.From, ImageReference: mirroredImage}); !errors.As(err, &later) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -234,7 +259,7 @@ func TestAnInternalRegistryThatHangsIsAFailure(t *testing.T) {
 		if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorUnavailable {
 			t.Fatalf("got %v, want %s", err, v1.ReasonMirrorUnavailable)
 		}
-		want := "the internal registry, mirror.test/dev/myapp: it did not say within 10s whether it has " + digest + "; Tagger tries again"
+		want := "the internal registry, mirror.test/dev/myapp: it did not say within 20s whether it has " + digest + "; Tagger tries again"
 		if err.Error() != want {
 			t.Errorf("got %q, want %q", err, want)
 		}

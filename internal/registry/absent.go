@@ -25,7 +25,7 @@ func (a access) look(ctx context.Context, at location, isAbsent func(error) bool
 
 // askForWhatMayBeAbsent asks when it is our turn. An answer that says that it is absent is the error, too, and no refusal: it costs no
 // session.
-func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask func(context.Context, *session) error) error {
+func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask asking) error {
 	var absent error
 	err := a.patiently(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithTimeout(ctx, a.sessions.limit())

@@ -32,6 +32,9 @@ type access struct {
 	who      credential
 }
 
+// asking is done once or, where a session is over, once more.
+type asking func(context.Context, *session) error
+
 // digest resolves.
 func (a access) digest(ctx context.Context) (digest string, err error) {
 	err = a.use(ctx, func(ctx context.Context, with *session) error {
@@ -43,7 +46,7 @@ func (a access) digest(ctx context.Context) (digest string, err error) {
 
 // use asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
 // asked: only the refusal of a new session that never worked counts. The error is an *Error or a *Postponed.
-func (a access) use(ctx context.Context, ask func(context.Context, *session) error) error {
+func (a access) use(ctx context.Context, ask asking) error {
 	ctx = identifiedBy(ctx, a.who)
 	var refusal error
 	for range 2 {
@@ -69,7 +72,7 @@ func (a access) use(ctx context.Context, ask func(context.Context, *session) err
 }
 
 // patiently waits for its turn, too. Nothing was sent of a question that was postponed.
-func (a access) patiently(ctx context.Context, ask func(context.Context, *session) error) error {
+func (a access) patiently(ctx context.Context, ask asking) error {
 	began := a.sessions.clock.Now()
 	for waited := time.Duration(0); ; {
 		err := a.use(ctx, ask)

@@ -323,6 +323,42 @@ func TestAMirrorThatIsNotThere(t *testing.T) {
 	}
 }
 
+// TestWhoAsksTheMirrorDoesNotWaitForOthers who try whether it works again.
+func TestWhoAsksTheMirrorDoesNotWaitForOthers(t *testing.T) {
+	clock, failing := newClock(), &failing{retryAfter: "10"}
+	failing.status.Store(http.StatusServiceUnavailable)
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, func(next http.Handler) http.Handler {
+		return failing.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/manifests/") {
+				asked <- struct{}{}
+				<-release
+			}
+			next.ServeHTTP(w, r)
+		}))
+	}), at(clock))
+	holds := func() error {
+		_, err := s.client.Holds(t.Context(), s.order("").To, "0")
+		return err
+	}
+	var failed *registry.Error
+	if err := holds(); !errors.As(err, &failed) {
+		t.Fatalf("got %v", err)
+	}
+	failing.status.Store(0)
+	pass(clock, 11*time.Second)
+	first := make(chan error, 1)
+	go func() { first <- holds() }()
+	<-asked
+	if err := holds(); !isPostponed(err) {
+		t.Errorf("got %v, want that it is somebody else's turn", err)
+	}
+	close(release)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestACopyThatWasCutOffGoesOnWithTheBlobsThatArrived(t *testing.T) {
 	for _, side := range []string{"source", "mirror"} {
 		for _, guard := range []func(http.Handler) http.Handler{nil, mounting} {

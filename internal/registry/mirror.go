@@ -24,13 +24,14 @@ type mirror struct {
 	compares bool
 }
 
-// Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD.
+// Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD, and does not wait
+// for its turn: the error is an *Error, MirrorUnavailable, or a *Postponed; or ctx's own.
 func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (string, error) {
 	to, err := c.mirror(at)
 	if err != nil {
 		return "", err
 	}
-	return to.holds(ctx, identifier)
+	return to.holds(ctx, to.use, identifier)
 }
 
 // Untag removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
@@ -90,22 +91,27 @@ func (m mirror) mounting(from string) mirror {
 	return m
 }
 
-// ask makes a question that is not about blobs, and so should not take long.
-func (m mirror) ask(ctx context.Context, question func(context.Context, *session) error) error {
-	return m.fault(m.patiently(ctx, func(ctx context.Context, with *session) error {
+// ask waits for its turn, too.
+func (m mirror) ask(ctx context.Context, ask asking) error {
+	return m.askBy(ctx, m.patiently, ask)
+}
+
+// askBy asks what is not about blobs, and so should not take long.
+func (m mirror) askBy(ctx context.Context, manner func(context.Context, asking) error, ask asking) error {
+	return m.fault(manner(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithTimeout(ctx, m.sessions.limit())
 		defer cancel()
-		return question(ctx, with)
+		return ask(ctx, with)
 	}))
 }
 
-func (m mirror) holds(ctx context.Context, identifier string) (held string, err error) {
+func (m mirror) holds(ctx context.Context, manner func(context.Context, asking) error, identifier string) (held string, err error) {
 	at := m.at
 	at.identifier = identifier
 	if parsed, err := digest.Parse(identifier); err == nil {
 		at = at.child(parsed)
 	}
-	err = m.ask(ctx, func(ctx context.Context, with *session) error {
+	err = m.askBy(ctx, manner, func(ctx context.Context, with *session) error {
 		held, err = with.digest(ctx, at)
 		if isStatus(err, http.StatusNotFound) {
 			return nil
