@@ -23,7 +23,7 @@ import (
 
 const (
 	// lastTries is how often a Tag that is deleted tries in vain to take away what it has in the internal registry: half a minute in
-	// all, and twice as long where the registry does not answer.
+	// all, and two minutes where the registry does not answer.
 	lastTries = 5
 	// collectLimit bounds one such try. It is longer than a registry is given for the header of its answer, so that one that says
 	// nothing is known to fail, and is left alone.

@@ -158,7 +158,7 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	if slices.Contains(needed, digest) {
 		return unlessForbidden(untagged) // it goes with the last one that needs it
 	}
-	deleted := m.delete(ctx, to, digest, needed)
+	deleted := m.delete(ctx, to, digest, needed, untagged != nil)
 	switch {
 	case deleted == nil:
 		return m.removeAttached(ctx, to, digest, needed)
@@ -172,13 +172,16 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 }
 
 // delete deletes the manifests of an image but those that are needed. The image's own is the last one, so that another try finds
-// what the first one left.
-func (m *mirror) delete(ctx context.Context, to registry.Repository, image string, needed []string) error {
+// what the first one left; but it is the first one where it has a tag still, under which nothing may be that is not whole.
+func (m *mirror) delete(ctx context.Context, to registry.Repository, image string, needed []string, isTagged bool) error {
 	levels, err := m.client.Manifests(ctx, to, image)
 	if err != nil {
 		return err
 	}
-	for _, level := range slices.Backward(levels) {
+	if !isTagged {
+		slices.Reverse(levels)
+	}
+	for _, level := range levels {
 		group, deleting := errgroup.WithContext(ctx)
 		group.SetLimit(deletionsAtOnce)
 		for _, digest := range level {
@@ -202,7 +205,7 @@ func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, ima
 		case slices.Contains(needed, attached):
 			err = unlessForbidden(m.client.Untag(ctx, to, name))
 		default:
-			err = m.delete(ctx, to, attached, needed)
+			err = m.delete(ctx, to, attached, needed, false)
 		}
 		if err != nil {
 			return err

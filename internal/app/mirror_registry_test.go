@@ -3,10 +3,15 @@ package app
 import (
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -296,6 +301,38 @@ func TestAnImageThatMuchIsAttachedToIsTakenAway(t *testing.T) {
 	}
 	y.remove(y.copy(":latest", digest, 0))
 	y.has("all are taken away")
+}
+
+// TestNothingThatIsNotWholeKeepsItsTag, where the registry deletes manifests but no tags, and goes away in the middle.
+func TestNothingThatIsNotWholeKeepsItsTag(t *testing.T) {
+	var deletions atomic.Int32
+	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) {
+		target := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: cfg.Cache.Address})
+		guard := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodDelete && !strings.Contains(r.URL.Path, "sha256:"):
+				w.WriteHeader(http.StatusMethodNotAllowed)
+			case r.Method == http.MethodDelete && deletions.Add(1) == 2:
+				w.WriteHeader(http.StatusServiceUnavailable)
+			default:
+				target.ServeHTTP(w, r)
+			}
+		}))
+		t.Cleanup(guard.Close)
+		cfg.Cache.Address = guard.Listener.Addr().String()
+	})
+	platform, other, index := y.platforms()
+	image := y.copy(":latest", index, 0)
+	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); err == nil {
+		t.Error("it goes away, and all is well")
+	}
+	if tagged, err := y.mirror.Holds(t.Context(), y.repository(), "0"); err != nil || tagged != "" {
+		t.Errorf("half of it is there under its tag: %s, %v", tagged, err)
+	}
+	y.remove(image)
+	if left := y.holds(platform, other, index); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
 }
 
 // TestAnInternalRegistryThatSaysNothingIsLeftAlone, with the very limits: who verifies, or takes away, would be kept waiting else, and

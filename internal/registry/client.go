@@ -51,8 +51,8 @@ type Client struct {
 	// reading and writing are the sessions of copies.
 	reading, writing *sessions
 	placements       *placements
-	// named is what manifests name that the mirror has, by digest.
-	named   *lru.Cache
+	// indexes are what manifests name that the mirror has, or is to have.
+	indexes *indexes
 	listing *listing
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
@@ -72,7 +72,7 @@ func New(options Options) *Client {
 		reading:       newSessions(forReading(options, quotas), greetings, options.Clock, options.limits.requests),
 		writing:       newSessions(forWriting(options, quotas), greetings, options.Clock, options.limits.requests),
 		placements:    newPlacements(options.limits.requests),
-		named:         lru.New(maxNamed),
+		indexes:       newIndexes(),
 		listing:       newListing(options.Clock, options.limits.requests),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),

@@ -124,6 +124,9 @@ type copying struct {
 	tag     string
 	limits  CopyLimits
 	listing *listing
+	indexes *indexes
+
+	manifestRoom manifestRoom
 }
 
 func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) *copying {
@@ -132,6 +135,7 @@ func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) 
 		tag:      order.Tag,
 		limits:   c.copies,
 		listing:  c.listing,
+		indexes:  c.indexes,
 	}
 }
 
@@ -143,6 +147,9 @@ func (c *copying) run(ctx context.Context) error {
 	group.Go(func() (err error) {
 		if image.content, err = c.source.manifest(working, image.Digest, maxManifest); err != nil {
 			return err
+		}
+		if err := c.manifestRoom.take(int64(len(image.content))); err != nil {
+			return c.source.explain(err)
 		}
 		if c.limits.Attachments {
 			group.Go(func() error { return c.attachments(working, image.Digest) })
@@ -157,7 +164,7 @@ func (c *copying) run(ctx context.Context) error {
 
 // below copies what the manifests name, and those that name them but are named themselves.
 func (c *copying) below(ctx context.Context, roots ...*node) error {
-	whole := newTree(c.source, c.limits.MaxImageSize)
+	whole := c.newTree()
 	if err := whole.add(ctx, roots...); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
@@ -220,6 +221,67 @@ func TestACopyTellsHowFarItIs(t *testing.T) {
 	isOrdered := slices.IsSortedFunc(told, func(a, b registry.Progress) int { return int(a.BytesDone - b.BytesDone) })
 	if !isOrdered || len(told) < 10 {
 		t.Errorf("told %v", told)
+	}
+}
+
+// commented is an image whose manifest is that large, in bytes, by what is written about it.
+func commented(t *testing.T, size int) gcr.Image {
+	t.Helper()
+	return mutate.Annotations(image(t, 1, 1<<8), map[string]string{"comment": strings.Repeat("a", size)}).(gcr.Image)
+}
+
+// TestManifestsOfACopyAreCountedTogether, for a copy keeps all of them: the image's own, those below, and those that are attached.
+func TestManifestsOfACopyAreCountedTogether(t *testing.T) {
+	const large = 3 << 20
+	images := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: commented(t, large)}, mutate.IndexAddendum{Add: commented(t, large)})
+	for name, row := range map[string]struct {
+		index  gcr.ImageIndex
+		signed bool
+		fits   bool
+	}{
+		"two manifests":                     {index: images, fits: true},
+		"and their index":                   {index: mutate.Annotations(images, map[string]string{"comment": strings.Repeat("a", large)}).(gcr.ImageIndex)},
+		"and a signature, which is as much": {index: images, signed: true},
+		"three manifests":                   {index: mutate.AppendManifests(images, mutate.IndexAddendum{Add: commented(t, large)})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+			want := s.source.pushIndex(t, "team/app", "latest", row.index)
+			if row.signed {
+				s.source.pushImage(t, "team/app", tagOf(want)+".sig", commented(t, large))
+			}
+			if row.fits {
+				s.copied(s.order(want))
+				return
+			}
+			if got := s.refused(s.order(want)); got.Reason() != v1.ReasonInvalidContent || !strings.Contains(got.Error(), "manifests of more than 8 MiB together") {
+				t.Errorf("got %s: %v", got.Reason(), got)
+			}
+		})
+	}
+}
+
+func TestTooManyBlobsCannotBeCached(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	names := digests(9 * 1000)
+	var images []string
+	for part := range slices.Chunk(names, 1000) {
+		var layers []string
+		for _, digest := range part {
+			layers = append(layers, fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":1}`, digest))
+		}
+		manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"layers":[%s]}`, ociImage, strings.Join(layers, ","))
+		named := digest.FromString(manifest).String()
+		s.source.put(t, "team/app", named, ociImage, manifest)
+		images = append(images, named)
+	}
+	index := s.source.indexOf(t, "team/app", images...)
+	s.source.put(t, "team/app", "latest", ociIndex, index)
+	if got := s.refused(s.order(digest.FromString(index).String())); got.Reason() != v1.ReasonInvalidContent || !strings.Contains(got.Error(), "more than 8192 blobs") {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	if count := s.mirror.count("", "/blobs/"); count > 0 {
+		t.Errorf("%d requests for blobs", count)
 	}
 }
 

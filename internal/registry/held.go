@@ -13,6 +13,20 @@ import (
 // maxNamed bounds of how many manifests it is remembered what they name.
 const maxNamed = 4096
 
+// indexes remember the digests of the manifests that a manifest names, which never change: those of what was copied, too, so that it
+// is known what a copy that did not end has left.
+type indexes struct{ known *lru.Cache }
+
+func newIndexes() *indexes { return &indexes{known: lru.New(maxNamed)} }
+
+func (i *indexes) note(of digest.Digest, named []digest.Digest) { i.known.Add(of, named) }
+
+func (i *indexes) named(of digest.Digest) (named []digest.Digest, isKnown bool) {
+	known, isKnown := i.known.Get(of)
+	named, _ = known.([]digest.Digest)
+	return named, isKnown
+}
+
 // Manifests are the digests of all manifests that a repository has of images, level by level: theirs, those of the manifests that
 // they name, and so on, each once. What is not there is left out, unless it is known what it named. It takes one GET for each
 // that is not known.
@@ -23,7 +37,7 @@ func (c *Client) Manifests(ctx context.Context, at Repository, images ...string)
 	if err != nil {
 		return nil, err
 	}
-	visit := holding{mirror: to, named: c.named, seen: map[digest.Digest]bool{}}
+	visit := holding{mirror: to, indexes: c.indexes, seen: map[digest.Digest]bool{}}
 	level := make([]digest.Digest, len(images))
 	for i, image := range images {
 		level[i] = digest.Digest(image)
@@ -43,10 +57,9 @@ func (c *Client) Manifests(ctx context.Context, at Repository, images ...string)
 
 // holding visits manifests that a mirror has, each once.
 type holding struct {
-	mirror mirror
-	// named is from digest to the digests of the manifests that it names, which never change.
-	named *lru.Cache
-	seen  map[digest.Digest]bool
+	mirror  mirror
+	indexes *indexes
+	seen    map[digest.Digest]bool
 }
 
 func (h *holding) unseen(named []digest.Digest) (level []digest.Digest) {
@@ -83,8 +96,8 @@ func (h *holding) read(ctx context.Context, level []digest.Digest) (held []strin
 
 // names is what a manifest names, nil where it is not there. The manifest itself is not kept: together they might be large.
 func (h *holding) names(ctx context.Context, of digest.Digest) (named []digest.Digest, err error) {
-	if known, isKnown := h.named.Get(of); isKnown {
-		return known.([]digest.Digest), nil
+	if named, isKnown := h.indexes.named(of); isKnown {
+		return named, nil
 	}
 	var content []byte
 	err = h.mirror.ask(ctx, func(ctx context.Context, with *session) error {
@@ -100,7 +113,7 @@ func (h *holding) names(ctx context.Context, of digest.Digest) (named []digest.D
 	if named, err = namedBy(content); err != nil {
 		return nil, h.mirror.quotas.explain(err, h.mirror.at)
 	}
-	h.named.Add(of, named)
+	h.indexes.note(of, named)
 	return named, nil
 }
 
@@ -112,13 +125,17 @@ func namedBy(content []byte) ([]digest.Digest, error) {
 	if err := json.Unmarshal(content, &body); err != nil {
 		return nil, errors.Join(errNoManifest, err)
 	}
-	named := []digest.Digest{}
 	if body.Manifests == nil {
-		return named, nil
+		return []digest.Digest{}, nil
 	}
 	children, err := parseDescriptors(body.Manifests, maxReferrers, errTooManyReferrers)
-	for _, child := range children {
-		named = append(named, child.Digest)
+	return digestsOf(children), err
+}
+
+func digestsOf(manifests []descriptor) []digest.Digest {
+	digests := make([]digest.Digest, len(manifests))
+	for i, one := range manifests {
+		digests[i] = one.Digest
 	}
-	return named, err
+	return digests
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -55,7 +56,8 @@ func (c *copying) tagged(ctx context.Context, tag string) ([]attachment, error) 
 	if err != nil || content == nil {
 		return nil, err
 	}
-	if _, err := parseManifest(content); err != nil {
+	_, err = parseManifest(content)
+	if err = cmp.Or(err, c.manifestRoom.take(int64(len(content)))); err != nil {
 		return nil, c.source.explain(err)
 	}
 	return []attachment{{tag: tag, node: &node{descriptor: descriptor{Digest: found}, content: content}}}, nil
@@ -96,7 +98,7 @@ func (c *copying) fetched(ctx context.Context, listed []descriptor) ([]attachmen
 	for i, one := range listed {
 		nodes[i] = &node{descriptor: one}
 	}
-	fresh := newTree(c.source, c.limits.MaxImageSize)
+	fresh := c.newTree()
 	if err := fresh.hasRoom(nodes); err != nil {
 		return nil, c.source.explain(err)
 	}

@@ -24,15 +24,14 @@ var (
 	errWrongSize = errors.New("the content does not have the size")
 )
 
-// manifestBody is what a manifest or an index names.
+// manifestBody is what a manifest or an index names. It has no annotations: as a map they are several times as large as they were sent.
 type manifestBody struct {
-	MediaType    types.MediaType   `json:"mediaType"`
-	ArtifactType string            `json:"artifactType"`
-	Annotations  map[string]string `json:"annotations"`
-	Subject      *descriptor       `json:"subject"`
-	Config       *descriptor       `json:"config"`
-	Layers       layers            `json:"layers"`
-	Children     children          `json:"manifests"`
+	MediaType    types.MediaType `json:"mediaType"`
+	ArtifactType string          `json:"artifactType"`
+	Subject      *descriptor     `json:"subject"`
+	Config       *descriptor     `json:"config"`
+	Layers       layers          `json:"layers"`
+	Children     children        `json:"manifests"`
 }
 
 // layers are the layers that a manifest names, counted while they are read.

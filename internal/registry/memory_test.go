@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // TestAHostileRegistryCostsLittleMemory is not for the race detector, whose own memory would count (make test-faults).
@@ -77,6 +79,32 @@ func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 	})
 	runtime.KeepAlive(client)
 	runtime.KeepAlive(other)
+}
+
+// TestACopyFromAHostileRegistryCostsLittleMemory: its manifests are as large as they may be, and what they have most of is small pieces.
+func TestACopyFromAHostileRegistryCostsLittleMemory(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+	var images []string
+	for range 3 {
+		one := image(t, 1, 1<<8)
+		s.source.pushImage(t, "team/app", "latest", one)
+		manifest, err := one.RawManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pieces strings.Builder
+		for i := range 200_000 {
+			fmt.Fprintf(&pieces, `,"%d":""`, i)
+		}
+		wordy := strings.Replace(string(manifest), "{", `{"annotations":{"":""`+pieces.String()+"},", 1)
+		named := digest.FromString(wordy).String()
+		s.source.put(t, "team/app", named, ociImage, wordy)
+		images = append(images, named)
+	}
+	index := s.source.indexOf(t, "team/app", images...)
+	s.source.put(t, "team/app", "latest", ociIndex, index)
+	order := s.order(digest.FromString(index).String())
+	costsLittle(t, func() { s.copied(order) })
 }
 
 // costsLittle fails the test where 64 MiB or more are needed.

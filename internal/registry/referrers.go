@@ -196,7 +196,18 @@ func (n *node) referrer() referrer {
 	if kind == "" && n.body.Config != nil {
 		kind = string(n.body.Config.MediaType)
 	}
-	entry := referrer{descriptor: n.descriptor, ArtifactType: kind, Annotations: n.body.Annotations}
+	entry := referrer{descriptor: n.descriptor, ArtifactType: kind, Annotations: n.annotations()}
 	entry.Size = int64(len(n.content))
 	return entry
+}
+
+// annotations are those of a manifest, none where they are not what annotations have to be: all of them texts.
+func (n *node) annotations() map[string]string {
+	var body struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if json.Unmarshal(n.content, &body) != nil {
+		return nil
+	}
+	return body.Annotations
 }

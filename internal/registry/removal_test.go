@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
 )
@@ -40,6 +43,7 @@ func TestWhatAManifestNamesIsReadOnce(t *testing.T) {
 	want := s.source.pushIndex(t, "team/app", "latest", indexAround(inner, platforms(t, 1, 1, 1<<10)))
 	order := s.order(want)
 	s.copied(order)
+	s = newStage(t, s.source, s.mirror) // with a client that copied nothing
 	s.mirror.clearLog()
 	for range 2 {
 		levels, err := s.client.Manifests(t.Context(), order.To, want, digestOf(t, inner))
@@ -55,6 +59,42 @@ func TestWhatAManifestNamesIsReadOnce(t *testing.T) {
 	}
 	if levels, err := s.client.Manifests(t.Context(), order.To, "sha256:"+strings.Repeat("0", 64)); err != nil || len(levels) != 0 {
 		t.Errorf("what is not there is %v, %v", levels, err)
+	}
+}
+
+// TestWhatACopyThatDidNotEndLeftIsKnown: one platform came, and the index that would name it never did.
+func TestWhatACopyThatDidNotEndLeftIsKnown(t *testing.T) {
+	came, lost := image(t, 1, 1<<10), image(t, 1, 1<<10)
+	first, index := digestOf(t, came), mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: came}, mutate.IndexAddendum{Add: lost})
+	config, err := lost.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := make(chan struct{})
+	tells := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r)
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, first) {
+				close(arrived)
+			}
+		})
+	}
+	loses := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/blobs/"+config.String()) {
+				<-arrived
+				refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "no")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainGuarded(t, loses), newPlainGuarded(t, tells))
+	order := s.order(s.source.pushIndex(t, "team/app", "latest", index))
+	s.refused(order)
+	levels, err := s.client.Manifests(t.Context(), order.To, order.Digest)
+	if err != nil || len(levels) != 2 || !slices.Equal(levels[1], []string{first}) {
+		t.Errorf("got %v, %v; want %s below %s", levels, err, first, order.Digest)
 	}
 }
 

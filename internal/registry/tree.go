@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -12,15 +13,20 @@ import (
 )
 
 const (
-	// maxManifests is how many manifests an image may have in all, and maxManifestBytes how large they may be together: a copy
-	// keeps them until it is done.
+	// maxManifests is how many manifests an image may have in all, and what is attached to it, too. maxManifestBytes is how large all
+	// of these may be together: a copy keeps them until it is done.
 	maxManifests     = 256
 	maxManifestBytes = 8 << 20
+	// maxBlobs is how many blobs an image may have in all. The largest have some two thousand.
+	maxBlobs = 8192
 	// manifestsAtOnce is how many are read at a time.
 	manifestsAtOnce = 16
 )
 
-var errTooManyManifests = errors.New("the image has too many manifests")
+var (
+	errTooManyManifests = errors.New("the image has too many manifests")
+	errTooManyBlobs     = errors.New("the image has too many blobs")
+)
 
 // node is a manifest as it was sent, and what it names.
 type node struct {
@@ -33,25 +39,41 @@ type node struct {
 	isLast bool
 }
 
+// manifestRoom is what a copy has left for manifests, of maxManifestBytes.
+type manifestRoom struct{ taken atomic.Int64 }
+
+// take takes room for so many bytes, which a registry may say to be any number.
+func (r *manifestRoom) take(size int64) error {
+	if size < 0 || size > maxManifestBytes || r.taken.Add(size) > maxManifestBytes {
+		return errTooManyManifests
+	}
+	return nil
+}
+
 // tree is one image, or several, with all manifests.
 type tree struct {
 	source source
 	// limit is how large it may be, in bytes.
-	limit int64
-	nodes map[digest.Digest]*node
+	limit   int64
+	room    *manifestRoom
+	indexes *indexes
+	nodes   map[digest.Digest]*node
 	// ordered are the same, from the roots down.
 	ordered []*node
 	blobs   map[digest.Digest]bool
-	// size is that of manifests and blobs, each counted once, and manifestBytes that of the manifests.
-	size, manifestBytes int64
+	// size is that of manifests and blobs, each counted once.
+	size int64
 }
 
-func newTree(from source, limit int64) *tree {
-	return &tree{source: from, limit: limit, nodes: map[digest.Digest]*node{}, blobs: map[digest.Digest]bool{}}
+func (c *copying) newTree() *tree {
+	return &tree{
+		source: c.source, limit: c.limits.MaxImageSize, room: &c.manifestRoom, indexes: c.indexes,
+		nodes: map[digest.Digest]*node{}, blobs: map[digest.Digest]bool{},
+	}
 }
 
-// add reads all manifests below the roots, whose own contents are there: one level after the other, and what is on one level
-// at once.
+// add reads all manifests below the roots, whose own contents are there, and have their room: one level after the other, and what is on
+// one level at once.
 func (t *tree) add(ctx context.Context, roots ...*node) error {
 	for _, root := range roots {
 		t.nodes[root.Digest] = root
@@ -80,8 +102,11 @@ func (t *tree) grow(level []*node, depth int) ([]*node, error) {
 		if err := t.count(parent); err != nil {
 			return nil, err
 		}
-		if len(parent.body.Children) > 0 && depth >= maxNesting {
-			return nil, errTooDeep
+		if len(parent.body.Children) > 0 {
+			if depth >= maxNesting {
+				return nil, errTooDeep
+			}
+			t.indexes.note(parent.Digest, digestsOf(parent.body.Children))
 		}
 		for _, child := range parent.body.Children {
 			known := t.nodes[child.Digest]
@@ -105,6 +130,7 @@ func (n *node) parse() (err error) {
 		return errNoManifest
 	}
 	n.blobs, err = n.body.blobs()
+	n.body.Layers = nil // they are among the blobs
 	return err
 }
 
@@ -113,6 +139,9 @@ func (t *tree) count(n *node) error {
 	for _, blob := range n.blobs {
 		if t.blobs[blob.Digest] {
 			continue
+		}
+		if len(t.blobs) == maxBlobs {
+			return errTooManyBlobs
 		}
 		t.blobs[blob.Digest] = true
 		if err := t.enlarge(blob.Size); err != nil {
@@ -137,10 +166,9 @@ func (t *tree) hasRoom(nodes []*node) error {
 		return errTooManyManifests
 	}
 	for _, n := range nodes {
-		if n.Size < 0 || n.Size > maxManifestBytes-t.manifestBytes {
-			return errTooManyManifests
+		if err := t.room.take(n.Size); err != nil {
+			return err
 		}
-		t.manifestBytes += n.Size
 	}
 	return nil
 }
