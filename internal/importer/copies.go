@@ -162,7 +162,7 @@ func (c *Copies) copy(tag *v1.Tag, wanted job) (Copied, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.of(tag)
-	if known.job != nil && !known.job.copies(wanted.image, wanted.to) {
+	if known.job != nil && (known.job.image != wanted.image || known.job.to != wanted.to) {
 		c.drop(known)
 	}
 	if known.job == nil {
@@ -252,16 +252,19 @@ func (c *Copies) noted(tag *v1.Tag, question string) (digest string, ok bool) {
 	return known.digest, true
 }
 
-// copies says whether the image is on its way for the Tag, or has a result that does not count yet.
+// copies says whether the image is on its way for the Tag, or has a result that does not count yet. If it is on its way to elsewhere,
+// that ends.
 func (c *Copies) copies(tag *v1.Tag, image v1.MirroredImage, to reference.MirrorRepository) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.tags[keyOf(tag)]
-	return known != nil && known.uid == tag.UID && known.job != nil && known.job.copies(image, to)
-}
-
-func (j *job) copies(image v1.MirroredImage, to reference.MirrorRepository) bool {
-	return j.image == image && j.to == to
+	if known == nil || known.uid != tag.UID || known.job == nil || known.job.image != image {
+		return false
+	}
+	if known.job.to != to {
+		c.drop(known)
+	}
+	return known.job != nil
 }
 
 // Copying are the generations of which an image is on its way for the Tag.

@@ -103,14 +103,27 @@ type run func(context.Context, func(Progress)) (Copied, error)
 // copyUnlessThere is one HEAD where the generation is there already, such as after a crash.
 func (i *Importer) copyUnlessThere(order Order) run {
 	return func(ctx context.Context, progress func(Progress)) (Copied, error) {
-		digest, err := i.Mirror.Holds(ctx, order.To, strconv.FormatInt(order.Generation, 10))
-		var postponed Postponed
-		switch {
-		case errors.As(err, &postponed): // a copy waits for its turn, and finds what is there
-		case err != nil || digest == order.Digest:
+		digest, err := i.holdsInTurn(ctx, order.To, strconv.FormatInt(order.Generation, 10))
+		if err != nil || digest == order.Digest {
 			return Copied{}, err
 		}
 		return i.copyAnyway(order)(ctx, progress)
+	}
+}
+
+// holdsInTurn waits for its turn, as a copy may: the source is not asked before the internal registry has answered.
+func (i *Importer) holdsInTurn(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
+	for {
+		held, err := i.Mirror.Holds(ctx, at, identifier)
+		var postponed Postponed
+		if !errors.As(err, &postponed) {
+			return held, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(postponed.Postponed()):
+		}
 	}
 }
 

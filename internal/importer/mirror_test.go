@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ type mirror struct {
 	problem error
 	held    map[string]string // by tag or digest
 	hangs   bool              // it does not say what it holds
-	busy    bool              // it is asked by others
+	busy    atomic.Int32      // how often it is somebody else's turn
 	copied  chan importer.Order
 	result  error
 }
@@ -39,7 +40,7 @@ func (f failure) Reason() v1.Reason { return f.reason }
 
 type postponed struct{ error }
 
-func (postponed) Postponed() time.Duration { return time.Second }
+func (postponed) Postponed() time.Duration { return time.Millisecond }
 
 func (m *mirror) Destination() (reference.Mirror, error) {
 	if m.problem != nil {
@@ -58,7 +59,7 @@ func (m *mirror) Holds(ctx context.Context, _ reference.MirrorRepository, identi
 		<-ctx.Done()
 		return "", ctx.Err()
 	}
-	if m.busy {
+	if m.busy.Add(-1) >= 0 {
 		return "", postponed{errors.New("it is somebody else's turn")}
 	}
 	return m.held[identifier], nil
@@ -149,17 +150,19 @@ func TestAGenerationThatIsThereAlreadyIsNotCopied(t *testing.T) {
 	}
 }
 
-// TestACopyWaitsForItsTurn, and finds then whether anything is to be copied. Who verifies does not wait.
+// TestACopyWaitsForItsTurn, and finds then that nothing is to be copied. Who verifies does not wait.
 func TestACopyWaitsForItsTurn(t *testing.T) {
 	w, tag := newWorld(t), cachedTag()
-	w.mirror.busy = true
+	w.mirror.held["3"] = digest
+	w.mirror.busy.Store(3)
 	tag.RecordMirroring(v1.MirroredImage{Generation: 3, ImageReference: mirroredImage})
 	w.underWay(t, tag)
 	w.await(t)
-	if image, err := w.Import(t.Context(), tag, terms); err != nil || image.Reference != mirroredImage || len(w.mirror.copied) != 1 {
+	if image, err := w.Import(t.Context(), tag, terms); err != nil || image.Reference != mirroredImage || len(w.mirror.copied) != 0 {
 		t.Errorf("got %+v, %v after %d copies", image, err, len(w.mirror.copied))
 	}
 	w.Copies.Settle(client.ObjectKeyFromObject(tag))
+	w.mirror.busy.Store(1)
 	var later importer.Postponed
 	if _, err := w.Verify(t.Context(), tag, &v1.Reference{From: tag.Spec.From, ImageReference: mirroredImage}); !errors.As(err, &later) {
 		t.Errorf("got %v", err)

@@ -26,6 +26,12 @@ func withAttachments(options *registry.Options) { options.Copies.Attachments = t
 // attachedTo is an artifact whose subject is the image.
 func attachedTo(t *testing.T, subject gcr.Image) gcr.Image {
 	t.Helper()
+	return commentedTo(t, subject, "")
+}
+
+// commentedTo is one with a comment.
+func commentedTo(t *testing.T, subject gcr.Image, comment string) gcr.Image {
+	t.Helper()
 	digest, err := subject.Digest()
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +41,9 @@ func attachedTo(t *testing.T, subject gcr.Image) gcr.Image {
 		t.Fatal(err)
 	}
 	oci := mutate.MediaType(mutate.ConfigMediaType(image(t, 1, 1<<8), "application/vnd.example.signature"), types.OCIManifestSchema1)
+	if comment != "" {
+		oci = mutate.Annotations(oci, map[string]string{"comment": comment}).(gcr.Image)
+	}
 	return mutate.Subject(oci, gcr.Descriptor{MediaType: types.OCIManifestSchema1, Digest: digest, Size: size}).(gcr.Image)
 }
 
@@ -149,6 +158,28 @@ func TestReferrersTravelWithTheImage(t *testing.T) {
 				t.Errorf("after another copy the mirror lists %v", again)
 			}
 		})
+	}
+}
+
+// TestTheIndexOfReferrersHasWhatIsWrittenOnThem, unless that is long: as texts in an index it may be six times as long.
+func TestTheIndexOfReferrersHasWhatIsWrittenOnThem(t *testing.T) {
+	for comment, isListed := range map[string]bool{"short": true, strings.Repeat("<", 4<<10): false, strings.Repeat("a", 20<<10): false} {
+		s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+		made := image(t, 1, 1<<10)
+		want := s.source.pushImage(t, "team/app", "latest", made)
+		one := s.source.pushImage(t, "team/app", "one", commentedTo(t, made, comment))
+		s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one))
+		s.copied(s.order(want))
+		s.isWhole("cache/shop/app", one, one)
+		w := httptest.NewRecorder()
+		s.mirror.images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/cache/shop/app/manifests/"+tagOf(want), nil))
+		index, err := gcr.ParseIndexManifest(w.Body)
+		if err != nil || len(index.Manifests) != 1 || index.Manifests[0].Digest.String() != one {
+			t.Fatalf("the mirror lists %v, %v", index, err)
+		}
+		if got := index.Manifests[0].Annotations["comment"]; (got == comment) != isListed {
+			t.Errorf("of a comment of %d bytes %d are listed", len(comment), len(got))
+		}
 	}
 }
 

@@ -168,7 +168,17 @@ func (c *copying) below(ctx context.Context, roots ...*node) error {
 	if err := whole.add(ctx, roots...); err != nil {
 		return err
 	}
+	c.remember(whole)
 	return c.bring(ctx, whole)
+}
+
+// remember notes what indexes name before any of it is at the mirror.
+func (c *copying) remember(whole *tree) {
+	for _, n := range whole.ordered {
+		if len(n.body.Children) > 0 {
+			c.indexes.note(n.Digest, digestsOf(n.body.Children))
+		}
+	}
 }
 
 // publish puts the image under its tag, and sees that it is there.

@@ -350,8 +350,16 @@ func TestWhoAsksTheMirrorDoesNotWaitForOthers(t *testing.T) {
 	first := make(chan error, 1)
 	go func() { first <- holds() }()
 	<-asked
-	if err := holds(); !isPostponed(err) {
-		t.Errorf("got %v, want that it is somebody else's turn", err)
+	to, digest := s.order("").To, digests(1)[0]
+	for name, ask := range map[string]func() error{
+		"asking":    holds,
+		"reading":   func() error { _, err := s.client.Manifests(t.Context(), to, digest); return err },
+		"untagging": func() error { return s.client.Untag(t.Context(), to, "0") },
+		"deleting":  func() error { return s.client.Delete(t.Context(), to, digest) },
+	} {
+		if err := ask(); !isPostponed(err) {
+			t.Errorf("%s: got %v, want that it is somebody else's turn", name, err)
+		}
 	}
 	close(release)
 	if err := <-first; err != nil {

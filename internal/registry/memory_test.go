@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -81,30 +82,39 @@ func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 	runtime.KeepAlive(other)
 }
 
-// TestACopyFromAHostileRegistryCostsLittleMemory: its manifests are as large as they may be, and what they have most of is small pieces.
+// TestACopyFromAHostileRegistryCostsLittleMemory: its manifests, or what is attached to them, are as large as they may be, and what they
+// have most of is small pieces, or what takes more room as it is written down.
 func TestACopyFromAHostileRegistryCostsLittleMemory(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	var images []string
-	for range 3 {
-		one := image(t, 1, 1<<8)
-		s.source.pushImage(t, "team/app", "latest", one)
-		manifest, err := one.RawManifest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var pieces strings.Builder
-		for i := range 200_000 {
-			fmt.Fprintf(&pieces, `,"%d":""`, i)
-		}
-		wordy := strings.Replace(string(manifest), "{", `{"annotations":{"":""`+pieces.String()+"},", 1)
-		named := digest.FromString(wordy).String()
-		s.source.put(t, "team/app", named, ociImage, wordy)
-		images = append(images, named)
+	var pieces strings.Builder
+	for i := range 200_000 {
+		fmt.Fprintf(&pieces, `"%d":"",`, i)
 	}
-	index := s.source.indexOf(t, "team/app", images...)
-	s.source.put(t, "team/app", "latest", ociIndex, index)
-	order := s.order(digest.FromString(index).String())
-	costsLittle(t, func() { s.copied(order) })
+	for name, annotations := range map[string]string{"small pieces": pieces.String(), "signs": `"sign":"` + strings.Repeat("<", 2<<20) + `",`} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+			wordy := func(image gcr.Image) string {
+				s.source.pushImage(t, "team/app", "latest", image)
+				manifest, err := image.RawManifest()
+				if err != nil {
+					t.Fatal(err)
+				}
+				made := strings.Replace(string(manifest), "{", `{"annotations":{`+annotations+`"":""},`, 1)
+				named := digest.FromString(made).String()
+				s.source.put(t, "team/app", named, ociImage, made)
+				return named
+			}
+			index := s.source.indexOf(t, "team/app", wordy(image(t, 1, 1<<8)), wordy(image(t, 1, 1<<8)), wordy(image(t, 1, 1<<8)))
+			s.source.put(t, "team/app", "latest", ociIndex, index)
+			order := s.order(digest.FromString(index).String())
+			costsLittle(t, func() { s.copied(order) })
+
+			small := image(t, 1, 1<<8)
+			order = s.order(s.source.pushImage(t, "team/app", "latest", small))
+			attached := s.source.indexOf(t, "team/app", wordy(attachedTo(t, small)), wordy(attachedTo(t, small)), wordy(attachedTo(t, small)))
+			s.source.put(t, "team/app", tagOf(order.Digest), ociIndex, attached)
+			costsLittle(t, func() { s.copied(order) })
+		})
+	}
 }
 
 // costsLittle fails the test where 64 MiB or more are needed.

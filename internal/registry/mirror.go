@@ -35,13 +35,13 @@ func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (s
 }
 
 // Untag removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
-// errors.Is(err, ErrDeletionForbidden) where the registry does not do that.
+// errors.Is(err, ErrDeletionForbidden) where the registry does not do that. It does not wait for its turn, as Holds.
 func (c *Client) Untag(ctx context.Context, at Repository, tag string) error {
 	return c.remove(ctx, at, tag)
 }
 
 // Delete removes a manifest and every tag of it. What is gone already is no error; errors.Is(err, ErrDeletionForbidden)
-// where the registry does not do that.
+// where the registry does not do that. It does not wait for its turn, as Holds.
 func (c *Client) Delete(ctx context.Context, at Repository, digest string) error {
 	return c.remove(ctx, at, digest)
 }
@@ -91,10 +91,9 @@ func (m mirror) mounting(from string) mirror {
 	return m
 }
 
-// ask waits for its turn, too.
-func (m mirror) ask(ctx context.Context, ask asking) error {
-	return m.askBy(ctx, m.patiently, ask)
-}
+// ask waits for its turn, for a copy; askNow does not.
+func (m mirror) ask(ctx context.Context, ask asking) error    { return m.askBy(ctx, m.patiently, ask) }
+func (m mirror) askNow(ctx context.Context, ask asking) error { return m.askBy(ctx, m.use, ask) }
 
 // askBy asks what is not about blobs, and so should not take long.
 func (m mirror) askBy(ctx context.Context, manner func(context.Context, asking) error, ask asking) error {
@@ -154,7 +153,7 @@ func (m mirror) forget(n *node, err error) {
 
 // remove deletes (distribution-spec, section "Content Management").
 func (m mirror) remove(ctx context.Context, identifier string) error {
-	err := m.ask(ctx, func(ctx context.Context, with *session) error {
+	err := m.askNow(ctx, func(ctx context.Context, with *session) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.at.url(with.scheme, "manifests/"+identifier), nil)
 		if err != nil {
 			return err

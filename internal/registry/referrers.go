@@ -156,7 +156,7 @@ func withReferrers(content []byte, attached []*node) (with []byte, changed bool,
 	}
 	entries := map[digest.Digest]json.RawMessage{}
 	for _, n := range attached {
-		if entries[n.Digest], err = json.Marshal(n.referrer()); err != nil {
+		if entries[n.Digest], err = n.entry(); err != nil {
 			return nil, false, err
 		}
 	}
@@ -190,15 +190,28 @@ func parseIndexOfReferrers(content []byte) (index referrersIndex, listed []descr
 	return index, listed, nil
 }
 
-// referrer is the node as an entry. It says what kind of artifact it is (image-spec, "Guidelines for Artifact Usage").
-func (n *node) referrer() referrer {
-	kind := n.body.ArtifactType
-	if kind == "" && n.body.Config != nil {
-		kind = string(n.body.Config.MediaType)
+// maxEntry is how large an entry with annotations may be, in bytes. An artifact that has more to say is listed without.
+const maxEntry = 16 << 10
+
+// entry is the node as an entry. It says what kind of artifact it is (image-spec, "Guidelines for Artifact Usage").
+func (n *node) entry() ([]byte, error) {
+	made := referrer{descriptor: n.descriptor, ArtifactType: n.body.ArtifactType}
+	made.Size = int64(len(n.content))
+	if made.ArtifactType == "" && n.body.Config != nil {
+		made.ArtifactType = string(n.body.Config.MediaType)
 	}
-	entry := referrer{descriptor: n.descriptor, ArtifactType: kind, Annotations: n.annotations()}
-	entry.Size = int64(len(n.content))
-	return entry
+	if !mediaTypes.MatchString(made.ArtifactType) {
+		made.ArtifactType = ""
+	}
+	if len(n.content) <= maxEntry {
+		made.Annotations = n.annotations()
+	}
+	entry, err := json.Marshal(made)
+	if err == nil && len(entry) > maxEntry { // a character of an annotation may take six
+		made.Annotations = nil
+		entry, err = json.Marshal(made)
+	}
+	return entry, err
 }
 
 // annotations are those of a manifest, none where they are not what annotations have to be: all of them texts.

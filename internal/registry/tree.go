@@ -54,10 +54,9 @@ func (r *manifestRoom) take(size int64) error {
 type tree struct {
 	source source
 	// limit is how large it may be, in bytes.
-	limit   int64
-	room    *manifestRoom
-	indexes *indexes
-	nodes   map[digest.Digest]*node
+	limit int64
+	room  *manifestRoom
+	nodes map[digest.Digest]*node
 	// ordered are the same, from the roots down.
 	ordered []*node
 	blobs   map[digest.Digest]bool
@@ -67,7 +66,7 @@ type tree struct {
 
 func (c *copying) newTree() *tree {
 	return &tree{
-		source: c.source, limit: c.limits.MaxImageSize, room: &c.manifestRoom, indexes: c.indexes,
+		source: c.source, limit: c.limits.MaxImageSize, room: &c.manifestRoom,
 		nodes: map[digest.Digest]*node{}, blobs: map[digest.Digest]bool{},
 	}
 }
@@ -102,11 +101,8 @@ func (t *tree) grow(level []*node, depth int) ([]*node, error) {
 		if err := t.count(parent); err != nil {
 			return nil, err
 		}
-		if len(parent.body.Children) > 0 {
-			if depth >= maxNesting {
-				return nil, errTooDeep
-			}
-			t.indexes.note(parent.Digest, digestsOf(parent.body.Children))
+		if len(parent.body.Children) > 0 && depth >= maxNesting {
+			return nil, errTooDeep
 		}
 		for _, child := range parent.body.Children {
 			known := t.nodes[child.Digest]
