@@ -61,6 +61,11 @@ func (m *Memory) collectAgain(name types.NamespacedName, now time.Time) (tries i
 	return tries, wait
 }
 
+// collectAt has another try made at that time, whatever became of those before.
+func (m *Memory) collectAt(name types.NamespacedName, again time.Time) {
+	m.tend(name, func(u *upkeep) { u.collect = again })
+}
+
 // lastTry is when a Tag that is deleted tries next to take away what it has.
 func (m *Memory) lastTry(name types.NamespacedName) (due time.Time) {
 	m.tend(name, func(u *upkeep) {

@@ -30,6 +30,8 @@ const (
 	collectLimit = 20 * time.Second
 	// failuresTold is after how many failures, one after the other, somebody is told: half a minute.
 	failuresTold = 5
+	// postponedFor is how long to wait while another request tries whether the registry works again, which is no try.
+	postponedFor = 5 * time.Second
 	// refusalBelieved is for how long a registry must refuse to delete before nobody asks it again: one that is read-only while it
 	// collects its garbage refuses, too.
 	refusalBelieved = time.Hour
@@ -39,7 +41,7 @@ const (
 type Collector interface {
 	// Remove takes a generation of a Tag away: its tag, and its manifests but those of the images of the same repository that are
 	// kept, which are digests. What is gone already is no error; errors.Is(err, importer.ErrDeletionForbidden) where the registry
-	// does not delete, or is another one.
+	// does not delete, or is another one. It is importer.Postponed while another request tries whether the registry works again.
 	Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, kept []string) error
 }
 
@@ -57,17 +59,29 @@ func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, erro
 		return outcome{}, err
 	}
 	found := r.takeAway(ctx, live, live.Uncollected(), used)
+	if found.postponed {
+		r.Memory.collectAt(name, r.Clock.Now().Add(postponedFor))
+		return outcome{change: forgetting(found.gone)}, nil
+	}
 	failures := r.Memory.failed(name, len(found.failed) > 0)
 	believed, isNews := r.Memory.deletionRefused(name, generationsOf(found.forbidden), r.Clock.Now())
 	result := outcome{events: complaints(ctx, found, failures == failuresTold, isNews)}
 	if gone := slices.Concat(found.gone, believed); len(gone) > 0 {
 		r.Memory.leavesHistory(name) // it gets on
-		result.change = func(t *v1.Tag) { t.ForgetMirrored(gone...) }
+		result.change = forgetting(gone)
 	}
 	if len(found.left()) > 0 || len(found.forbidden) > len(believed) {
 		r.Memory.collectAgain(name, r.Clock.Now())
 	}
 	return result, nil
+}
+
+// forgetting is the change of the status that has generations gone, nil where none are.
+func forgetting(gone []int64) func(*v1.Tag) {
+	if len(gone) == 0 {
+		return nil
+	}
+	return func(t *v1.Tag) { t.ForgetMirrored(gone...) }
 }
 
 // complaints are what an administrator may have to mend. The log has failures each time, the events once.
@@ -96,6 +110,8 @@ type findings struct {
 	forbidden []v1.MirroredImage
 	// used are those that are still in use, and by whom; failed are those that could not be taken away, and why.
 	used, failed []string
+	// postponed: another request tries whether the registry works again, so that the rest was not tried.
+	postponed bool
 }
 
 // left are those that another try is for.
@@ -114,7 +130,11 @@ func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.M
 			continue
 		}
 		err := r.Collector.Remove(ctx, tag, image, kept)
+		var postponed importer.Postponed
 		switch {
+		case errors.As(err, &postponed):
+			found.postponed = true
+			return found
 		case err == nil:
 			found.gone = append(found.gone, image.Generation)
 		case errors.Is(err, importer.ErrDeletionForbidden):
@@ -185,9 +205,12 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 		return ctrl.Result{}, err
 	}
 	found := r.takeAway(ctx, tag, tag.Status.Mirrored, used)
-	if len(found.left()) > 0 && len(found.gone) > 0 { // it gets on, which is no try
-		_, _, err := r.write(ctx, tag, outcome{change: func(t *v1.Tag) { t.ForgetMirrored(found.gone...) }})
+	if len(found.gone) > 0 && (found.postponed || len(found.left()) > 0) { // it gets on, which is no try
+		_, _, err := r.write(ctx, tag, outcome{change: forgetting(found.gone)})
 		return ctrl.Result{RequeueAfter: soon}, client.IgnoreNotFound(err)
+	}
+	if found.postponed {
+		return ctrl.Result{RequeueAfter: postponedFor}, nil
 	}
 	if len(found.left()) > 0 {
 		if tries, wait := r.Memory.collectAgain(name, r.Clock.Now()); tries < lastTries {

@@ -598,6 +598,26 @@ func TestADeletedTagDoesNotWaitForEverForTheInternalRegistry(t *testing.T) {
 	}
 }
 
+// TestWhileOthersTryTheInternalRegistryNobodyElseDoes, and that it was not one's turn is no failure.
+func TestWhileOthersTryTheInternalRegistryNobodyElseDoes(t *testing.T) {
+	for what, w := range map[string]*world{"a Tag that is deleted": deleted(t), "a generation that left the history": newWorld(t, left())} {
+		w.mirror.err = later{errors.New("others try")}
+		for range 20 {
+			wait := w.reconcile().RequeueAfter
+			if wait != 5*time.Second {
+				t.Fatalf("%s: it is looked at again in %s", what, wait)
+			}
+			w.pass(wait)
+		}
+		w.mirror.err = nil
+		before := len(w.mirror.removed)
+		w.reconcile()
+		if got, said := len(w.mirror.removed)-before, w.said(); got == 0 || len(said) > 0 {
+			t.Errorf("%s: %d are taken away then, and it says %q", what, got, said)
+		}
+	}
+}
+
 func TestATimeThatIsOverIsSaidInWords(t *testing.T) {
 	w := deleted(t)
 	w.mirror.err = fmt.Errorf("asking: %w", context.DeadlineExceeded)

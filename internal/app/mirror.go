@@ -133,6 +133,11 @@ func (m *mirror) Holds(ctx context.Context, at reference.MirrorRepository, ident
 	return m.client.Holds(ctx, m.repository(at), identifier)
 }
 
+// HoldsNow does so for who cannot wait.
+func (m *mirror) HoldsNow(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
+	return m.client.HoldsNow(ctx, m.repository(at), identifier)
+}
+
 // Remove takes the tag of a generation away, and its manifests with all that is attached to it. Those stay that belong to an image
 // that is kept, too: one platform may have been a generation, or become one.
 func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, kept []string) error {
@@ -149,12 +154,16 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 		return fmt.Errorf("%s is not in %s: %w", image.ImageReference, at, importer.ErrDeletionForbidden)
 	}
 	to := m.repository(at)
+	untagged := m.client.UntagNow(ctx, to, strconv.FormatInt(image.Generation, 10))
+	var postponed importer.Postponed
+	if errors.As(untagged, &postponed) {
+		return untagged
+	}
 	levels, err := m.client.Manifests(ctx, to, kept...)
 	if err != nil {
 		return err
 	}
 	needed := slices.Concat(levels...)
-	untagged := m.client.Untag(ctx, to, strconv.FormatInt(image.Generation, 10))
 	if slices.Contains(needed, digest) {
 		return unlessForbidden(untagged) // it goes with the last one that needs it
 	}
@@ -203,7 +212,7 @@ func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, ima
 		switch {
 		case err != nil || attached == "":
 		case slices.Contains(needed, attached):
-			err = unlessForbidden(m.client.Untag(ctx, to, name))
+			err = unlessForbidden(m.client.UntagNow(ctx, to, name))
 		default:
 			err = m.delete(ctx, to, attached, needed, false)
 		}

@@ -19,9 +19,11 @@ type Mirror interface {
 	Destination() (reference.Mirror, error)
 	// Copy copies an image there, and returns when it is there. Its errors are Failures, but for the context's.
 	Copy(ctx context.Context, order Order) (Copied, error)
-	// Holds is the digest that a repository has for a tag or a digest, empty if it has none. Its errors are Failures, or Postponed:
-	// it does not wait for its turn.
+	// Holds is the digest that a repository has for a tag or a digest, empty if it has none. Its errors are Failures, but for the
+	// context's.
 	Holds(ctx context.Context, at reference.MirrorRepository, identifier string) (digest string, err error)
+	// HoldsNow is Holds for who cannot wait for a turn; its error may be Postponed, too.
+	HoldsNow(ctx context.Context, at reference.MirrorRepository, identifier string) (digest string, err error)
 }
 
 // ErrDeletionForbidden is what it is to an internal registry that does not delete.
@@ -103,27 +105,11 @@ type run func(context.Context, func(Progress)) (Copied, error)
 // copyUnlessThere is one HEAD where the generation is there already, such as after a crash.
 func (i *Importer) copyUnlessThere(order Order) run {
 	return func(ctx context.Context, progress func(Progress)) (Copied, error) {
-		digest, err := i.holdsInTurn(ctx, order.To, strconv.FormatInt(order.Generation, 10))
+		digest, err := i.Mirror.Holds(ctx, order.To, strconv.FormatInt(order.Generation, 10))
 		if err != nil || digest == order.Digest {
 			return Copied{}, err
 		}
 		return i.copyAnyway(order)(ctx, progress)
-	}
-}
-
-// holdsInTurn waits for its turn, as a copy may: the source is not asked before the internal registry has answered.
-func (i *Importer) holdsInTurn(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
-	for {
-		held, err := i.Mirror.Holds(ctx, at, identifier)
-		var postponed Postponed
-		if !errors.As(err, &postponed) {
-			return held, err
-		}
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(postponed.Postponed()):
-		}
 	}
 }
 
@@ -171,7 +157,7 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 func (i *Importer) holds(ctx context.Context, at reference.MirrorRepository, digest string) (held string, err error) {
 	asking, cancel := context.WithTimeout(ctx, headLimit)
 	defer cancel()
-	held, err = i.Mirror.Holds(asking, at, digest)
+	held, err = i.Mirror.HoldsNow(asking, at, digest)
 	if err != nil && asking.Err() != nil && ctx.Err() == nil {
 		return "", failure{v1.ReasonMirrorUnavailable, fmt.Errorf("the internal registry, %s/%s: it did not say within %s whether it has %s; Tagger tries again", at.Address, at.Path, headLimit, digest)}
 	}

@@ -16,6 +16,7 @@ import (
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
@@ -167,7 +168,15 @@ func TestTheIndexOfReferrersHasWhatIsWrittenOnThem(t *testing.T) {
 		s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
 		made := image(t, 1, 1<<10)
 		want := s.source.pushImage(t, "team/app", "latest", made)
-		one := s.source.pushImage(t, "team/app", "one", commentedTo(t, made, comment))
+		attached := commentedTo(t, made, comment)
+		s.source.pushImage(t, "team/app", "one", attached)
+		manifest, err := attached.RawManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		short := strings.ReplaceAll(string(manifest), `\u003c`, "<") // as others write it
+		one := digest.FromString(short).String()
+		s.source.put(t, "team/app", one, ociImage, short)
 		s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one))
 		s.copied(s.order(want))
 		s.isWhole("cache/shop/app", one, one)

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -314,12 +315,67 @@ func TestAMirrorThatIsNotThere(t *testing.T) {
 	for name, ask := range map[string]func() error{
 		"copying":   func() error { _, err := s.try(order); return err },
 		"asking":    func() error { _, err := s.client.Holds(t.Context(), order.To, "0"); return err },
-		"untagging": func() error { return s.client.Untag(t.Context(), order.To, "0") },
+		"untagging": func() error { return s.client.UntagNow(t.Context(), order.To, "0") },
 	} {
 		var got *registry.Error
 		if err := ask(); !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || !strings.Contains(got.Error(), "refuses connections") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestAMirrorThatHangsIsNotSaidToBeAskedWrongly: by which scheme it wants to be asked is found out with the same request.
+func TestAMirrorThatHangsIsNotSaidToBeAskedWrongly(t *testing.T) {
+	hangs := func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	}
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, hangs), registry.Waiting(200*time.Millisecond, time.Minute, time.Minute))
+	_, err := s.client.Holds(t.Context(), s.order("").To, "0")
+	var got *registry.Error
+	if !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || strings.Contains(got.Error(), "plain HTTP") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestWhatIsGivenUpAtTheMirrorIsNoFailureOfTheMirror: the source fails while much is under way to the mirror, which ends with it.
+func TestWhatIsGivenUpAtTheMirrorIsNoFailureOfTheMirror(t *testing.T) {
+	const underWay = 8 // more than failures in a row that have a host left alone
+	var offers sync.WaitGroup
+	offers.Add(underWay)
+	var offered atomic.Int32
+	stands := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			number := int32(0)
+			if r.Method == http.MethodPost {
+				number = offered.Add(1)
+			}
+			if number <= 1 {
+				next.ServeHTTP(w, r)
+				return
+			}
+			if number <= 1+underWay {
+				offers.Done()
+			}
+			<-r.Context().Done()
+		})
+	}
+	fails := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/blobs/") {
+				offers.Wait()
+				w.WriteHeader(http.StatusInternalServerError)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainGuarded(t, fails), newPlainGuarded(t, stands))
+	order := s.order(s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, underWay, 1<<10)))
+	if got := s.refused(order); got.Reason() != v1.ReasonUnavailable {
+		t.Errorf("got %s: %v", got.Reason(), got)
+	}
+	if held, err := s.client.Holds(t.Context(), order.To, "0"); held != "" || err != nil {
+		t.Errorf("the mirror has %q, %v", held, err)
 	}
 }
 
@@ -338,7 +394,7 @@ func TestWhoAsksTheMirrorDoesNotWaitForOthers(t *testing.T) {
 		}))
 	}), at(clock))
 	holds := func() error {
-		_, err := s.client.Holds(t.Context(), s.order("").To, "0")
+		_, err := s.client.HoldsNow(t.Context(), s.order("").To, "0")
 		return err
 	}
 	var failed *registry.Error
@@ -350,16 +406,11 @@ func TestWhoAsksTheMirrorDoesNotWaitForOthers(t *testing.T) {
 	first := make(chan error, 1)
 	go func() { first <- holds() }()
 	<-asked
-	to, digest := s.order("").To, digests(1)[0]
-	for name, ask := range map[string]func() error{
-		"asking":    holds,
-		"reading":   func() error { _, err := s.client.Manifests(t.Context(), to, digest); return err },
-		"untagging": func() error { return s.client.Untag(t.Context(), to, "0") },
-		"deleting":  func() error { return s.client.Delete(t.Context(), to, digest) },
-	} {
-		if err := ask(); !isPostponed(err) {
-			t.Errorf("%s: got %v, want that it is somebody else's turn", name, err)
-		}
+	if err := s.client.UntagNow(t.Context(), s.order("").To, "0"); !isPostponed(err) {
+		t.Errorf("got %v, want that it is somebody else's turn", err)
+	}
+	if err := holds(); !isPostponed(err) {
+		t.Errorf("got %v, want that it is somebody else's turn", err)
 	}
 	close(release)
 	if err := <-first; err != nil {

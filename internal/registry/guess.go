@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"crypto/tls"
 	"net/http"
 
 	"k8s.io/utils/lru"
@@ -43,11 +44,15 @@ func (p *plainHosts) guessing(insecure func(host string) bool) layer {
 				return nil, err
 			}
 			response, plainErr := next.RoundTrip(plainly(again))
-			if plainErr != nil {
+			switch {
+			case plainErr == nil:
+				p.kept.Add(host, nil)
+				return response, nil
+			case isA[tls.RecordHeaderError](err): // it does speak plain HTTP
+				return nil, plainErr
+			default:
 				return nil, err
 			}
-			p.kept.Add(host, nil)
-			return response, nil
 		})
 	}
 }

@@ -31,7 +31,7 @@ func (i *indexes) named(of digest.Digest) (named []digest.Digest, isKnown bool) 
 // they name, and so on, each once. What is not there is left out, unless it is known what it named. It takes one GET for each
 // that is not known.
 //
-// The error is an *Error, MirrorUnavailable, or a *Postponed, for it does not wait for its turn; or ctx's own.
+// The error is an *Error, MirrorUnavailable; or ctx's own.
 func (c *Client) Manifests(ctx context.Context, at Repository, images ...string) (levels [][]string, err error) {
 	to, err := c.mirror(at)
 	if err != nil {
@@ -100,7 +100,7 @@ func (h *holding) names(ctx context.Context, of digest.Digest) (named []digest.D
 		return named, nil
 	}
 	var content []byte
-	err = h.mirror.askNow(ctx, func(ctx context.Context, with *session) error {
+	err = h.mirror.ask(ctx, h.mirror.patiently, func(ctx context.Context, with *session) error {
 		content, _, err = with.fetch(ctx, h.mirror.at.child(of))
 		return err
 	})

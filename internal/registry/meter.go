@@ -62,6 +62,10 @@ func (r sentRequest) cameLate(now time.Time) bool {
 	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.at) < headerTimeout
 }
 
+// wasGivenUp says whether nobody wanted the answer any more: the greeting is tried by HTTPS and, where that is allowed, by HTTP, and
+// the slower one is given up; and what is under way for a copy, when something else of it fails. The error may be the reason why, which is about something else.
+func (r sentRequest) wasGivenUp() bool { return errors.Is(r.Context().Err(), context.Canceled) }
+
 // isForeignTo says whether a request goes where another registry redirects, or has its tokens from.
 func isForeignTo(request *http.Request, at location) bool {
 	led := slices.ContainsFunc(hops(request), func(hop *http.Request) bool { return addressOf(hop.URL) != at.address() })
@@ -97,7 +101,7 @@ func (q *quotas) learn(request sentRequest, response *http.Response, err error) 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(addressOf(request.URL))
-	if err != nil && request.cameLate(now) {
+	if err != nil && (request.cameLate(now) || request.wasGivenUp()) {
 		h.breaker.toldNothing()
 		return
 	}
@@ -115,11 +119,10 @@ func (q *quotas) learn(request sentRequest, response *http.Response, err error) 
 	h.learnAnswer(request, response, now, q.jitter())
 }
 
-// learnFailure counts what makes a host unavailable. It counts neither what we refuse, nor what somebody gave up: the
-// greeting is tried by HTTPS and, where that is allowed, by HTTP, and the slower one is given up.
+// learnFailure counts what makes a host unavailable, and not what we refuse.
 func (h *host) learnFailure(err error, now time.Time, jitter float64) {
 	switch {
-	case errors.Is(err, context.Canceled) || errors.Is(err, errAtSource) || meaning(err, location{}).reason != v1.ReasonUnavailable:
+	case errors.Is(err, errAtSource) || meaning(err, location{}).reason != v1.ReasonUnavailable:
 		h.breaker.toldNothing()
 	case isTimeout(err):
 		h.breaker.timedOut(now, jitter)

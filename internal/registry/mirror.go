@@ -24,9 +24,19 @@ type mirror struct {
 	compares bool
 }
 
-// Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD, and does not wait
-// for its turn: the error is an *Error, MirrorUnavailable, or a *Postponed; or ctx's own.
+// Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD.
+//
+// The error is an *Error, MirrorUnavailable; or ctx's own.
 func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (string, error) {
+	to, err := c.mirror(at)
+	if err != nil {
+		return "", err
+	}
+	return to.holds(ctx, to.patiently, identifier)
+}
+
+// HoldsNow is Holds for who cannot wait: while another request tries whether the registry works again, the error is a *Postponed.
+func (c *Client) HoldsNow(ctx context.Context, at Repository, identifier string) (string, error) {
 	to, err := c.mirror(at)
 	if err != nil {
 		return "", err
@@ -34,25 +44,31 @@ func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (s
 	return to.holds(ctx, to.use, identifier)
 }
 
-// Untag removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
-// errors.Is(err, ErrDeletionForbidden) where the registry does not do that. It does not wait for its turn, as Holds.
-func (c *Client) Untag(ctx context.Context, at Repository, tag string) error {
-	return c.remove(ctx, at, tag)
-}
-
-// Delete removes a manifest and every tag of it. What is gone already is no error; errors.Is(err, ErrDeletionForbidden)
-// where the registry does not do that. It does not wait for its turn, as Holds.
-func (c *Client) Delete(ctx context.Context, at Repository, digest string) error {
-	return c.remove(ctx, at, digest)
-}
-
-func (c *Client) remove(ctx context.Context, at Repository, identifier string) error {
-	to, err := c.mirror(at)
+// UntagNow removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
+// errors.Is(err, ErrDeletionForbidden) where the registry does not do that. As with HoldsNow, the error may be a *Postponed.
+func (c *Client) UntagNow(ctx context.Context, at Repository, tag string) error {
+	to, err := c.deleting(at)
 	if err != nil {
 		return err
 	}
+	return to.remove(ctx, to.use, tag)
+}
+
+// Delete removes a manifest and every tag of it. What is gone already is no error; errors.Is(err, ErrDeletionForbidden)
+// where the registry does not do that.
+func (c *Client) Delete(ctx context.Context, at Repository, digest string) error {
+	to, err := c.deleting(at)
+	if err != nil {
+		return err
+	}
+	return to.remove(ctx, to.patiently, digest)
+}
+
+// deleting is the way into a repository to delete there.
+func (c *Client) deleting(at Repository) (mirror, error) {
+	to, err := c.mirror(at)
 	to.at.writes, to.at.deletes = false, true
-	return to.remove(ctx, identifier)
+	return to, err
 }
 
 // mirror is the way into a repository, with the cache's own credentials and no others.
@@ -91,26 +107,25 @@ func (m mirror) mounting(from string) mirror {
 	return m
 }
 
-// ask waits for its turn, for a copy; askNow does not.
-func (m mirror) ask(ctx context.Context, ask asking) error    { return m.askBy(ctx, m.patiently, ask) }
-func (m mirror) askNow(ctx context.Context, ask asking) error { return m.askBy(ctx, m.use, ask) }
+// mode is how a question is asked: whether it waits for its turn.
+type mode func(context.Context, asking) error
 
-// askBy asks what is not about blobs, and so should not take long.
-func (m mirror) askBy(ctx context.Context, manner func(context.Context, asking) error, ask asking) error {
-	return m.fault(manner(ctx, func(ctx context.Context, with *session) error {
+// ask asks what is not about blobs, and so should not take long.
+func (m mirror) ask(ctx context.Context, mode mode, ask asking) error {
+	return m.fault(mode(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithTimeout(ctx, m.sessions.limit())
 		defer cancel()
 		return ask(ctx, with)
 	}))
 }
 
-func (m mirror) holds(ctx context.Context, manner func(context.Context, asking) error, identifier string) (held string, err error) {
+func (m mirror) holds(ctx context.Context, mode mode, identifier string) (held string, err error) {
 	at := m.at
 	at.identifier = identifier
 	if parsed, err := digest.Parse(identifier); err == nil {
 		at = at.child(parsed)
 	}
-	err = m.askBy(ctx, manner, func(ctx context.Context, with *session) error {
+	err = m.ask(ctx, mode, func(ctx context.Context, with *session) error {
 		held, err = with.digest(ctx, at)
 		if isStatus(err, http.StatusNotFound) {
 			return nil
@@ -123,7 +138,7 @@ func (m mirror) holds(ctx context.Context, manner func(context.Context, asking) 
 // put puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
 // registry noted by itself what the manifest is attached to.
 func (m mirror) put(ctx context.Context, n *node, identifier string) (noted bool, err error) {
-	err = m.ask(ctx, func(ctx context.Context, with *session) error {
+	err = m.ask(ctx, m.patiently, func(ctx context.Context, with *session) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.at.url(with.scheme, "manifests/"+identifier), bytes.NewReader(n.content))
 		if err != nil {
 			return err
@@ -152,8 +167,8 @@ func (m mirror) forget(n *node, err error) {
 }
 
 // remove deletes (distribution-spec, section "Content Management").
-func (m mirror) remove(ctx context.Context, identifier string) error {
-	err := m.askNow(ctx, func(ctx context.Context, with *session) error {
+func (m mirror) remove(ctx context.Context, mode mode, identifier string) error {
+	err := m.ask(ctx, mode, func(ctx context.Context, with *session) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.at.url(with.scheme, "manifests/"+identifier), nil)
 		if err != nil {
 			return err

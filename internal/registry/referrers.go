@@ -190,7 +190,7 @@ func parseIndexOfReferrers(content []byte) (index referrersIndex, listed []descr
 	return index, listed, nil
 }
 
-// maxEntry is how large an entry with annotations may be, in bytes. An artifact that has more to say is listed without.
+// maxEntry is how large an entry with annotations, and its manifest, may be, in bytes. A larger one is listed without them.
 const maxEntry = 16 << 10
 
 // entry is the node as an entry. It says what kind of artifact it is (image-spec, "Guidelines for Artifact Usage").

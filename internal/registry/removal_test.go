@@ -20,7 +20,7 @@ func TestATagIsRemovedAndItsManifestStays(t *testing.T) {
 	order := s.order(want, asCache)
 	s.copied(order)
 	for range 2 { // what is gone already is no error
-		if err := s.client.Untag(t.Context(), order.To, "0"); err != nil {
+		if err := s.client.UntagNow(t.Context(), order.To, "0"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestARegistryThatDoesNotDelete(t *testing.T) {
 			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, func(http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, row.status, row.code, "no") })
 			}))
-			err := s.client.Untag(t.Context(), s.order("").To, "0")
+			err := s.client.UntagNow(t.Context(), s.order("").To, "0")
 			if row.status == http.StatusNotFound {
 				if err != nil {
 					t.Error(err)

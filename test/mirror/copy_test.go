@@ -298,7 +298,7 @@ func TestDeletionAtARealMirror(t *testing.T) {
 			_, want := pushed(t, source, "latest")
 			at := order(t, source, mirror, want, "app", "0")
 			copied(t, client, at)
-			untag, remove := client.Untag(t.Context(), at.To, "0"), client.Delete(t.Context(), at.To, want)
+			untag, remove := client.UntagNow(t.Context(), at.To, "0"), client.Delete(t.Context(), at.To, want)
 			if errors.Is(untag, registry.ErrDeletionForbidden) != row.forbids || errors.Is(remove, registry.ErrDeletionForbidden) != row.forbids {
 				t.Fatalf("got %v, and %v", untag, remove)
 			}
