@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
@@ -25,6 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/net/http/httpproxy"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -332,6 +335,54 @@ func TestNothingThatIsNotWholeKeepsItsTag(t *testing.T) {
 	y.remove(image)
 	if left := y.holds(platform, other, index); len(left) > 0 {
 		t.Errorf("%v is left", left)
+	}
+}
+
+// TestWhoTakesAwayDoesNotWaitForOthers who try whether the internal registry works again, and asks nothing.
+func TestWhoTakesAwayDoesNotWaitForOthers(t *testing.T) {
+	var requests atomic.Int32
+	held, release := make(chan struct{}), make(chan struct{})
+	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) {
+		target := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: cfg.Cache.Address})
+		guard := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.Contains(r.URL.Path, "/manifests/") {
+				target.ServeHTTP(w, r)
+				return
+			}
+			switch requests.Add(1) {
+			case 1:
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case 2:
+				close(held)
+				<-release
+				target.ServeHTTP(w, r)
+			default:
+				target.ServeHTTP(w, r)
+			}
+		}))
+		t.Cleanup(guard.Close)
+		cfg.Cache.Address = guard.Listener.Addr().String()
+	})
+	tried := make(chan error, 1)
+	go func() {
+		tried <- wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+			_, err := y.mirror.HoldsNow(ctx, y.repository(), "0")
+			return err == nil, nil
+		})
+	}()
+	<-held
+	image := v1.MirroredImage{ImageReference: y.repository().AtDigest("sha256:" + strings.Repeat("0", 64))}
+	var postponed importer.Postponed
+	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); !errors.As(err, &postponed) || requests.Load() != 2 {
+		t.Errorf("got %v after %d requests", err, requests.Load())
+	}
+	close(release)
+	if err := <-tried; err != nil {
+		t.Error(err)
+	}
+	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); err != nil {
+		t.Error(err)
 	}
 }
 

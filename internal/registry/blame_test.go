@@ -11,6 +11,7 @@ import (
 
 	clocktesting "k8s.io/utils/clock/testing"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
 
@@ -73,6 +74,28 @@ func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 	}
 	if !q.host("quay.io").breaker.refuses(clock.Now()) {
 		t.Error("quay.io does not answer in all its time, and is not left alone")
+	}
+}
+
+// TestAnUploadThatStandsStillIsAFailure of the mirror, and not of those that end with it.
+func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
+	other := newError(v1.ReasonMirrorUnavailable, errUploadStalled, "an upload stands still")
+	for _, row := range []struct {
+		cause  error
+		counts bool
+	}{{errUploadStalled, true}, {other, false}, {nil, false}} {
+		clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+		q, at := newQuotas(clock, slowAnswer), place(t, "mirror.example")
+		ended, cancel := context.WithCancelCause(t.Context())
+		cancel(row.cause)
+		for range failuresToOpen {
+			metered(t, q, at, ended, "https://mirror.example/v2/team/app/blobs/uploads/1", func(*http.Request) (*http.Response, error) {
+				return nil, context.Cause(ended)
+			}, false)
+		}
+		if counts := q.host(at.address()).breaker.refuses(clock.Now()); counts != row.counts {
+			t.Errorf("ended by %v, it counts: %v", row.cause, counts)
+		}
 	}
 }
 

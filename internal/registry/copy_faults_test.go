@@ -379,11 +379,11 @@ func TestWhatIsGivenUpAtTheMirrorIsNoFailureOfTheMirror(t *testing.T) {
 	}
 }
 
-// TestWhoAsksTheMirrorDoesNotWaitForOthers who try whether it works again.
-func TestWhoAsksTheMirrorDoesNotWaitForOthers(t *testing.T) {
+// TestWhileOthersTryTheMirror whether it works again, copies wait, and who cannot is told.
+func TestWhileOthersTryTheMirror(t *testing.T) {
 	clock, failing := newClock(), &failing{retryAfter: "10"}
 	failing.status.Store(http.StatusServiceUnavailable)
-	asked, release := make(chan struct{}, 1), make(chan struct{})
+	asked, release := make(chan struct{}, 10), make(chan struct{})
 	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, func(next http.Handler) http.Handler {
 		return failing.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.Contains(r.URL.Path, "/manifests/") {
@@ -393,28 +393,37 @@ func TestWhoAsksTheMirrorDoesNotWaitForOthers(t *testing.T) {
 			next.ServeHTTP(w, r)
 		}))
 	}), at(clock))
-	holds := func() error {
-		_, err := s.client.HoldsNow(t.Context(), s.order("").To, "0")
-		return err
-	}
+	to, absent := s.order("").To, digests(1)[0]
+	holdsNow := func() error { _, err := s.client.HoldsNow(t.Context(), to, "0"); return err }
 	var failed *registry.Error
-	if err := holds(); !errors.As(err, &failed) {
+	if err := holdsNow(); !errors.As(err, &failed) {
 		t.Fatalf("got %v", err)
 	}
 	failing.status.Store(0)
 	pass(clock, 11*time.Second)
-	first := make(chan error, 1)
-	go func() { first <- holds() }()
+	ended := make(chan error, 10)
+	go func() { ended <- holdsNow() }()
 	<-asked
-	if err := s.client.UntagNow(t.Context(), s.order("").To, "0"); !isPostponed(err) {
-		t.Errorf("got %v, want that it is somebody else's turn", err)
+	for name, ask := range map[string]func() error{
+		"asking": holdsNow, "untagging": func() error { return s.client.UntagNow(t.Context(), to, "0") },
+	} {
+		if err := ask(); !isPostponed(err) {
+			t.Errorf("%s: got %v, want that it is somebody else's turn", name, err)
+		}
 	}
-	if err := holds(); !isPostponed(err) {
-		t.Errorf("got %v, want that it is somebody else's turn", err)
+	waiting := []func() error{
+		func() error { _, err := s.client.Holds(t.Context(), to, "0"); return err },
+		func() error { _, err := s.client.Manifests(t.Context(), to, absent); return err },
+		func() error { return s.client.Delete(t.Context(), to, absent) },
+	}
+	for _, ask := range waiting {
+		go func() { ended <- ask() }()
 	}
 	close(release)
-	if err := <-first; err != nil {
-		t.Error(err)
+	for range 1 + len(waiting) {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -63,8 +63,12 @@ func (r sentRequest) cameLate(now time.Time) bool {
 }
 
 // wasGivenUp says whether nobody wanted the answer any more: the greeting is tried by HTTPS and, where that is allowed, by HTTP, and
-// the slower one is given up; and what is under way for a copy, when something else of it fails. The error may be the reason why, which is about something else.
-func (r sentRequest) wasGivenUp() bool { return errors.Is(r.Context().Err(), context.Canceled) }
+// the slower one is given up; and what is under way for a copy, when something else of it fails. The error may be the reason why, which
+// is about something else. An upload that ends because it stands still is the host's own failure; one that ends with another is not.
+func (r sentRequest) wasGivenUp() bool {
+	isItsOwn := context.Cause(r.Context()) == errUploadStalled //nolint:errorlint // what wraps it is another upload's
+	return errors.Is(r.Context().Err(), context.Canceled) && !isItsOwn
+}
 
 // isForeignTo says whether a request goes where another registry redirects, or has its tokens from.
 func isForeignTo(request *http.Request, at location) bool {
