@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +33,7 @@ import (
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/ledger"
 )
 
 // user and password are the internal registry's.
@@ -80,6 +79,16 @@ func (y *yard) start(options cluster.RegistryOptions) *cluster.Registry {
 	}
 	y.t.Cleanup(func() { _ = registry.Stop() })
 	return registry
+}
+
+// guarded has a guard stand before the internal registry, who may answer in its place.
+func guarded(t *testing.T, answer func(target http.Handler, w http.ResponseWriter, r *http.Request)) func(*config.Config) {
+	return func(cfg *config.Config) {
+		target := ledger.Behind(cfg.Cache.Address)
+		guard := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(target, w, r) }))
+		t.Cleanup(guard.Close)
+		cfg.Cache.Address = guard.Listener.Addr().String()
+	}
 }
 
 // copied pushes a build with a signature and copies it as a generation.
@@ -309,21 +318,16 @@ func TestAnImageThatMuchIsAttachedToIsTakenAway(t *testing.T) {
 // TestNothingThatIsNotWholeKeepsItsTag, where the registry deletes manifests but no tags, and goes away in the middle.
 func TestNothingThatIsNotWholeKeepsItsTag(t *testing.T) {
 	var deletions atomic.Int32
-	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) {
-		target := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: cfg.Cache.Address})
-		guard := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case r.Method == http.MethodDelete && !strings.Contains(r.URL.Path, "sha256:"):
-				w.WriteHeader(http.StatusMethodNotAllowed)
-			case r.Method == http.MethodDelete && deletions.Add(1) == 2:
-				w.WriteHeader(http.StatusServiceUnavailable)
-			default:
-				target.ServeHTTP(w, r)
-			}
-		}))
-		t.Cleanup(guard.Close)
-		cfg.Cache.Address = guard.Listener.Addr().String()
-	})
+	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodDelete && !strings.Contains(r.URL.Path, "sha256:"):
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		case r.Method == http.MethodDelete && deletions.Add(1) == 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			target.ServeHTTP(w, r)
+		}
+	}))
 	platform, other, index := y.platforms()
 	image := y.copy(":latest", index, 0)
 	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); err == nil {
@@ -342,28 +346,22 @@ func TestNothingThatIsNotWholeKeepsItsTag(t *testing.T) {
 func TestWhoTakesAwayDoesNotWaitForOthers(t *testing.T) {
 	var requests atomic.Int32
 	held, release := make(chan struct{}), make(chan struct{})
-	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) {
-		target := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: cfg.Cache.Address})
-		guard := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !strings.Contains(r.URL.Path, "/manifests/") {
-				target.ServeHTTP(w, r)
-				return
-			}
-			switch requests.Add(1) {
-			case 1:
-				w.Header().Set("Retry-After", "1")
-				w.WriteHeader(http.StatusServiceUnavailable)
-			case 2:
-				close(held)
-				<-release
-				target.ServeHTTP(w, r)
-			default:
-				target.ServeHTTP(w, r)
-			}
-		}))
-		t.Cleanup(guard.Close)
-		cfg.Cache.Address = guard.Listener.Addr().String()
-	})
+	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
+		number := int32(0)
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			number = requests.Add(1)
+		}
+		switch number {
+		case 1:
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		case 2:
+			close(held)
+			<-release
+		}
+		target.ServeHTTP(w, r)
+	}))
 	tried := make(chan error, 1)
 	go func() {
 		tried <- wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {

@@ -186,7 +186,7 @@ func (c *copying) publish(ctx context.Context, image *node) error {
 	if _, err := c.mirror.put(ctx, image, c.tag); err != nil {
 		return err
 	}
-	held, err := c.mirror.holds(ctx, c.mirror.patiently, c.tag)
+	held, err := c.mirror.holds(ctx, c.tag)
 	if err != nil {
 		return err
 	}

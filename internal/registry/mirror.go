@@ -22,6 +22,8 @@ type mirror struct {
 	placements *placements
 	// compares: what is sent there with another digest than it has is refused there.
 	compares bool
+	// hurries: who asks does not wait for its turn.
+	hurries bool
 }
 
 // Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD.
@@ -32,7 +34,7 @@ func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (s
 	if err != nil {
 		return "", err
 	}
-	return to.holds(ctx, to.patiently, identifier)
+	return to.holds(ctx, identifier)
 }
 
 // HoldsNow is Holds for who cannot wait: while another request tries whether the registry works again, the error is a *Postponed.
@@ -41,7 +43,8 @@ func (c *Client) HoldsNow(ctx context.Context, at Repository, identifier string)
 	if err != nil {
 		return "", err
 	}
-	return to.holds(ctx, to.use, identifier)
+	to.hurries = true
+	return to.holds(ctx, identifier)
 }
 
 // UntagNow removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
@@ -51,7 +54,8 @@ func (c *Client) UntagNow(ctx context.Context, at Repository, tag string) error 
 	if err != nil {
 		return err
 	}
-	return to.remove(ctx, to.use, tag)
+	to.hurries = true
+	return to.remove(ctx, tag)
 }
 
 // Delete removes a manifest and every tag of it. What is gone already is no error; errors.Is(err, ErrDeletionForbidden)
@@ -61,7 +65,7 @@ func (c *Client) Delete(ctx context.Context, at Repository, digest string) error
 	if err != nil {
 		return err
 	}
-	return to.remove(ctx, to.patiently, digest)
+	return to.remove(ctx, digest)
 }
 
 // deleting is the way into a repository to delete there.
@@ -107,25 +111,26 @@ func (m mirror) mounting(from string) mirror {
 	return m
 }
 
-// mode is how a question is asked: whether it waits for its turn.
-type mode func(context.Context, asking) error
-
 // ask asks what is not about blobs, and so should not take long.
-func (m mirror) ask(ctx context.Context, mode mode, ask asking) error {
-	return m.fault(mode(ctx, func(ctx context.Context, with *session) error {
+func (m mirror) ask(ctx context.Context, ask asking) error {
+	use := m.patiently
+	if m.hurries {
+		use = m.use
+	}
+	return m.fault(use(ctx, func(ctx context.Context, with *session) error {
 		ctx, cancel := context.WithTimeout(ctx, m.sessions.limit())
 		defer cancel()
 		return ask(ctx, with)
 	}))
 }
 
-func (m mirror) holds(ctx context.Context, mode mode, identifier string) (held string, err error) {
+func (m mirror) holds(ctx context.Context, identifier string) (held string, err error) {
 	at := m.at
 	at.identifier = identifier
 	if parsed, err := digest.Parse(identifier); err == nil {
 		at = at.child(parsed)
 	}
-	err = m.ask(ctx, mode, func(ctx context.Context, with *session) error {
+	err = m.ask(ctx, func(ctx context.Context, with *session) error {
 		held, err = with.digest(ctx, at)
 		if isStatus(err, http.StatusNotFound) {
 			return nil
@@ -138,7 +143,7 @@ func (m mirror) holds(ctx context.Context, mode mode, identifier string) (held s
 // put puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
 // registry noted by itself what the manifest is attached to.
 func (m mirror) put(ctx context.Context, n *node, identifier string) (noted bool, err error) {
-	err = m.ask(ctx, m.patiently, func(ctx context.Context, with *session) error {
+	err = m.ask(ctx, func(ctx context.Context, with *session) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.at.url(with.scheme, "manifests/"+identifier), bytes.NewReader(n.content))
 		if err != nil {
 			return err
@@ -167,8 +172,8 @@ func (m mirror) forget(n *node, err error) {
 }
 
 // remove deletes (distribution-spec, section "Content Management").
-func (m mirror) remove(ctx context.Context, mode mode, identifier string) error {
-	err := m.ask(ctx, mode, func(ctx context.Context, with *session) error {
+func (m mirror) remove(ctx context.Context, identifier string) error {
+	err := m.ask(ctx, func(ctx context.Context, with *session) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.at.url(with.scheme, "manifests/"+identifier), nil)
 		if err != nil {
 			return err

@@ -31,7 +31,7 @@ func (m mirror) separates(ctx context.Context, blob descriptor) bool {
 // leave cancels an upload. Where the registry does not let us, its own time for uploads does.
 func (m mirror) leave(ctx context.Context, upload *url.URL) {
 	m.at.writes, m.at.deletes = false, true
-	_ = m.ask(ctx, m.patiently, func(ctx context.Context, with *session) error {
+	_ = m.ask(ctx, func(ctx context.Context, with *session) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, upload.String(), nil)
 		if err != nil {
 			return err

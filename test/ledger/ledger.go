@@ -40,17 +40,22 @@ type Mount struct {
 	Into, From string
 }
 
-// Open opens a door before the registry at an address, in plain HTTP. Each request waits there for the delay.
-func Open(registry string, delay time.Duration) *Ledger {
-	l := &Ledger{delay: delay, awaited: map[int]chan struct{}{}, acknowledged: map[string]int{}, begun: map[string]int{}}
-	behind := &httputil.ReverseProxy{
+// Behind leads to the registry at an address, in plain HTTP. Clients may give up on a request, so it says nothing of errors.
+func Behind(registry string) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: registry})
 			r.Out.Host = r.In.Host // so that the registry names the door where it names itself
 		},
-		ModifyResponse: l.answered,
-		ErrorLog:       log.New(io.Discard, "", 0),
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
+}
+
+// Open opens a door before the registry at an address, in plain HTTP. Each request waits there for the delay.
+func Open(registry string, delay time.Duration) *Ledger {
+	l := &Ledger{delay: delay, awaited: map[int]chan struct{}{}, acknowledged: map[string]int{}, begun: map[string]int{}}
+	behind := Behind(registry)
+	behind.ModifyResponse = l.answered
 	l.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = l.book(r)
 		select {

@@ -6,8 +6,6 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -33,13 +31,7 @@ type fault func(registry http.Handler) http.Handler
 // faultyWay is a registry that is reached through a proxy, which has a few requests for blobs go wrong.
 func faultyWay(t *testing.T, to *side, goesWrong fault) (*side, *atomic.Int32) {
 	t.Helper()
-	behind := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: to.Address})
-			r.Out.Host = r.In.Host
-		},
-		ErrorLog: log.New(io.Discard, "", 0),
-	}
+	behind := ledger.Behind(to.Address)
 	wrong, left := goesWrong(behind), &atomic.Int32{}
 	left.Store(faultsInARow)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
