@@ -3,7 +3,6 @@ package controllers
 import (
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -51,10 +50,8 @@ func (k WorkloadKind) Cached(object any) (any, error) {
 	kept.Meta.Annotations = ownAnnotations(full.Meta.Annotations)
 	kept.Pod.InitContainers = images(full.Pod.InitContainers)
 	kept.Pod.Containers = images(full.Pod.Containers)
+	kept.Pod.Volumes = imageVolumes(full.Pod.Volumes)
 	kept.Pod.ImagePullSecrets = full.Pod.ImagePullSecrets
-	if daemonSet, ok := cached.(*appsv1.DaemonSet); ok { // it decides whether stuck pods recover
-		daemonSet.Spec.UpdateStrategy.Type = object.(*appsv1.DaemonSet).Spec.UpdateStrategy.Type
-	}
 	return cached, nil
 }
 
@@ -83,6 +80,15 @@ func images(full []corev1.Container) []corev1.Container {
 	kept := make([]corev1.Container, len(full))
 	for i := range full {
 		kept[i] = corev1.Container{Name: full[i].Name, Image: full[i].Image, ImagePullPolicy: full[i].ImagePullPolicy}
+	}
+	return kept
+}
+
+func imageVolumes(full []corev1.Volume) (kept []corev1.Volume) {
+	for i := range full {
+		if source := full[i].Image; source != nil {
+			kept = append(kept, corev1.Volume{Name: full[i].Name, VolumeSource: corev1.VolumeSource{Image: source}})
+		}
 	}
 	return kept
 }

@@ -104,7 +104,7 @@ func TestAWorkloadFollowsATagThatMoved(t *testing.T) {
 	if image != newImage {
 		t.Errorf("the image is %s, want %s", image, newImage)
 	}
-	if text := strings.Join(said, "\n"); !strings.Contains(text, "WebhookNotCalled") || !strings.Contains(text, "Rollout container app: Tag myapp is "+newImage) {
+	if text := strings.Join(said, "\n"); !strings.Contains(text, "WebhookNotCalled") || !strings.Contains(text, `Rollout container "app": Tag myapp is `+newImage) {
 		t.Errorf("the events are %q", said)
 	}
 }
@@ -129,7 +129,7 @@ func TestANameThatAdmissionMissedIsRepaired(t *testing.T) {
 	deployment := pinnedAt("myapp")
 	delete(deployment.Annotations, v1.AnnotationPinned)
 	image, said := followed(t, tagAt(newImage), tagAt(newImage), deployment)
-	if image != newImage || !strings.Contains(strings.Join(said, "\n"), "Repaired container app") {
+	if image != newImage || !strings.Contains(strings.Join(said, "\n"), `Repaired container "app"`) {
 		t.Errorf("the image is %s, want %s; the events are %q", image, newImage, said)
 	}
 }

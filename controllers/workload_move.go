@@ -3,8 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +25,8 @@ func (r *WorkloadReconciler) move(ctx context.Context, object client.Object, wan
 		return fmt.Errorf("asking for the images of %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(object), err)
 	}
 	if _, left := asked.GetAnnotations()[v1.AnnotationRequested]; left {
-		if err := r.moveAlone(ctx, asked); err != nil {
+		var err error
+		if asked, err = r.moveAlone(ctx, asked); err != nil {
 			return err
 		}
 	}
@@ -36,39 +35,48 @@ func (r *WorkloadReconciler) move(ctx context.Context, object client.Object, wan
 	return nil
 }
 
-// moveAlone does what admission would have done.
-func (r *WorkloadReconciler) moveAlone(ctx context.Context, stored client.Object) error {
+// moveAlone does what admission would have done, and returns what is stored.
+func (r *WorkloadReconciler) moveAlone(ctx context.Context, stored client.Object) (client.Object, error) {
 	moved := stored.DeepCopyObject().(client.Object)
 	old, _ := pin.Of(stored)
 	workload, _ := pin.Of(moved)
 	lookup := r.lookup(ctx, r.Live, stored.GetNamespace())
 	request := pin.Request{Old: old, New: workload, Namespace: stored.GetNamespace(), Trusted: true, Lookup: lookup, Fresh: lookup}
 	if _, err := pin.Admit(request); err != nil {
-		return fmt.Errorf("pinning %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
+		return nil, fmt.Errorf("pinning %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
 	}
 	patch := client.StrategicMergeFrom(stored, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, moved, patch, client.FieldOwner(v1.FieldManager)); err != nil {
-		return fmt.Errorf("writing the images of %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
+		return nil, fmt.Errorf("writing the images of %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
 	}
 	r.Events.Eventf(moved, nil, corev1.EventTypeWarning, "WebhookNotCalled", "Pin",
 		"the API server did not call Tagger's webhook, so Tagger wrote the images itself; the next server-side apply of the manifest may conflict. Check the MutatingWebhookConfiguration and its caBundle")
-	return nil
+	return moved, nil
 }
 
-// announce tells a rollout, of containers that follow a Tag, from a repair, of those that admission missed.
-func (r *WorkloadReconciler) announce(moved, before client.Object, wanted pin.Record) {
+// announce emits events of what was stored: of fields that follow a Tag as a rollout, of those that admission missed as a
+// repair.
+func (r *WorkloadReconciler) announce(stored, before client.Object, wanted pin.Record) {
 	old, _ := pin.Of(before)
-	var rollouts, repairs []string
-	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		said := fmt.Sprintf("container %s: Tag %s is %s", name, wanted[name].Tag, wanted[name].Image)
-		if old.Follows(name, wanted[name].Tag) {
-			rollouts = append(rollouts, said)
-			continue
-		}
-		repairs = append(repairs, said)
+	followed := map[string]string{}
+	for _, pinned := range old.PinnedFields() {
+		followed[pinned.Field.Key] = pinned.Entry.Tag
 	}
-	r.say(moved, "Rollout", rollouts)
-	r.say(moved, "Repaired", repairs)
+	var rollouts, repairs []string
+	workload, _ := pin.Of(stored)
+	for _, f := range workload.ImageFields() {
+		entry, isWanted := wanted[f.Key]
+		said := fmt.Sprintf("%s: Tag %s is %s", f, entry.Tag, *f.Image)
+		switch {
+		case !isWanted:
+		case followed[f.Key] == entry.Tag:
+			rollouts = append(rollouts, said)
+		default:
+			repairs = append(repairs, said)
+		}
+	}
+	r.say(stored, "Rollout", rollouts)
+	r.say(stored, "Repaired", repairs)
 }
 
 func (r *WorkloadReconciler) say(object client.Object, reason string, what []string) {

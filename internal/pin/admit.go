@@ -1,7 +1,6 @@
 package pin
 
 import (
-	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,15 +9,17 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// NotImportedError refuses a workload that would not recover from a Tag without an import.
-type NotImportedError struct {
-	Tag    string
-	Reason string
-}
+// maxWarnings bounds the warnings of one request. The API server passes on 4 KiB of them in all.
+const maxWarnings = 16
 
-// Error says which Tag, why, and what to do.
-func (e *NotImportedError) Error() string {
-	return fmt.Sprintf("Tag %s has no import yet (%s); apply again when it is Ready", e.Tag, e.Reason)
+// RefusedError rejects a workload that must not be stored. Its text is for the user.
+type RefusedError struct{ text string }
+
+// Error says what is wrong and what to do.
+func (e *RefusedError) Error() string { return e.text }
+
+func refuse(format string, args ...any) *RefusedError {
+	return &RefusedError{fmt.Sprintf(format, args...)}
 }
 
 // Request is a workload about to be stored. Admit changes New in place.
@@ -32,34 +33,45 @@ type Request struct {
 	Trusted bool
 	// Lookup finds Tags among those that are known already.
 	Lookup Lookup
-	// Fresh finds Tags and imports of a moment before, too. It is asked for bare names only.
+	// Fresh finds Tags and imports of a moment before, too. Admit calls it for bare names only.
 	Fresh Lookup
 }
 
-// Admit pins what has to be pinned and leaves everything else as it is. The answer depends on the request and the
-// Tags alone, so it is the same on a dry run and when asked again (DESIGN: Workloads, rules 3 to 9).
-// It returns warnings for the user, and a NotImportedError for what must not be stored.
+// Admit pins the image fields of an annotated workload that name Tags, and changes nothing else. The result depends on the
+// request and the Tags alone, so it is the same on a dry run and on reinvocation (DESIGN 4.3 to 4.9). Its time is linear in
+// the size of the request. It returns warnings for the user, and a RefusedError for a workload that must not be stored.
 func Admit(request Request) ([]string, error) {
-	a := admission{Request: request, record: Record{}, stored: request.Old.record(), brought: request.New.record()}
+	a := admission{
+		Request: request, fields: request.New.ImageFields(), old: map[string]ImageField{},
+		record: Record{}, stored: request.Old.record(), brought: request.New.record(),
+	}
+	for _, f := range request.Old.ImageFields() {
+		a.old[f.Key] = f
+	}
 	var err error
 	if request.New.Enabled() {
 		err = a.admit()
 	} else if request.Old.Enabled() {
-		a.release()
+		err = a.release()
 	}
 	return a.warnings, err
 }
 
 type admission struct {
 	Request
+	fields []ImageField // of New
+	old    map[string]ImageField
 	// stored is the record of the old object, brought the one in the request, record the one to be written.
 	stored, brought, record Record
-	warnings                []string
+	// renamed has the stored entries of fields that disappeared, by imageIdentity.
+	renamed  map[string]Entry
+	warnings []string
 }
 
 func (a *admission) admit() error {
-	for _, c := range a.New.Containers() {
-		if err := a.container(c); err != nil {
+	a.renamed = a.disappeared()
+	for _, f := range a.fields {
+		if err := a.field(f); err != nil {
 			return err
 		}
 	}
@@ -70,134 +82,114 @@ func (a *admission) admit() error {
 	return nil
 }
 
-// container decides on one container of an annotated workload.
-func (a *admission) container(c *corev1.Container) error {
-	entry, recorded, err := a.entry(c)
+// field decides on one image field of an annotated workload.
+func (a *admission) field(f ImageField) error {
+	entry, recorded, err := a.entry(f)
 	if err != nil {
 		return err
 	}
 	following := false
 	if recorded {
-		if following, err = follows(c.Image, a.Namespace, entry, a.Lookup); err != nil {
+		if following, err = follows(*f.Image, a.Namespace, entry, a.Lookup); err != nil {
 			return err
 		}
 	}
-	old := a.Old.container(c.Name)
+	old, existed := a.old[f.Key]
 	switch {
-	case old != nil && old.Image == c.Image:
+	case existed && *old.Image == *f.Image, following && isRecorded(*f.Image, a.Namespace, entry):
 		if following {
-			a.record[c.Name] = entry
+			a.record[f.Key] = entry
 		}
 	case following:
-		a.restore(c, old, entry)
-	case mayNameTag(c.Image):
-		return a.pin(c, old, entry)
+		a.restore(f, entry)
+	case mayNameTag(*f.Image):
+		return a.pin(f, entry)
 	default:
-		a.leave(c, old, entry)
+		a.detach(f, entry)
 	}
 	return nil
 }
 
-// entry is the record that counts for a container: the stored one, not one that an undo brings along. What the request
-// brings counts where nothing is stored, where Tagger itself brings it, and where the image leaves the stored Tag for
-// another: that is a switch, asked again, or the undo of one.
-func (a *admission) entry(c *corev1.Container) (Entry, bool, error) {
-	stored, isStored := a.stored[c.Name]
-	brought, isBrought := a.brought[c.Name]
+// restore gives a field that follows its Tag the recorded image back.
+func (a *admission) restore(f ImageField, entry Entry) {
 	switch {
-	case !isBrought || brought.Image != c.Image || mayNameTag(brought.Image):
-		return stored, isStored, nil
-	case !isStored || a.Trusted || brought.Tag == stored.Tag && brought.Image == stored.Image:
-		return brought, true, nil
-	case brought.Tag == stored.Tag:
-		return stored, true, nil
-	}
-	return a.switched(c, stored, brought)
-}
-
-// switched decides between the Tag that is stored and another one that the request brings with its image.
-func (a *admission) switched(c *corev1.Container, stored, brought Entry) (Entry, bool, error) {
-	tag, exists, err := a.Lookup(brought.Tag)
-	if err != nil || !exists {
-		return stored, true, err
-	}
-	if tag.answer(a.Namespace, brought.Tag) == c.Image {
-		return brought, true, nil
-	}
-	stays, err := follows(c.Image, a.Namespace, stored, a.Lookup)
-	if err != nil || stays {
-		return stored, true, err
-	}
-	if returns, err := isDigestOf(c.Image, brought, a.Lookup); err != nil || !returns {
-		return stored, true, err
-	}
-	return Entry{Tag: brought.Tag, Image: cmp.Or(tag.Image, c.Image), PullPolicy: brought.PullPolicy}, true, nil
-}
-
-// restore gives a container that follows its Tag the recorded image back.
-func (a *admission) restore(c, old *corev1.Container, entry Entry) {
-	switch {
-	case c.Image == entry.Image:
-	case c.Image == entry.Tag:
-		if old == nil || old.ImagePullPolicy != c.ImagePullPolicy { // the default of a name, since the whole object was replaced
-			a.relax(c, &entry)
+	case *f.Image == entry.Tag:
+		if old, existed := a.old[f.Key]; !existed || *old.PullPolicy != *f.PullPolicy { // the default of a name, since the whole object was replaced
+			a.relax(f, &entry)
 		}
-		c.Image = entry.Image
+		*f.Image = entry.Image
 	case reference.IsPlaceholder(entry.Image):
-		entry.Image = c.Image
+		entry.Image = *f.Image
 	default:
-		a.warn("container %q stays with what Tag %q is, %s; use \"kubectl tag downgrade %s\" to go back", c.Name, entry.Tag, entry.Image, entry.Tag)
-		c.Image = entry.Image
+		a.warn("%s stays with what Tag %q is, %s; use \"kubectl tag downgrade %s\" to go back", f, entry.Tag, entry.Image, entry.Tag)
+		*f.Image = entry.Image
 	}
-	a.record[c.Name] = entry
+	a.record[f.Key] = entry
 }
 
-// pin replaces the name of a Tag by its image. Before is the record that the container leaves, if it had one.
-func (a *admission) pin(c, old *corev1.Container, before Entry) error {
-	name := c.Image
+// pin replaces the name of a Tag by its image, or by the placeholder while there is none. Before is the record that the
+// field leaves, if it had one.
+func (a *admission) pin(f ImageField, before Entry) error {
+	name := *f.Image
 	tag, exists, err := a.Fresh(name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !exists:
-		a.warn("container %q: there is no Tag %q in namespace %q, so the image stays as it is", c.Name, name, a.Namespace)
-		a.leave(c, old, before)
-		return nil
-	case tag.Image == "" && !a.New.Recovers:
-		return &NotImportedError{Tag: name, Reason: tag.Reason}
-	case tag.Image == "":
-		a.warn("container %q waits for Tag %q, which has no import yet (%s)", c.Name, name, tag.Reason)
 	}
-	a.set(c, name, tag.answer(a.Namespace, name), before)
+	reason := tag.Reason
+	if !exists {
+		reason = fmt.Sprintf("there is no such Tag in namespace %s; the image of docker.io is written %s:latest", a.Namespace, name)
+	}
+	switch {
+	case tag.Image != "":
+	case a.New.Immutable:
+		return refuse("Tag %s has no import yet (%s); apply again when it is Ready", name, reason)
+	default:
+		a.warn("%s waits for Tag %q, which has no import yet (%s)", f, name, reason)
+	}
+	a.set(f, name, tag.imageOrPlaceholder(a.Namespace, name), before)
 	return nil
 }
 
-// set writes the image and its record. A digest cannot go stale, so a node need not ask for it again when it replaces a name.
-func (a *admission) set(c *corev1.Container, name, image string, before Entry) {
+// set writes the image and its record. A digest cannot go stale, so a node need not pull it again when it replaces a name.
+func (a *admission) set(f ImageField, name, image string, before Entry) {
 	entry := Entry{Tag: name, Image: image, PullPolicy: before.PullPolicy}
-	if mayNameTag(c.Image) {
-		a.relax(c, &entry)
+	if mayNameTag(*f.Image) {
+		a.relax(f, &entry)
 	}
-	c.Image = image
-	a.record[c.Name] = entry
+	*f.Image = image
+	a.record[f.Key] = entry
 }
 
-// relax has a node pull only what it does not have, and records that it was told otherwise.
-func (a *admission) relax(c *corev1.Container, entry *Entry) {
-	if c.ImagePullPolicy == corev1.PullAlways && !a.New.keepsPullPolicy() {
-		entry.PullPolicy, c.ImagePullPolicy = corev1.PullAlways, corev1.PullIfNotPresent
-	}
-}
-
-// leave lets a container go that got another image, with the pull policy that was there before it was pinned.
-func (a *admission) leave(c, old *corev1.Container, entry Entry) {
-	if entry.PullPolicy != "" && old != nil && old.ImagePullPolicy == c.ImagePullPolicy && c.ImagePullPolicy == corev1.PullIfNotPresent {
-		c.ImagePullPolicy = entry.PullPolicy
+// relax sets Always to IfNotPresent, and records the former value.
+func (a *admission) relax(f ImageField, entry *Entry) {
+	if *f.PullPolicy == corev1.PullAlways && !a.New.keepsPullPolicy() {
+		entry.PullPolicy, *f.PullPolicy = corev1.PullAlways, corev1.PullIfNotPresent
 	}
 }
 
-// carryOut copies what images.io/requested asks for into the template, and removes it. From anybody but Tagger the
-// references are looked up. A request for a container that does not follow that Tag any more is out of date.
+// detach ends the record of a field that got another image, and warns of images that only look like a Tag.
+func (a *admission) detach(f ImageField, entry Entry) {
+	if entry.Tag != "" {
+		a.warn("%s no longer follows Tag %q: its image is now %s", f, entry.Tag, *f.Image)
+		a.restorePullPolicy(f, entry)
+	}
+	if name := reference.DockerLibraryName(*f.Image); name != "" {
+		if _, exists, err := a.Lookup(name); err == nil && exists {
+			a.warn("%s: image %s is the one of docker.io, not Tag %q; write %s to use the Tag", f, *f.Image, name, name)
+		}
+	}
+}
+
+// restorePullPolicy writes the pull policy from before the pinning, unless the request sets another one.
+func (a *admission) restorePullPolicy(f ImageField, entry Entry) {
+	old, existed := a.old[f.Key]
+	if entry.PullPolicy != "" && existed && *old.PullPolicy == *f.PullPolicy && *f.PullPolicy == corev1.PullIfNotPresent {
+		*f.PullPolicy = entry.PullPolicy
+	}
+}
+
+// carryOut copies what images.io/requested asks for into the template, and removes it. From any user but Tagger the
+// references are looked up. A request for a field that does not follow that Tag any more is out of date.
 func (a *admission) carryOut() error {
 	text, ok := a.New.Meta.Annotations[v1.AnnotationRequested]
 	if !ok {
@@ -209,16 +201,18 @@ func (a *admission) carryOut() error {
 		a.warn("annotation %s is ignored: %v", v1.AnnotationRequested, err)
 		return nil
 	}
-	for name, wanted := range requested {
-		if err := a.move(a.New.container(name), wanted); err != nil {
-			return err
+	for _, f := range a.fields {
+		if wanted, ok := requested[f.Key]; ok {
+			if err := a.move(f, wanted); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (a *admission) move(c *corev1.Container, wanted Entry) error {
-	if c == nil || (a.record[c.Name].Tag != wanted.Tag && !names(c.Image, a.Namespace, wanted.Tag)) {
+func (a *admission) move(f ImageField, wanted Entry) error {
+	if a.record[f.Key].Tag != wanted.Tag && !names(*f.Image, a.Namespace, wanted.Tag) {
 		return nil
 	}
 	image := wanted.Image
@@ -229,28 +223,43 @@ func (a *admission) move(c *corev1.Container, wanted Entry) error {
 		}
 		image = tag.Image
 	}
-	a.set(c, wanted.Tag, image, a.record[c.Name])
+	a.set(f, wanted.Tag, image, a.record[f.Key])
 	return nil
 }
 
-// release lets a workload go whose annotation is removed: the running images stay, and nobody manages them any more.
-// Any image but the Tag's name was chosen by whoever removes the annotation.
-func (a *admission) release() {
-	for _, c := range a.New.Containers() {
-		entry, recorded := a.stored[c.Name]
-		if recorded && c.Image != entry.Image && names(c.Image, a.Namespace, entry.Tag) {
-			a.warn("container %q keeps %s: without the annotation %s nobody translates the name of a Tag, so change the image in the manifest, too",
-				c.Name, entry.Image, v1.AnnotationEnabled)
-			c.Image = entry.Image
+// release ends the management of a workload whose annotation is removed; the running images stay. It refuses an image that
+// is still the Tag's name: a node would take it for an image of docker.io (DESIGN 4.8).
+func (a *admission) release() error {
+	for _, f := range a.fields {
+		entry, recorded := a.stored[f.Key]
+		if !recorded {
+			continue
+		}
+		if *f.Image == entry.Tag {
+			instead := entry.Image
+			if reference.IsPlaceholder(instead) {
+				instead = "the full reference of an image"
+			}
+			return refuse("%s still has the name of Tag %s as its image, and without the annotation %s: \"true\" a node would pull it from docker.io; write %s instead, or keep the annotation",
+				f, entry.Tag, v1.AnnotationEnabled, instead)
+		}
+		if !isRecorded(*f.Image, a.Namespace, entry) {
+			a.restorePullPolicy(f, entry)
 		}
 	}
 	if len(a.stored) > 0 {
-		a.warn("without the annotation %s: \"true\" Tagger leaves this workload's images alone from now on", v1.AnnotationEnabled)
+		a.warn("without the annotation %s: \"true\" Tagger does not manage this workload's images any more", v1.AnnotationEnabled)
 	}
 	delete(a.New.Meta.Annotations, v1.AnnotationPinned)
 	delete(a.New.Meta.Annotations, v1.AnnotationRequested)
+	return nil
 }
 
 func (a *admission) warn(format string, args ...any) {
-	a.warnings = append(a.warnings, fmt.Sprintf(format, args...))
+	switch {
+	case len(a.warnings) < maxWarnings:
+		a.warnings = append(a.warnings, fmt.Sprintf(format, args...))
+	case len(a.warnings) == maxWarnings:
+		a.warnings = append(a.warnings, "more warnings of this request are left out")
+	}
 }

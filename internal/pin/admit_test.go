@@ -2,11 +2,14 @@ package pin_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/pin"
@@ -25,9 +28,12 @@ var tags = map[string]pin.Tag{
 	"myapp":  {Image: now1, IsFrom: from("quay.io/company/myapp")},
 	"stable": {Image: old0, IsFrom: from("quay.io/company/myapp")},
 	"other":  {Image: other, IsFrom: from("quay.io/company/other")},
-	"empty":  {IsFrom: from("quay.io/company/myapp"), Reason: "NotFound", Tried: true},
+	"empty":  {IsFrom: from("quay.io/company/myapp"), Reason: "NotFound"},
 	"new":    {Reason: "the import is pending"},
 }
+
+// corp is the image after another webhook wrote the registry of the company into it.
+func corp(image string) string { return strings.Replace(image, "quay.io", "mirror.corp", 1) }
 
 func from(repository string) func(string) bool {
 	return func(asked string) bool { return asked == repository }
@@ -110,9 +116,26 @@ func TestAdmitOnCreate(t *testing.T) {
 			new:   deployment("empty", corev1.PullAlways, nil),
 			image: waiting, policy: corev1.PullIfNotPresent, record: pinned("empty", waiting), warns: "has no import yet (NotFound)",
 		},
-		"a name without a Tag stays, with a warning": {
+		"a name without a Tag becomes the placeholder": {
 			new:   deployment("nginx", corev1.PullAlways, nil),
-			image: "nginx", policy: corev1.PullAlways, warns: `no Tag "nginx"`,
+			image: "not-imported.invalid/dev/nginx", policy: corev1.PullIfNotPresent, record: pinned("nginx", "not-imported.invalid/dev/nginx"),
+			warns: "there is no such Tag in namespace dev; the image of docker.io is written nginx:latest",
+		},
+		"the image of docker.io that a Tag is called like gets a warning": {
+			new:   deployment("myapp:latest", corev1.PullAlways, nil),
+			image: "myapp:latest", policy: corev1.PullAlways, warns: `not Tag "myapp"; write myapp to use the Tag`,
+		},
+		"so does the one with its registry": {
+			new:   deployment("docker.io/myapp", corev1.PullAlways, nil),
+			image: "docker.io/myapp", policy: corev1.PullAlways, warns: `not Tag "myapp"`,
+		},
+		"so does the one with its whole path": {
+			new:   deployment("docker.io/library/myapp:1.0", corev1.PullIfNotPresent, nil),
+			image: "docker.io/library/myapp:1.0", policy: corev1.PullIfNotPresent, warns: `not Tag "myapp"`,
+		},
+		"an image of docker.io that no Tag is called like gets none": {
+			new:   deployment("nginx:latest", corev1.PullAlways, nil),
+			image: "nginx:latest", policy: corev1.PullAlways,
 		},
 		"an image that cannot be a Tag's name stays": {
 			new:   deployment("quay.io/company/myapp:latest", corev1.PullAlways, nil),
@@ -176,15 +199,43 @@ func TestAdmitOnUpdate(t *testing.T) {
 		},
 		"another image leaves the record, with the pull policy from before": {
 			old: stored(), new: deployment("nginx:1.25", corev1.PullIfNotPresent, pinned("myapp", old0)),
-			image: "nginx:1.25", policy: corev1.PullAlways,
+			image: "nginx:1.25", policy: corev1.PullAlways, warns: `no longer follows Tag "myapp": its image is now nginx:1.25`,
 		},
 		"a digest of another repository leaves the record": {
 			old: stored(), new: deployment(foreign, corev1.PullIfNotPresent, pinned("myapp", old0)),
-			image: foreign, policy: corev1.PullAlways,
+			image: foreign, policy: corev1.PullAlways, warns: "no longer follows",
+		},
+		"the recorded digest in another repository is the recorded image": {
+			old: stored(), new: deployment(corp(old0), corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: corp(old0), policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"so it is when the whole object was replaced": {
+			old: stored(), new: deployment(corp(old0), corev1.PullIfNotPresent, nil),
+			image: corp(old0), policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"a label on it changes nothing": {
+			old: deployment(corp(old0), corev1.PullIfNotPresent, pinned("myapp", old0)), new: deployment(corp(old0), corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: corp(old0), policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"a move that another webhook rewrote before the reinvocation follows": {
+			old: stored(), new: deployment(corp(now1), corev1.PullIfNotPresent, pinned("myapp", now1)),
+			image: corp(now1), policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),
+		},
+		"a move stays on reinvocation": {
+			old: stored(), new: deployment(now1, corev1.PullIfNotPresent, pinned("myapp", now1)),
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),
+		},
+		"a placeholder in another registry is the placeholder": {
+			old: deployment(waiting, corev1.PullIfNotPresent, pinned("empty", waiting)), new: deployment("mirror.corp/"+waiting, corev1.PullIfNotPresent, pinned("empty", waiting)),
+			image: "mirror.corp/" + waiting, policy: corev1.PullIfNotPresent, record: pinned("empty", waiting),
+		},
+		"a made-up record of the Tag's with another digest counts for nothing": {
+			old: stored(), new: deployment(corp(foreign), corev1.PullIfNotPresent, pinned("myapp", foreign)),
+			image: corp(foreign), policy: corev1.PullAlways, warns: "no longer follows",
 		},
 		"another image with a pull policy of its own keeps that": {
 			old: stored(), new: deployment("nginx:1.25", corev1.PullNever, pinned("myapp", old0)),
-			image: "nginx:1.25", policy: corev1.PullNever,
+			image: "nginx:1.25", policy: corev1.PullNever, warns: "no longer follows",
 		},
 		"the name of another Tag is pinned": {
 			old: stored(), new: deployment("other", corev1.PullIfNotPresent, pinned("myapp", old0)),
@@ -206,9 +257,9 @@ func TestAdmitOnUpdate(t *testing.T) {
 			old: deployment(other, corev1.PullIfNotPresent, pinned("other", other)), new: deployment(now1, corev1.PullIfNotPresent, pinned("myapp", now1)),
 			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),
 		},
-		"a name without a Tag leaves the record, with the pull policy from before": {
+		"a name without a Tag waits for that Tag": {
 			old: stored(), new: deployment("nginx", corev1.PullIfNotPresent, pinned("myapp", old0)),
-			image: "nginx", policy: corev1.PullAlways, warns: `no Tag "nginx"`,
+			image: "not-imported.invalid/dev/nginx", policy: corev1.PullIfNotPresent, record: pinned("nginx", "not-imported.invalid/dev/nginx"), warns: "there is no such Tag",
 		},
 		"a name that stood there before its Tag stays": {
 			old: deployment("myapp", corev1.PullAlways, nil), new: deployment("myapp", corev1.PullAlways, nil),
@@ -245,19 +296,23 @@ func TestAdmitWithoutTheAnnotation(t *testing.T) {
 		},
 		"a workload that opts out keeps its image": {
 			old: stored(), new: optedOut(stored()),
-			image: old0, policy: corev1.PullIfNotPresent, warns: "leaves this workload's images alone",
+			image: old0, policy: corev1.PullIfNotPresent, warns: "does not manage this workload's images",
 		},
-		"a workload that opts out and goes back to the name keeps its image, with a warning": {
-			old: stored(), new: optedOut(deployment("myapp", corev1.PullIfNotPresent, nil)),
-			image: old0, policy: corev1.PullIfNotPresent, warns: "nobody translates",
+		"a workload that opts out with an image of docker.io gets the pull policy from before": {
+			old: stored(), new: optedOut(deployment("nginx", corev1.PullIfNotPresent, nil)),
+			image: "nginx", policy: corev1.PullAlways, warns: "does not manage this workload's images",
+		},
+		"a workload that opts out keeps the digest that another webhook rewrote": {
+			old: stored(), new: optedOut(deployment(corp(old0), corev1.PullIfNotPresent, nil)),
+			image: corp(old0), policy: corev1.PullIfNotPresent, warns: "does not manage this workload's images",
 		},
 		"a workload that opts out and names a digest gets that digest": {
 			old: stored(), new: optedOut(deployment(now1, corev1.PullIfNotPresent, nil)),
-			image: now1, policy: corev1.PullIfNotPresent, warns: "leaves this workload's images alone",
+			image: now1, policy: corev1.PullAlways, warns: "does not manage this workload's images",
 		},
 		"an undo to a revision from before the opt-in gets what was there": {
 			old: stored(), new: optedOut(deployment("quay.io/company/myapp:1.0", corev1.PullIfNotPresent, nil)),
-			image: "quay.io/company/myapp:1.0", policy: corev1.PullIfNotPresent, warns: "leaves this workload's images alone",
+			image: "quay.io/company/myapp:1.0", policy: corev1.PullAlways, warns: "does not manage this workload's images",
 		},
 	} {
 		t.Run(name, r.run)
@@ -312,21 +367,151 @@ func TestAdmitCarriesOutRequests(t *testing.T) {
 	}
 }
 
-func TestAdmitRefusesWhatDoesNotRecover(t *testing.T) {
-	meta, template := deployment("", "", nil).ObjectMeta, deployment("empty", corev1.PullAlways, nil).Spec.Template
-	onDelete := appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
-	for name, object := range map[string]any{
-		"a StatefulSet":                        &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: template}},
-		"a DaemonSet that waits for deletions": &appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: template, UpdateStrategy: onDelete}},
+func TestAdmitRefusesToOptOutWithTheNameOfATag(t *testing.T) {
+	for name, row := range map[string]struct {
+		stored *appsv1.Deployment
+		says   string
+	}{
+		"that is imported":  {deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)), "write " + old0 + " instead, or keep the annotation"},
+		"that is not":       {deployment(waiting, corev1.PullIfNotPresent, pinned("empty", waiting)), "write the full reference of an image instead"},
+		"that was deleted":  {deployment(old0, corev1.PullIfNotPresent, pinned("away", old0)), "write " + old0 + " instead"},
+		"rewritten by corp": {deployment(corp(old0), corev1.PullIfNotPresent, pinned("myapp", old0)), "write " + old0 + " instead"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, _ := pin.Of(object)
-			_, err := pin.Admit(pin.Request{New: w, Namespace: "dev", Lookup: lookup, Fresh: lookup})
-			var refused *pin.NotImportedError
-			if !errors.As(err, &refused) || err.Error() != "Tag empty has no import yet (NotFound); apply again when it is Ready" {
-				t.Errorf("got %v", err)
+			old := workload(row.stored)
+			for _, value := range []string{"", "false"} {
+				request := row.stored.DeepCopy()
+				request.Annotations[v1.AnnotationEnabled] = value
+				request.Spec.Template.Spec.Containers[0].Image = old.PinnedFields()[0].Entry.Tag
+				_, err := pin.Admit(pin.Request{Old: old, New: workload(request), Namespace: "dev", Lookup: lookup, Fresh: lookup})
+				var refused *pin.RefusedError
+				if !errors.As(err, &refused) || !strings.Contains(err.Error(), row.says) {
+					t.Errorf("with the annotation %q: got %v, want %s", value, err, row.says)
+				}
 			}
 		})
+	}
+}
+
+// everyKind are the kinds of workloads with a container of that image.
+func everyKind(image string) map[string]any {
+	template := deployment(image, corev1.PullAlways, nil).Spec.Template
+	onDelete := appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+	return map[string]any{
+		"a Deployment":                         &appsv1.Deployment{ObjectMeta: optedIn(), Spec: appsv1.DeploymentSpec{Template: *template.DeepCopy()}},
+		"an ordered StatefulSet":               &appsv1.StatefulSet{ObjectMeta: optedIn(), Spec: appsv1.StatefulSetSpec{Template: *template.DeepCopy()}},
+		"a DaemonSet":                          &appsv1.DaemonSet{ObjectMeta: optedIn(), Spec: appsv1.DaemonSetSpec{Template: *template.DeepCopy()}},
+		"a DaemonSet that waits for deletions": &appsv1.DaemonSet{ObjectMeta: optedIn(), Spec: appsv1.DaemonSetSpec{Template: *template.DeepCopy(), UpdateStrategy: onDelete}},
+		"a CronJob":                            &batchv1.CronJob{ObjectMeta: optedIn(), Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: *template.DeepCopy()}}}},
+		"a Job":                                &batchv1.Job{ObjectMeta: optedIn(), Spec: batchv1.JobSpec{Template: *template.DeepCopy()}},
+	}
+}
+
+func optedIn() metav1.ObjectMeta {
+	return metav1.ObjectMeta{Annotations: map[string]string{v1.AnnotationEnabled: "true"}}
+}
+
+// TestABareNameIsATag holds DESIGN 4.5: whatever the kind, and whether the Tag is missing, new or fails.
+func TestABareNameIsATag(t *testing.T) {
+	for tag, reason := range map[string]string{
+		"empty": "NotFound", "new": "the import is pending", "away": "there is no such Tag in namespace dev; the image of docker.io is written away:latest",
+	} {
+		for kind, object := range everyKind(tag) {
+			t.Run(kind+" with the name "+tag, func(t *testing.T) {
+				w, _ := pin.Of(object)
+				_, err := pin.Admit(pin.Request{New: w, Namespace: "dev", Lookup: lookup, Fresh: lookup})
+				if kind == "a Job" {
+					var refused *pin.RefusedError
+					if want := "Tag " + tag + " has no import yet (" + reason + "); apply again when it is Ready"; !errors.As(err, &refused) || err.Error() != want {
+						t.Errorf("got %v, want %s", err, want)
+					}
+					return
+				}
+				if image := w.Pod.Containers[0].Image; err != nil || image != "not-imported.invalid/dev/"+tag {
+					t.Errorf("got %s, %v", image, err)
+				}
+			})
+		}
+	}
+}
+
+// TestARenamedContainerKeepsItsRecord: its image stays, so kubectl edit sends the old record along, and a PUT none.
+func TestARenamedContainerKeepsItsRecord(t *testing.T) {
+	for name, row := range map[string]struct {
+		image string
+		sent  pin.Record
+		want  pin.Record
+	}{
+		"with the old record":                {old0, pinned("myapp", old0), pin.Record{"web": pinned("myapp", old0)["app"]}},
+		"without one":                        {old0, nil, pin.Record{"web": pinned("myapp", old0)["app"]}},
+		"rewritten by another webhook":       {corp(old0), nil, pin.Record{"web": pinned("myapp", old0)["app"]}},
+		"not with another image":             {foreign, pinned("myapp", old0), nil},
+		"not with another digest of the Tag": {now1, pinned("myapp", old0), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			renamed := deployment(row.image, corev1.PullIfNotPresent, row.sent)
+			renamed.Spec.Template.Spec.Containers[0].Name = "web"
+			request := pin.Request{
+				Old: workload(deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0))), New: workload(renamed),
+				Namespace: "dev", Lookup: lookup, Fresh: lookup,
+			}
+			for range 2 { // the second is a reinvocation
+				if _, err := pin.Admit(request); err != nil {
+					t.Fatal(err)
+				}
+				want := ""
+				if row.want != nil {
+					want = row.want.Format()
+				}
+				if got := renamed.Annotations[v1.AnnotationPinned]; got != want {
+					t.Errorf("the record is %s, want %s", got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestARenameTakesNothingFromAContainerThatStays(t *testing.T) {
+	added := deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0))
+	added.Spec.Template.Spec.Containers = append(added.Spec.Template.Spec.Containers, corev1.Container{Name: "web", Image: old0})
+	request := pin.Request{Old: workload(deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0))), New: workload(added), Namespace: "dev", Lookup: lookup, Fresh: lookup}
+	if _, err := pin.Admit(request); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := added.Annotations[v1.AnnotationPinned], pinned("myapp", old0).Format(); got != want {
+		t.Errorf("the record is %s, want %s", got, want)
+	}
+}
+
+func TestImageVolumesArePinned(t *testing.T) {
+	d := deployment("nginx:1", corev1.PullAlways, nil)
+	d.Spec.Template.Spec.Volumes = []corev1.Volume{
+		{Name: "config"},
+		{Name: "app", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "myapp", PullPolicy: corev1.PullAlways}}},
+	}
+	if _, err := pin.Admit(pin.Request{New: workload(d), Namespace: "dev", Lookup: lookup, Fresh: lookup}); err != nil {
+		t.Fatal(err)
+	}
+	want := pin.Record{"volume/app": {Tag: "myapp", Image: now1, PullPolicy: corev1.PullAlways}}.Format()
+	if volume := d.Spec.Template.Spec.Volumes[1].Image; volume.Reference != now1 || volume.PullPolicy != corev1.PullIfNotPresent || d.Annotations[v1.AnnotationPinned] != want {
+		t.Errorf("got %+v, the record %s", volume, d.Annotations[v1.AnnotationPinned])
+	}
+	d.Annotations[v1.AnnotationPinned] = pin.Record{"volume/app": {Tag: "myapp", Image: old0}}.Format()
+	d.Spec.Template.Spec.Volumes[1].Image.Reference = old0
+	wanted, err := pin.Wanted(workload(d), "dev", lookup)
+	if err != nil || wanted["volume/app"].Image != now1 {
+		t.Errorf("the controller wants %v, %v", wanted, err)
+	}
+}
+
+func TestWarningsAreBounded(t *testing.T) {
+	d := deployment("away", corev1.PullAlways, nil)
+	for i := range 100 {
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: fmt.Sprintf("c%d", i), Image: "away"})
+	}
+	warnings, err := pin.Admit(pin.Request{New: workload(d), Namespace: "dev", Lookup: lookup, Fresh: lookup})
+	if err != nil || len(warnings) != 17 || !strings.Contains(warnings[16], "left out") {
+		t.Errorf("got %d warnings, %v", len(warnings), err)
 	}
 }
 
@@ -355,7 +540,11 @@ func TestWanted(t *testing.T) {
 		"nothing where the Tag has not moved":                      {deployment(now1, "", pinned("myapp", now1)), ""},
 		"the new image where it has":                               {deployment(old0, "", pinned("myapp", old0)), now1},
 		"the image of a name that admission missed":                {deployment("myapp", "", nil), now1},
-		"nothing for a name whose import is under way":             {deployment("new", "", nil), ""},
+		"the placeholder for a name whose import is in progress":   {deployment("new", "", nil), "not-imported.invalid/dev/new"},
+		"the placeholder for a name without a Tag":                 {deployment("nginx", "", nil), "not-imported.invalid/dev/nginx"},
+		"nothing where another webhook rewrote the repository":     {deployment(corp(now1), "", pinned("myapp", now1)), ""},
+		"the new image where it did before the Tag moved":          {deployment(corp(old0), "", pinned("myapp", old0)), now1},
+		"the image in place of a placeholder that it rewrote":      {deployment("mirror.corp/dev/myapp", "", pinned("myapp", "not-imported.invalid/dev/myapp")), now1},
 		"the placeholder for a name whose import failed":           {deployment("empty", "", nil), waiting},
 		"the image in place of the placeholder":                    {deployment("not-imported.invalid/dev/myapp", "", pinned("myapp", "not-imported.invalid/dev/myapp")), now1},
 		"the image in place of a placeholder without a record":     {deployment("not-imported.invalid/dev/myapp", "", nil), now1},

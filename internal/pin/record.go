@@ -10,9 +10,9 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// Entry says what a container was pinned to.
+// Entry says what an image field was pinned to.
 type Entry struct {
-	// Tag is the name that the container had as its image.
+	// Tag is the name that the field had as its image.
 	Tag string `json:"tag"`
 	// Image is what was written in its place.
 	Image string `json:"image"`
@@ -20,7 +20,7 @@ type Entry struct {
 	PullPolicy corev1.PullPolicy `json:"pullPolicy,omitempty"`
 }
 
-// Record says what the containers of a workload were pinned to, by container name.
+// Record says what the image fields of a workload were pinned to, by the key of the field.
 type Record map[string]Entry
 
 // record is the workload's own record. One that cannot be read counts as none: only admission writes it.
@@ -70,7 +70,36 @@ func (w Workload) setRecord(record Record) {
 // mayNameTag says whether an image has the form of a Tag's name.
 func mayNameTag(image string) bool { return reference.IsTagName(image) }
 
-// Follows says whether the record has that container follow that Tag.
-func (w Workload) Follows(container, tag string) bool {
-	return w.record()[container].Tag == tag
+// TagNames returns the Tags that the workload uses, or would use: those of its record and its bare names. A name may
+// come twice.
+func (w Workload) TagNames() []string {
+	var names []string
+	record := w.record()
+	for _, f := range w.ImageFields() {
+		if entry, ok := record[f.Key]; ok {
+			names = append(names, entry.Tag)
+		}
+		if mayNameTag(*f.Image) {
+			names = append(names, *f.Image)
+		}
+	}
+	return names
+}
+
+// Pinned is an image field with its entry in the record.
+type Pinned struct {
+	Field ImageField
+	Entry Entry
+}
+
+// PinnedFields returns the image fields that the record has.
+func (w Workload) PinnedFields() []Pinned {
+	record := w.record()
+	var pinned []Pinned
+	for _, f := range w.ImageFields() {
+		if entry, ok := record[f.Key]; ok {
+			pinned = append(pinned, Pinned{f, entry})
+		}
+	}
+	return pinned
 }

@@ -14,8 +14,6 @@ type Tag struct {
 	Image string
 	// IsFrom says whether its images come from a repository: that of its source, or one that its generations are in.
 	IsFrom func(repository string) bool
-	// Tried says that an import was tried, with or without success.
-	Tried bool
 	// Reason says in a word why there is no import yet.
 	Reason string
 }
@@ -37,7 +35,6 @@ func LookupWith(get func(name string) (*v1.Tag, error), unqualifiedRegistry stri
 // FromTag takes from a Tag what pinning needs.
 func FromTag(tag *v1.Tag, unqualifiedRegistry string) Tag {
 	out := Tag{
-		Tried:  tag.Status.LastImportAttempt != nil,
 		Reason: cmp.Or(string(tag.NotReadyReason()), "the import is pending"),
 		IsFrom: func(repository string) bool { return isFrom(tag, repository, unqualifiedRegistry) },
 	}
@@ -58,7 +55,8 @@ func isFrom(tag *v1.Tag, repository, unqualifiedRegistry string) bool {
 	})
 }
 
-// answer is what a container that names the Tag gets: its image, or the placeholder before the first import.
-func (t Tag) answer(namespace, name string) string {
+// imageOrPlaceholder returns what a field that names the Tag gets: its image, or the placeholder before the first import
+// and while there is no such Tag.
+func (t Tag) imageOrPlaceholder(namespace, name string) string {
 	return cmp.Or(t.Image, reference.Placeholder(namespace, name))
 }

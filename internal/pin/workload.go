@@ -19,9 +19,8 @@ type Workload struct {
 	PodPath string
 	// PodFields is the same as the names of the fields on the way.
 	PodFields []string
-	// Recovers says whether pods that cannot be pulled are replaced once the template changes. An ordered StatefulSet and
-	// a DaemonSet that waits for deletions keep their stuck pods, and the templates of Jobs do not change.
-	Recovers bool
+	// Immutable reports that the template cannot change once the object is stored, as that of a Job.
+	Immutable bool
 }
 
 var (
@@ -29,27 +28,29 @@ var (
 	cronPodFields = []string{"spec", "jobTemplate", "spec", "template", "spec"}
 )
 
-func workload(meta *metav1.ObjectMeta, pod *corev1.PodSpec, fields []string, recovers bool) (Workload, bool) {
+func workload(meta *metav1.ObjectMeta, pod *corev1.PodSpec, fields []string) (Workload, bool) {
 	path := ""
 	for _, field := range fields {
 		path += "/" + field
 	}
-	return Workload{Meta: meta, Pod: pod, PodPath: path, PodFields: fields, Recovers: recovers}, true
+	return Workload{Meta: meta, Pod: pod, PodPath: path, PodFields: fields}, true
 }
 
 // Of is the workload in an object. It is false for kinds that Tagger leaves alone.
 func Of(object any) (Workload, bool) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
-		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields, true)
+		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields)
 	case *appsv1.DaemonSet:
-		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields, o.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType)
+		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields)
 	case *appsv1.StatefulSet:
-		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields, false)
-	case *batchv1.Job:
-		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields, false)
+		return workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields)
 	case *batchv1.CronJob:
-		return workload(&o.ObjectMeta, &o.Spec.JobTemplate.Spec.Template.Spec, cronPodFields, false)
+		return workload(&o.ObjectMeta, &o.Spec.JobTemplate.Spec.Template.Spec, cronPodFields)
+	case *batchv1.Job:
+		job, ok := workload(&o.ObjectMeta, &o.Spec.Template.Spec, podFields)
+		job.Immutable = true
+		return job, ok
 	default:
 		return Workload{}, false
 	}
@@ -75,58 +76,6 @@ func (w Workload) Containers() []*corev1.Container {
 	return containers
 }
 
-// container is the container of that name, or nil.
-func (w Workload) container(name string) *corev1.Container {
-	for _, c := range w.Containers() {
-		if c.Name == name {
-			return c
-		}
-	}
-	return nil
-}
-
 func (w Workload) keepsPullPolicy() bool {
 	return w.Meta.Annotations[v1.AnnotationKeepPullPolicy] == "true"
-}
-
-// PinnedContainer is a container whose image admission wrote.
-type PinnedContainer struct {
-	// List is the field that the container is in: initContainers or containers.
-	List      string
-	Container string
-	// PullPolicy says that its imagePullPolicy was written, too.
-	PullPolicy bool
-}
-
-// Pinned are the containers of the workload's record.
-func (w Workload) Pinned() []PinnedContainer {
-	var pinned []PinnedContainer
-	record := w.record()
-	for i, c := range w.Containers() {
-		entry, recorded := record[c.Name]
-		if !recorded {
-			continue
-		}
-		list := "containers"
-		if i < len(w.Pod.InitContainers) {
-			list = "initContainers"
-		}
-		pinned = append(pinned, PinnedContainer{List: list, Container: c.Name, PullPolicy: entry.PullPolicy != ""})
-	}
-	return pinned
-}
-
-// TagNames are the Tags that the workload uses, or would use: those of its record and the images that may name one.
-func (w Workload) TagNames() []string {
-	var names []string
-	record := w.record()
-	for _, c := range w.Containers() {
-		if entry, ok := record[c.Name]; ok {
-			names = append(names, entry.Tag)
-		}
-		if mayNameTag(c.Image) {
-			names = append(names, c.Image)
-		}
-	}
-	return names
 }

@@ -98,6 +98,17 @@ func Split(image string) (repository, imageDigest string, ok bool) {
 	return named.Name(), imageDigest, true
 }
 
+// DockerLibraryName returns the name of an official image of docker.io by tag, such as myapp for docker.io/myapp and
+// myapp:latest. It returns nothing for any other image.
+func DockerLibraryName(image string) string {
+	name := strings.TrimPrefix(strings.TrimPrefix(image, DefaultRegistry+"/"), "library/")
+	name, _, _ = strings.Cut(name, ":")
+	if name == image || strings.Contains(image, "@") || !IsTagName(name) {
+		return ""
+	}
+	return name
+}
+
 // IsTagName says whether an image may be the name of a Tag: a DNS label (RFC 1123), so without registry, path, tag and digest.
 func IsTagName(image string) bool {
 	return len(validation.IsDNS1123Label(image)) == 0

@@ -27,9 +27,9 @@ func TestTagAndDeploymentInOneApply(t *testing.T) {
 func TestADeploymentBeforeItsTag(t *testing.T) {
 	u := newUser(t)
 	output := u.with(deploymentYAML("app", "myapp"), "apply -f -")
-	u.has(output, "Warning:", `no Tag "myapp"`)
-	if got := u.get("deployment/app", containerImage); got != "myapp" {
-		t.Errorf("the image is %s, want it untouched", got)
+	u.has(output, "Warning:", "there is no such Tag in namespace "+u.namespace)
+	if got, want := u.get("deployment/app", containerImage), "not-imported.invalid/"+u.namespace+"/myapp"; got != want {
+		t.Errorf("the image is %s, want %s", got, want)
 	}
 	image := u.imported("myapp")
 	u.becomes("deployment/app", containerImage, image)

@@ -29,9 +29,6 @@ type essence struct {
 		ManagedFields []metav1.ManagedFieldsEntry `json:"managedFields"`
 	} `json:"metadata"`
 	Spec struct {
-		UpdateStrategy struct {
-			Type appsv1.DaemonSetUpdateStrategyType `json:"type"`
-		} `json:"updateStrategy"`
 		Template    template `json:"template"`
 		JobTemplate struct {
 			Spec struct {
@@ -45,6 +42,7 @@ type template struct {
 	Spec struct {
 		InitContainers []container `json:"initContainers"`
 		Containers     []container `json:"containers"`
+		Volumes        []volume    `json:"volumes"`
 	} `json:"spec"`
 }
 
@@ -52,6 +50,12 @@ type container struct {
 	Name            string            `json:"name"`
 	Image           string            `json:"image"`
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy"`
+}
+
+// volume is read for its name and, of an image volume (KEP-4639), its image.
+type volume struct {
+	Name  string                    `json:"name"`
+	Image *corev1.ImageVolumeSource `json:"image"`
 }
 
 // writtenByTheAPIServer spares the search for names that come twice: the API server wrote the objects in a request.
@@ -63,7 +67,7 @@ func decode(kind string, raw []byte) (pin.Workload, bool, error) {
 	if err := json.Unmarshal(raw, &object, writtenByTheAPIServer); err != nil {
 		return pin.Workload{}, false, fmt.Errorf("the %s in the request cannot be read: %w", kind, err)
 	}
-	workload, ok := pin.Of(object.of(kind))
+	workload, ok := pin.Of(emptyObject(kind))
 	if ok {
 		pod := object.Spec.Template.Spec
 		if kind == "CronJob" {
@@ -71,17 +75,18 @@ func decode(kind string, raw []byte) (pin.Workload, bool, error) {
 		}
 		workload.Meta.Annotations, workload.Meta.ManagedFields = object.Metadata.Annotations, object.Metadata.ManagedFields
 		workload.Pod.InitContainers, workload.Pod.Containers = containers(pod.InitContainers), containers(pod.Containers)
+		workload.Pod.Volumes = volumes(pod.Volumes)
 	}
 	return workload, ok, nil
 }
 
-// of is an object of the kind, or nil.
-func (e *essence) of(kind string) any {
+// emptyObject returns an object of the kind, or nil.
+func emptyObject(kind string) any {
 	switch kind {
 	case "Deployment":
 		return &appsv1.Deployment{}
 	case "DaemonSet":
-		return &appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{UpdateStrategy: appsv1.DaemonSetUpdateStrategy{Type: e.Spec.UpdateStrategy.Type}}}
+		return &appsv1.DaemonSet{}
 	case "StatefulSet":
 		return &appsv1.StatefulSet{}
 	case "Job":
@@ -97,6 +102,14 @@ func containers(read []container) []corev1.Container {
 	made := make([]corev1.Container, len(read))
 	for i, c := range read {
 		made[i] = corev1.Container{Name: c.Name, Image: c.Image, ImagePullPolicy: c.ImagePullPolicy}
+	}
+	return made
+}
+
+func volumes(read []volume) []corev1.Volume {
+	made := make([]corev1.Volume, len(read))
+	for i, v := range read {
+		made[i] = corev1.Volume{Name: v.Name, VolumeSource: corev1.VolumeSource{Image: v.Image}}
 	}
 	return made
 }

@@ -38,8 +38,8 @@ func (t *fieldTree) at(path ...string) *fieldTree {
 // isEmpty says that there is nothing below.
 func (t *fieldTree) isEmpty() bool { return len(t.below) == 0 }
 
-// containerKey is the element of that name in a list of containers.
-func containerKey(name string) string { return fmt.Sprintf(`k:{"name":%q}`, name) }
+// elementKey is the element of that name in a list whose merge key is the name.
+func elementKey(name string) string { return fmt.Sprintf(`k:{"name":%q}`, name) }
 
 // noFields is FieldsV1 of nothing.
 const noFields = "{}"

@@ -10,9 +10,9 @@ import (
 
 // TestWithoutIsTheDifferenceOfTheSets holds the copying against the library whose format it is.
 func TestWithoutIsTheDifferenceOfTheSets(t *testing.T) {
-	images := fieldAt("f:spec", "f:containers", containerKey("c0"), "f:image")
-	images.at("f:spec", "f:containers", containerKey("c0"), "f:imagePullPolicy")
-	images.at("f:spec", "f:containers", containerKey("c1"), "f:image")
+	images := fieldAt("f:spec", "f:containers", elementKey("c0"), "f:image")
+	images.at("f:spec", "f:containers", elementKey("c0"), "f:imagePullPolicy")
+	images.at("f:spec", "f:containers", elementKey("c1"), "f:image")
 	container := func(name string) fieldpath.Path {
 		return fieldpath.MakePathOrDie("spec", "containers", fieldpath.KeyByFields("name", name))
 	}

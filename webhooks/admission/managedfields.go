@@ -19,18 +19,24 @@ func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
 // imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed.
 func imageFields(w pin.Workload) *fieldTree {
 	written := &fieldTree{}
-	for _, pinned := range w.Pinned() {
-		pod := written
-		for _, field := range w.PodFields {
-			pod = pod.at("f:" + field)
-		}
-		container := pod.at("f:"+pinned.List, containerKey(pinned.Container))
-		container.at("f:image")
-		if pinned.PullPolicy {
-			container.at("f:imagePullPolicy")
+	for _, pinned := range w.PinnedFields() {
+		list, name := pinned.Field.Element()
+		element := written.at(fieldKeys(w.PodFields)...).at("f:"+list, elementKey(name))
+		element.at(fieldKeys(pinned.Field.ImagePath())...)
+		if pinned.Entry.PullPolicy != "" {
+			element.at(fieldKeys(pinned.Field.PullPolicyPath())...)
 		}
 	}
 	return written
+}
+
+// fieldKeys returns the keys of FieldsV1 for names of fields.
+func fieldKeys(names []string) []string {
+	keys := make([]string, len(names))
+	for i, name := range names {
+		keys[i] = "f:" + name
+	}
+	return keys
 }
 
 // releaseOperations take fields from every manager that wrote them by an update. Admission writes these fields, so what an

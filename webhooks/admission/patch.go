@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,37 +11,35 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// snapshot is what pinning may change of a workload, as it was. A patch of just that leaves fields alone that are
-// newer than the types we were built with.
+// snapshot holds what pinning may change of a workload, before it does. A patch of just that keeps fields that are newer
+// than the types we were built with.
 type snapshot struct {
 	annotations map[string]string
-	init        []corev1.Container
-	containers  []corev1.Container
+	images      []imageValues
+}
+
+type imageValues struct {
+	image      string
+	pullPolicy corev1.PullPolicy
 }
 
 func snapshotOf(w pin.Workload) snapshot {
-	return snapshot{
-		annotations: maps.Clone(w.Meta.Annotations),
-		init:        slices.Clone(w.Pod.InitContainers),
-		containers:  slices.Clone(w.Pod.Containers),
+	s := snapshot{annotations: maps.Clone(w.Meta.Annotations)}
+	for _, f := range w.ImageFields() {
+		s.images = append(s.images, imageValues{*f.Image, *f.PullPolicy})
 	}
+	return s
 }
 
-// operations is the JSON patch (RFC 6902) from the snapshot to the workload.
+// operations returns the JSON patch (RFC 6902) from the snapshot to the workload.
 func (s snapshot) operations(w pin.Workload) []jsonpatch.Operation {
 	patch := annotationOperations(s.annotations, w.Meta.Annotations)
-	patch = append(patch, containerOperations(w.PodPath+"/initContainers", s.init, w.Pod.InitContainers)...)
-	return append(patch, containerOperations(w.PodPath+"/containers", s.containers, w.Pod.Containers)...)
-}
-
-func containerOperations(path string, before, after []corev1.Container) []jsonpatch.Operation {
-	var patch []jsonpatch.Operation
-	for i := range after {
-		if before[i].Image != after[i].Image {
-			patch = append(patch, jsonpatch.NewOperation("replace", fmt.Sprintf("%s/%d/image", path, i), after[i].Image))
+	for i, f := range w.ImageFields() {
+		if before := s.images[i]; before.image != *f.Image {
+			patch = append(patch, jsonpatch.NewOperation("replace", w.PodPath+f.Pointer(f.ImagePath()), *f.Image))
 		}
-		if before[i].ImagePullPolicy != after[i].ImagePullPolicy {
-			patch = append(patch, jsonpatch.NewOperation("add", fmt.Sprintf("%s/%d/imagePullPolicy", path, i), after[i].ImagePullPolicy))
+		if before := s.images[i]; before.pullPolicy != *f.PullPolicy {
+			patch = append(patch, jsonpatch.NewOperation("add", w.PodPath+f.Pointer(f.PullPolicyPath()), *f.PullPolicy))
 		}
 	}
 	return patch

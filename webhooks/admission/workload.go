@@ -75,9 +75,9 @@ func (p *Pinner) Handle(ctx context.Context, request admission.Request) admissio
 
 // refused tells a workload that must not be stored from a fault of ours.
 func refused(err error) admission.Response {
-	var notImported *pin.NotImportedError
-	if errors.As(err, &notImported) {
-		return admission.Denied(notImported.Error())
+	var refusal *pin.RefusedError
+	if errors.As(err, &refusal) {
+		return admission.Denied(refusal.Error())
 	}
 	return admission.Errored(http.StatusInternalServerError, err)
 }

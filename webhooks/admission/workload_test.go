@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -299,5 +300,33 @@ func TestObjectsThatDoNotMentionTaggerAreNotEvenDecoded(t *testing.T) {
 	response := pinner.Handle(t.Context(), review(t, admissionv1.Update, "alice", object, object))
 	if !response.Allowed || len(response.Patches) != 0 {
 		t.Errorf("got %v", response)
+	}
+}
+
+// TestImageVolumesArePinned: the patch and the managed fields lead to the volume, which is not the first of the pod.
+func TestImageVolumesArePinned(t *testing.T) {
+	pinner := &admission.Pinner{Tags: cacheOf(t, importedTag("myapp", newImage)), Live: cacheOf(t), Registries: noRegistries{}, Username: manager}
+	d := annotated("nginx:1", "")
+	d.Spec.Template.Spec.Volumes = []corev1.Volume{
+		{Name: "config", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		{Name: "models", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "myapp", PullPolicy: corev1.PullAlways}}},
+	}
+	d.ManagedFields = []metav1.ManagedFieldsEntry{{
+		Manager: "kubectl-create", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
+		FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:volumes":{"k:{\"name\":\"models\"}":{"f:image":{"f:pullPolicy":{},"f:reference":{}},"f:name":{}}}}}}}`),
+	}}
+	request := review(t, admissionv1.Create, "alice", d, nil)
+	stored := patched(t, request, pinner.Handle(t.Context(), request))
+	want := []corev1.Volume{d.Spec.Template.Spec.Volumes[0], {Name: "models", VolumeSource: corev1.VolumeSource{
+		Image: &corev1.ImageVolumeSource{Reference: newImage, PullPolicy: corev1.PullIfNotPresent},
+	}}}
+	if got := stored.Spec.Template.Spec.Volumes; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if record := stored.Annotations[v1.AnnotationPinned]; !strings.Contains(record, `"volume/models":{"tag":"myapp"`) {
+		t.Errorf("the record is %s", record)
+	}
+	if owned := stored.ManagedFields[0].FieldsV1.GetRawString(); strings.Contains(owned, "f:image") {
+		t.Errorf("the user still owns the image: %s", owned)
 	}
 }

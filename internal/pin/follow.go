@@ -1,0 +1,55 @@
+package pin
+
+import (
+	"strings"
+
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// follows reports whether a recorded field follows its Tag with that image: the recorded image, the Tag's name, our
+// placeholder, or a digest in a repository of the Tag. A missing or empty Tag detaches nothing (DESIGN 4.3).
+func follows(image, namespace string, entry Entry, lookup Lookup) (bool, error) {
+	if isRecorded(image, namespace, entry) || names(image, namespace, entry.Tag) {
+		return true, nil
+	}
+	return isDigestOf(image, entry, lookup)
+}
+
+// isRecorded reports whether an image is what the entry records. Another webhook may have changed the registry, so the
+// digest decides, in whatever repository, and of a placeholder its path.
+func isRecorded(image, namespace string, entry Entry) bool {
+	if image == entry.Image {
+		return true
+	}
+	if reference.IsPlaceholder(entry.Image) {
+		return strings.HasSuffix(image, "/"+namespace+"/"+entry.Tag)
+	}
+	_, recorded, isPinned := reference.Split(entry.Image)
+	_, digest, ok := reference.Split(image)
+	return ok && isPinned && digest == recorded
+}
+
+// isDigestOf reports whether an image is by digest in a repository of the recorded Tag. While neither the Tag nor the
+// recorded image tells the repository, any digest may be.
+func isDigestOf(image string, entry Entry, lookup Lookup) (bool, error) {
+	repository, _, ok := reference.Split(image)
+	if !ok {
+		return false, nil
+	}
+	if recorded, _, ok := reference.Split(entry.Image); ok && recorded == repository {
+		return true, nil
+	}
+	tag, exists, err := lookup(entry.Tag)
+	if err != nil {
+		return false, err
+	}
+	if !exists {
+		return reference.IsPlaceholder(entry.Image), nil
+	}
+	return tag.IsFrom(repository), nil
+}
+
+// names reports whether an image is the Tag's name, or the placeholder that stands for it.
+func names(image, namespace, tag string) bool {
+	return image == tag || image == reference.Placeholder(namespace, tag)
+}
