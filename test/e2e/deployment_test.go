@@ -134,6 +134,11 @@ func TestPullPolicy(t *testing.T) {
 	if got := u.get("deployment/app", policy); got != "Always" {
 		t.Errorf("a container that left has the pull policy %s, want Always as before", got)
 	}
+	u.with(deploymentYAML("leaves", "myapp"), "apply -f -")
+	u.kubectl(`patch deployment/leaves --patch={"metadata":{"annotations":{"image-tag":null}},"spec":{"template":{"spec":{"containers":[{"name":"app","image":"nginx"}]}}}}`)
+	if got := u.get("deployment/leaves", containerImage+"}{"+policy); got != "nginxAlways" {
+		t.Errorf("a workload that opts out with another image has %s, want nginx and Always as before", got)
+	}
 	u.with(strings.Replace(deploymentYAML("kept", "myapp"), "    image-tag:", "    images.io/keep-pull-policy: \"true\"\n    image-tag:", 1), "apply -f -")
 	if got := u.get("deployment/kept", policy); got != "Always" {
 		t.Errorf("with images.io/keep-pull-policy it is %s, want Always", got)
@@ -165,5 +170,67 @@ func TestRemovingTheAnnotationLeavesTheImage(t *testing.T) {
 	}
 	if got := u.get("deployment/app", ".metadata.annotations"); strings.Contains(got, "images.io/pinned") {
 		t.Errorf("the record is still there: %s", got)
+	}
+}
+
+// TestOptingOutWithTheNameOfATagIsRefused: stored, the name would be an image of docker.io at the next apply.
+func TestOptingOutWithTheNameOfATagIsRefused(t *testing.T) {
+	for name, row := range map[string]struct{ apply, annotation string }{
+		"client-side without the annotation": {"apply -f -", ""},
+		"client-side with another value":     {"apply -f -", `"false"`},
+		"server-side without the annotation": {"apply --server-side -f -", ""},
+		"by a replacement":                   {"replace -f -", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			image := u.imported("myapp")
+			manifest := deploymentYAML("app", "myapp")
+			if u.with(manifest, strings.Replace(row.apply, "replace", "create", 1)); u.get("deployment/app", containerImage) != image {
+				t.Fatal("the Deployment is not pinned")
+			}
+			out := strings.Replace(manifest, `    image-tag: "true"`, "    image-tag: "+row.annotation, 1)
+			if row.annotation == "" {
+				out = strings.Replace(manifest, "  annotations:\n    image-tag: \"true\"\n", "", 1)
+			}
+			for range 2 {
+				u.has(u.refused(out, row.apply), "write "+image+" instead, or keep the annotation")
+				if got := u.get("deployment/app", containerImage); got != image {
+					t.Fatalf("the image is %s, want %s", got, image)
+				}
+			}
+			u.with(strings.Replace(out, "image: myapp", "image: "+image, 1), row.apply)
+			if got := u.get("deployment/app", containerImage) + u.get("deployment/app", ".metadata.annotations"); !strings.HasPrefix(got, image) || strings.Contains(got, "images.io/pinned") {
+				t.Errorf("after opting out with the digest: %s", got)
+			}
+		})
+	}
+}
+
+func TestARenamedContainerFollowsItsTag(t *testing.T) {
+	for name, rename := range map[string]string{
+		"by a JSON patch":            `--type=json --patch=[{"op":"replace","path":"/spec/template/spec/containers/0/name","value":"web"}]`,
+		"by a strategic merge patch": `--patch={"spec":{"template":{"spec":{"containers":[{"$patch":"delete","name":"app"},{"name":"web","image":"%s"}]}}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			image := u.imported("myapp")
+			u.with(deploymentYAML("app", "myapp"), "apply -f -")
+			u.kubectl("patch deployment/app " + strings.Replace(rename, "%s", image, 1))
+			if got := u.get("deployment/app", ".spec.template.spec.containers[*].name"); got != "web" {
+				t.Fatalf("the containers are %s", got)
+			}
+			u.becomes("deployment/app", containerImage, u.moved("myapp", 1))
+		})
+	}
+}
+
+func TestAnImageThatOnlyLooksLikeTheTagIsWarnedOf(t *testing.T) {
+	u := newUser(t)
+	u.imported("myapp")
+	for _, image := range []string{"myapp:latest", "docker.io/myapp", "docker.io/library/myapp:1"} {
+		u.has(u.with(deploymentYAML("app", image), "apply -f -"), "Warning:", "is the one of docker.io, not Tag \"myapp\"")
+	}
+	if output := u.kubectl("label deployment/app a=b"); strings.Contains(output, "Warning") {
+		t.Errorf("a label is warned of: %s", output)
 	}
 }

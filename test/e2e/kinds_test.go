@@ -88,16 +88,48 @@ func TestAJobIsPinnedOnceAndItsManifestAppliesAgain(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotRecoverIsRefusedWithoutAnImport(t *testing.T) {
+func TestABareNameWithoutAnImportIsThePlaceholder(t *testing.T) {
+	for kind, row := range map[string]struct{ manifest, path string }{
+		"statefulset": {statefulSetYAML("app", "empty"), containerImage},
+		"daemonset":   {daemonSetYAML("app", "empty"), containerImage},
+		"cronjob":     {cronJobYAML("app", "empty"), ".spec.jobTemplate" + containerImage},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			u := newUser(t)
+			u.has(u.with(row.manifest, "apply -f -"), "Warning:", `waits for Tag "empty", which has no import yet`)
+			if got, want := u.get(kind+"/app", row.path), "not-imported.invalid/"+u.namespace+"/empty"; got != want {
+				t.Errorf("the image is %s, want %s", got, want)
+			}
+			u.becomes(kind+"/app", row.path, u.imported("empty"))
+		})
+	}
+}
+
+func TestAJobWhoseTagHasNoImportIsRefused(t *testing.T) {
 	u := newUser(t)
+	u.has(u.refused(jobYAML("app", "empty"), "apply -f -"), "Tag empty has no import yet (there is no such Tag in namespace "+u.namespace)
 	u.with(tagYAML("empty", world.registry.Address+"/"+u.namespace+"/nothing:latest"), "apply -f -")
 	u.becomes("tag/empty", `.status.conditions[?(@.type=="Ready")].reason`, "NotFound")
-	for kind, manifest := range map[string]string{
-		"StatefulSet": statefulSetYAML("app", "empty"), "CronJob": cronJobYAML("app", "empty"), "Job": jobYAML("app", "empty"),
-	} {
-		u.has(u.refused(manifest, "apply -f -"), "Tag empty has no import yet (NotFound); apply again when it is Ready")
-		if got := u.kubectl("get " + kind + " -o name"); got != "" {
-			t.Errorf("%s was made: %s", kind, got)
-		}
+	u.has(u.refused(jobYAML("app", "empty"), "apply -f -"), "Tag empty has no import yet (NotFound); apply again when it is Ready")
+	if got := u.kubectl("get job -o name"); got != "" {
+		t.Errorf("a Job was made: %s", got)
+	}
+}
+
+// TestAnImageVolumeFollowsItsTag runs on an API server that serves image volumes (KEP-4639).
+func TestAnImageVolumeFollowsItsTag(t *testing.T) {
+	u := newUser(t)
+	first := u.imported("myapp")
+	manifest := deploymentYAML("app", "quay.io/company/server:1") + "      volumes:\n      - name: models\n        image:\n          reference: myapp\n"
+	u.with(manifest, "apply --server-side -f -")
+	const reference, policy = ".spec.template.spec.volumes[0].image.reference", ".spec.template.spec.volumes[0].image.pullPolicy"
+	if got := u.get("deployment/app", reference) + " " + u.get("deployment/app", policy); got != first+" IfNotPresent" {
+		t.Errorf("the volume has %s, want %s IfNotPresent", got, first)
+	}
+	u.becomes("deployment/app", reference, u.moved("myapp", 1))
+	generation := u.get("deployment/app", ".metadata.generation")
+	u.with(manifest, "apply --server-side -f -")
+	if got := u.get("deployment/app", ".metadata.generation"); got != generation {
+		t.Errorf("the unchanged manifest made generation %s, want %s", got, generation)
 	}
 }
