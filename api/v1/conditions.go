@@ -106,10 +106,14 @@ func (t *Tag) markNotReady(now metav1.Time, reason Reason, message string, stall
 	meta.RemoveStatusCondition(&t.Status.Conditions, ConditionStalled)
 }
 
-// setCondition restarts the transition time when the spec has changed: a new spec fails, or works, since now.
+// setCondition restarts the transition time when the spec has changed: a new spec fails, or works, since now. A time in the
+// future, from a clock that was wrong, counts as now.
 func (t *Tag) setCondition(kind string, status metav1.ConditionStatus, reason Reason, message string, now metav1.Time) {
-	if old := meta.FindStatusCondition(t.Status.Conditions, kind); old != nil && old.ObservedGeneration != t.Generation && status == metav1.ConditionFalse {
-		old.LastTransitionTime = now
+	if old := meta.FindStatusCondition(t.Status.Conditions, kind); old != nil {
+		isNewSpec := old.ObservedGeneration != t.Generation && status == metav1.ConditionFalse
+		if isNewSpec || old.LastTransitionTime.After(now.Time) {
+			old.LastTransitionTime = now
+		}
 	}
 	meta.SetStatusCondition(&t.Status.Conditions, metav1.Condition{
 		Type:               kind,

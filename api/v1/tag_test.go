@@ -73,6 +73,16 @@ func TestFailingSinceStartsAnewWithTheSpec(t *testing.T) {
 	}
 }
 
+// TestATransitionInTheFutureCountsAsNow: a clock was wrong, and retries are computed from this time.
+func TestATransitionInTheFutureCountsAsNow(t *testing.T) {
+	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	tag.RecordFailure(v1.ReasonUnavailable, "no", false, at(time.Hour))
+	tag.RecordFailure(v1.ReasonUnavailable, "no", false, start)
+	if got := tag.FailingSince(); !got.Equal(start.Time) {
+		t.Errorf("failing since %s, want %s", got, start)
+	}
+}
+
 func TestTruncate(t *testing.T) {
 	for name, row := range map[string]struct {
 		text string

@@ -7,6 +7,13 @@ import (
 // DefaultHistoryLimit is the number of generations that a Tag keeps when spec.historyLimit is not set.
 const DefaultHistoryLimit = 5
 
+// MaxGeneration is the highest number of a generation: JSON numbers are exact up to 2^53-1 (RFC 8259, section 6).
+const MaxGeneration = 1<<53 - 1
+
+// MaxFirstGeneration is the highest number that the first import of a Tag may have. It leaves room for every import of the
+// Tag's life.
+const MaxFirstGeneration = 1_000_000_000_000
+
 // TagSpec says which image a Tag follows, and which generation of it workloads shall use.
 type TagSpec struct {
 	// from is the image that the Tag follows, such as quay.io/company/myapp:latest.
@@ -21,6 +28,7 @@ type TagSpec struct {
 
 	// generation is the generation that workloads shall use. One that status.references lists is switched to;
 	// the newest one plus 1 imports the image again. Left out it is 0 on create, and stays what it is on update.
+	// Before the first import it is at most 1000000000000.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=9007199254740991
@@ -185,6 +193,7 @@ type TagStatus struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.generation) || (has(oldSelf.spec.generation) && self.spec.generation == oldSelf.spec.generation) || !has(self.status) || !has(self.status.references) || size(self.status.references) == 0 || self.status.references.exists(r, r.generation == self.spec.generation) || self.status.references.all(r, r.generation < self.spec.generation) && self.status.references.exists(r, r.generation + 1 == self.spec.generation)",message="spec.generation must be one of the generations in status.references, or the newest one plus 1",reason=FieldValueInvalid,fieldPath=".spec.generation"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.generation) || self.spec.generation <= 1000000000000 || has(self.status) && has(self.status.references) && size(self.status.references) > 0",message="spec.generation of a Tag without an import must be at most 1000000000000",reason=FieldValueInvalid,fieldPath=".spec.generation"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="the name must be a DNS label (RFC 1123), at most 63 of a-z, 0-9 and -, since workloads use it as an image"
 type Tag struct {
 	metav1.TypeMeta `json:",inline"`

@@ -91,11 +91,16 @@ func plan(in Input) Decision {
 	if in.Tag.Reference(wanted) == nil {
 		return unknown(in, wanted)
 	}
-	if edited(in.Tag, wanted) {
+	if edited(in.Tag, wanted) && !isExhausted(in.Tag) {
 		return Decision{Action: Bump, Generation: in.Tag.Newest().Generation + 1, Trigger: v1.TriggerUser, Why: "the source changed without the generation"}
 	}
 	if in.Tag.Status.Generation == nil || *in.Tag.Status.Generation != wanted {
 		return Decision{Action: Select, Generation: wanted, Why: "the generation wanted is imported and not in use"}
+	}
+	if isExhausted(in.Tag) {
+		return Decision{Action: Reject, Generation: wanted, Why: fmt.Sprintf(
+			"generation %d is the highest possible number, so no new image can be imported; delete the Tag and create it again with a lower generation",
+			int64(v1.MaxGeneration))}
 	}
 	if !said(in.Tag) {
 		return Decision{Action: Refresh, Generation: wanted, Why: "the status is behind the spec"}
@@ -106,14 +111,31 @@ func plan(in Input) Decision {
 // IsPoll says whether nobody asked for the action.
 func (d Decision) IsPoll() bool { return d.Action == Check && d.Trigger == v1.TriggerPoll }
 
-// Allowed says whether a Tag may be moved to that generation: a known one, the newest plus 1, or any before the first import.
+// Allowed says whether a Tag may be moved to that generation: a known one, the newest plus 1, or any up to
+// v1.MaxFirstGeneration before the first import.
 func Allowed(tag *v1.Tag, generation int64) bool {
 	newest := tag.Newest()
-	return generation >= 0 && (newest == nil || tag.Reference(generation) != nil || generation == newest.Generation+1)
+	switch {
+	case generation < 0:
+		return false
+	case newest == nil:
+		return generation <= v1.MaxFirstGeneration
+	default:
+		return tag.Reference(generation) != nil || generation == newest.Generation+1 && !isExhausted(tag)
+	}
+}
+
+// isExhausted reports whether the newest generation is the highest one, so that no new image can be imported.
+func isExhausted(tag *v1.Tag) bool {
+	newest := tag.Newest()
+	return newest != nil && newest.Generation >= v1.MaxGeneration
 }
 
 // Explain says which generations a Tag may be moved to.
 func Explain(tag *v1.Tag, generation int64) string {
+	if len(tag.Status.References) == 0 {
+		return fmt.Sprintf("generation %d is more than %d, the highest number of a first import", generation, int64(v1.MaxFirstGeneration))
+	}
 	known := make([]string, 0, len(tag.Status.References))
 	for _, ref := range tag.Status.References {
 		known = append(known, strconv.FormatInt(ref.Generation, 10))

@@ -85,6 +85,22 @@ func TestPlan(t *testing.T) {
 			tag:  tag(wants(7)),
 			want: generation.Decision{Action: generation.Import, Generation: 7, Trigger: v1.TriggerImport},
 		},
+		"a Tag at the highest generation cannot import another image": {
+			tag:  tag(imported(v1.MaxGeneration), wants(v1.MaxGeneration), annotated(v1.AnnotationRequestedCheck, "new")),
+			want: generation.Decision{Action: generation.Reject, Generation: v1.MaxGeneration},
+		},
+		"nor when its source changes": {
+			tag:  tag(imported(v1.MaxGeneration), wants(v1.MaxGeneration), annotated(v1.AnnotationAdmittedSource, "quay.io/company/other")),
+			want: generation.Decision{Action: generation.Reject, Generation: v1.MaxGeneration},
+		},
+		"but it goes back to an older one": {
+			tag:  tag(imported(3, v1.MaxGeneration), wants(3), editedSince()),
+			want: generation.Decision{Action: generation.Select, Generation: 3},
+		},
+		"an attempt in the future holds nothing back": {
+			tag:  tag(wants(0), failed(v1.ReasonUnavailable, -time.Hour)),
+			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
+		},
 		"a Tag without a generation is imported as generation 0": {
 			tag:  tag(),
 			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
@@ -266,6 +282,8 @@ func TestAllowed(t *testing.T) {
 	}{
 		"any before the first import":    {tag(), 7, true},
 		"no negative one":                {tag(), -1, false},
+		"no higher one than has room":    {tag(), v1.MaxFirstGeneration + 1, false},
+		"none after the highest":         {tag(imported(v1.MaxGeneration)), v1.MaxGeneration + 1, false},
 		"a known one":                    {tag(imported(3, 4)), 3, true},
 		"the newest plus 1":              {tag(imported(3, 4)), 5, true},
 		"not one that skips":             {tag(imported(3, 4)), 6, false},

@@ -21,6 +21,9 @@ func when(in Input, action Decision) Decision {
 	if attempt == nil || since.IsZero() {
 		return action
 	}
+	if attempt.When.After(in.Now) {
+		return action // a clock was wrong; the next attempt records its own time
+	}
 	due := attempt.When.Add(Backoff(string(in.Tag.UID), later(since, in.Changed), attempt.When.Time))
 	if changed := ceil(in.Changed); attempt.When.Time.Before(changed) {
 		due = changed
