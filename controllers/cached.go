@@ -3,6 +3,7 @@ package controllers
 import (
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -52,6 +53,12 @@ func (k WorkloadKind) Cached(object any) (any, error) {
 	kept.Pod.Containers = images(full.Pod.Containers)
 	kept.Pod.Volumes = imageVolumes(full.Pod.Volumes)
 	kept.Pod.ImagePullSecrets = full.Pod.ImagePullSecrets
+	if set, ok := cached.(*appsv1.StatefulSet); ok { // tells whether it waits for pods
+		status := object.(*appsv1.StatefulSet).Status
+		set.Status = appsv1.StatefulSetStatus{
+			ObservedGeneration: status.ObservedGeneration, Replicas: status.Replicas, ReadyReplicas: status.ReadyReplicas, UpdatedReplicas: status.UpdatedReplicas,
+		}
+	}
 	return cached, nil
 }
 

@@ -57,6 +57,8 @@ type TagReconciler struct {
 	Clock          clock.PassiveClock
 	// Memory is what is known about Tags that is in no object.
 	Memory *Memory
+
+	refusals refusals
 }
 
 // SetupWithManager has the manager call Reconcile for Tags that change, and for those that fail when the pull secrets
@@ -91,6 +93,7 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 		if apierrors.IsNotFound(err) {
 			r.Memory.forget(request.NamespacedName)
 			r.Copies.Forget(request.NamespacedName)
+			r.refusals.forget(request)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -106,12 +109,13 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	outcome, err := r.act(ctx, &tag, decision)
 	if err != nil {
 		r.Copies.Settle(request.NamespacedName)
-		return ctrl.Result{}, err
+		return r.refusals.handle(ctx, r.Events, &tag, err)
 	}
 	current, written, err := r.write(ctx, &tag, outcome)
 	if err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		return r.refusals.handle(ctx, r.Events, &tag, err)
 	}
+	r.refusals.forget(request)
 	if current == nil {
 		r.Memory.takeBack(request.NamespacedName, known)
 		return ctrl.Result{RequeueAfter: soon}, nil

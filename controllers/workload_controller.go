@@ -62,6 +62,9 @@ type WorkloadReconciler struct {
 	Events     events.EventRecorder
 	Registries Registries
 	Clock      clock.PassiveClock
+
+	refusals refusals
+	missing  missingTags
 }
 
 // SetupWithManager has the manager call Reconcile for annotated workloads that change, and for those whose Tag moves.
@@ -73,6 +76,7 @@ func (r *WorkloadReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 		Named(r.Kind.Name).
 		For(r.Kind.New(), builder.WithPredicates(predicate.NewPredicateFuncs(isEnabled), workloadChanged)).
 		Watches(&v1.Tag{}, handler.Funcs{CreateFunc: r.tagCreated, UpdateFunc: r.tagUpdated}, builder.WithPredicates(isNews, tagMoved)).
+		Watches(r.Kind.New(), handler.Funcs{UpdateFunc: r.reportDetached}).
 		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkloads, ReconciliationTimeout: longestReconcile, RateLimiter: retries()}).
 		Complete(r)
 }
@@ -81,6 +85,10 @@ func (r *WorkloadReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	object := r.Kind.New()
 	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.refusals.forget(request)
+			r.missing.observe(request, nil, r.Clock.Now())
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	workload, _ := pin.Of(object)
@@ -94,12 +102,30 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if len(wanted) == 0 {
+	if len(wanted) > 0 {
+		log.FromContext(ctx).Info("workload moves", "wanted", wanted)
+		if err := r.move(ctx, object, wanted); err != nil {
+			return r.refusals.handle(ctx, r.Events, object, err)
+		}
+	} else {
 		r.welcome(ctx, object)
-		return ctrl.Result{}, nil
 	}
-	log.FromContext(ctx).Info("workload moves", "wanted", wanted)
-	return ctrl.Result{}, client.IgnoreNotFound(r.move(ctx, object, wanted))
+	r.refusals.forget(request)
+	return r.followUp(ctx, object)
+}
+
+// followUp does what a workload needs whose template is as it should be, or was just written.
+func (r *WorkloadReconciler) followUp(ctx context.Context, object client.Object) (ctrl.Result, error) {
+	reportAfter, err := r.reportMissingTags(ctx, object)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	lookAfter, err := r.deleteStuckPods(ctx, object)
+	after := max(reportAfter, lookAfter)
+	if reportAfter > 0 && lookAfter > 0 {
+		after = min(reportAfter, lookAfter)
+	}
+	return ctrl.Result{RequeueAfter: after}, client.IgnoreNotFound(err)
 }
 
 func (r *WorkloadReconciler) lookup(ctx context.Context, reader client.Reader, namespace string) pin.Lookup {
@@ -149,8 +175,8 @@ func isEnabled(object client.Object) bool {
 	return ok && workload.Enabled()
 }
 
-// workloadChanged leaves out what is only about the status of a workload.
-var workloadChanged = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+// workloadChanged leaves out what is only about the status of a workload, but for the pods that a StatefulSet waits for.
+var workloadChanged = predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, podsChanged)
 
 // tagMoved lets through what workloads see of a Tag.
 var tagMoved = predicate.Funcs{

@@ -1,6 +1,8 @@
 package pin
 
 import (
+	"k8s.io/apimachinery/pkg/util/sets"
+
 	"github.com/images-io/tagger/internal/reference"
 )
 
@@ -59,4 +61,40 @@ func wantedImage(image, namespace, name string, entry Entry, lookup Lookup) (str
 	default:
 		return reference.Placeholder(namespace, name), nil
 	}
+}
+
+// MissingTags returns the names of the Tags that fields with a placeholder wait for and that do not exist, each once.
+func MissingTags(w Workload, namespace string, lookup Lookup) ([]string, error) {
+	missing, record := sets.New[string](), w.record()
+	for _, f := range w.ImageFields() {
+		entry := record[f.Key]
+		if !reference.IsPlaceholder(entry.Image) || !isRecorded(*f.Image, namespace, entry) {
+			continue
+		}
+		_, exists, err := lookup(entry.Tag)
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			missing.Insert(entry.Tag)
+		}
+	}
+	return sets.List(missing), nil
+}
+
+// Detached returns the fields of an opted-in workload whose record ended, although they are still there, with the entries
+// that they had.
+func Detached(old, updated Workload) []Pinned {
+	if !old.Enabled() || !updated.Enabled() {
+		return nil
+	}
+	before, after := old.record(), updated.record()
+	var detached []Pinned
+	for _, f := range updated.ImageFields() {
+		entry, had := before[f.Key]
+		if _, has := after[f.Key]; had && !has {
+			detached = append(detached, Pinned{f, entry})
+		}
+	}
+	return detached
 }

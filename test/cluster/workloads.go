@@ -65,8 +65,12 @@ func (c *Cluster) scheduler() (command, error) {
 }
 
 func (c *Cluster) kwok() (command, error) {
+	stages, err := c.kwokStages()
+	if err != nil {
+		return command{}, err
+	}
 	return c.component("kwok", "kwok",
-		"--config="+c.program("kwok.yaml"),
+		"--config="+stages,
 		"--manage-nodes-with-annotation-selector="+kwokNode+"=fake",
 		"--node-lease-duration-seconds=40")
 }

@@ -13,19 +13,20 @@ func TestBadTagsAreRefusedWithWhatIsWrong(t *testing.T) {
 		manifest string
 		says     string
 	}{
-		"an empty from":           {tagYAML("bad", `""`), "spec.from"},
-		"no from":                 {strings.Replace(tagYAML("bad", "x"), "  from: x\n", "", 1), "spec.from"},
-		"a malformed from":        {tagYAML("bad", `"quay.io/a b:c:d"`), "must be an image reference such as"},
-		"a from of 10 KB":         {tagYAML("bad", "quay.io/"+strings.Repeat("a", 10<<10)), "may not be more than 512"},
-		"an uppercase repository": {tagYAML("bad", "quay.io/Company/myapp"), "lower"},
-		"an uppercase name":       {tagYAML("bad", "MyApp"), "lowercase"},
-		"a negative generation":   {tagYAML("bad", source, "generation: -1"), "greater than or equal to 0"},
-		"no history":              {tagYAML("bad", source, "historyLimit: 0"), "greater than or equal to 1"},
-		"too much history":        {tagYAML("bad", source, "historyLimit: 100"), "less than or equal to 25"},
-		"an interval of 1s":       {tagYAML("bad", source, "interval: 1s"), "interval must be at least 1m"},
-		"an interval of nonsense": {tagYAML("bad", source, "interval: often"), "spec.interval"},
-		"a name with a dot":       {tagYAML("my.app", source), "must be a DNS label"},
-		"a name of 64 letters":    {tagYAML(strings.Repeat("a", 64), source), "must be a DNS label"},
+		"an empty from":                         {tagYAML("bad", `""`), "spec.from"},
+		"no from":                               {strings.Replace(tagYAML("bad", "x"), "  from: x\n", "", 1), "spec.from"},
+		"a malformed from":                      {tagYAML("bad", `"quay.io/a b:c:d"`), "must be an image reference such as"},
+		"a from of 10 KB":                       {tagYAML("bad", "quay.io/"+strings.Repeat("a", 10<<10)), "may not be more than 512"},
+		"an uppercase repository":               {tagYAML("bad", "quay.io/Company/myapp"), "lower"},
+		"an uppercase name":                     {tagYAML("bad", "MyApp"), "lowercase"},
+		"a negative generation":                 {tagYAML("bad", source, "generation: -1"), "greater than or equal to 0"},
+		"a generation without room for another": {tagYAML("bad", source, "generation: 9007199254740991"), "must be at most 1000000000000"},
+		"no history":                            {tagYAML("bad", source, "historyLimit: 0"), "greater than or equal to 1"},
+		"too much history":                      {tagYAML("bad", source, "historyLimit: 100"), "less than or equal to 25"},
+		"an interval of 1s":                     {tagYAML("bad", source, "interval: 1s"), "interval must be at least 1m"},
+		"an interval of nonsense":               {tagYAML("bad", source, "interval: often"), "spec.interval"},
+		"a name with a dot":                     {tagYAML("my.app", source), "must be a DNS label"},
+		"a name of 64 letters":                  {tagYAML(strings.Repeat("a", 64), source), "must be a DNS label"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			output, err := u.run(row.manifest, "create", "-f", "-")
