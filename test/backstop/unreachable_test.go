@@ -28,7 +28,7 @@ func TestWhileTheWebhookIsUnreachable(t *testing.T) {
 func (w *world) backstopRefuses() {
 	w.t.Helper()
 	w.eventually("the backstop refuses", patience, func() error {
-		return says(w.tries(workload("Deployment", "probe", runs("myapp"))), sentence("app", "myapp"))
+		return says(w.tries(workload("Deployment", "probe", runs("myapp"))), sentence("app=myapp"))
 	})
 }
 
@@ -58,19 +58,20 @@ func (w *world) creates(t *testing.T) {
 		changes []func(pin.Workload)
 		says    string
 	}{
-		"it names a Tag":                       {[]func(pin.Workload){runs("myapp")}, sentence("app", "myapp")},
-		"a second container names it":          {[]func(pin.Workload){beside("b", "myapp")}, sentence("b", "myapp")},
-		"an init container names it":           {[]func(pin.Workload){initialised("init", "myapp")}, sentence("init", "myapp")},
-		"three containers name it":             {[]func(pin.Workload){runs("myapp"), initialised("init", "myapp"), beside("b", "myapp")}, sentence("init, app, b", "myapp")},
+		"it names a Tag":                       {[]func(pin.Workload){runs("myapp")}, sentence("app=myapp")},
+		"a second container names it":          {[]func(pin.Workload){beside("b", "myapp")}, sentence("b=myapp")},
+		"an init container names it":           {[]func(pin.Workload){initialised("init", "myapp")}, sentence("init=myapp")},
+		"three containers name it":             {[]func(pin.Workload){runs("myapp"), initialised("init", "myapp"), beside("b", "myapp")}, sentence("init=myapp", "app=myapp", "b=myapp")},
 		"it is pinned already":                 {[]func(pin.Workload){runs(pinned)}, ""},
-		"it names no Tag":                      {[]func(pin.Workload){runs("nginx")}, ""},
+		"it names no Tag that exists":          {[]func(pin.Workload){runs("nginx")}, sentence("app=nginx")},
 		"it runs an image of a registry":       {[]func(pin.Workload){runs("quay.io/company/myapp:1")}, ""},
 		"its image has the Tag's name, tagged": {[]func(pin.Workload){runs("myapp:latest")}, ""},
 		"its repository ends like the Tag":     {[]func(pin.Workload){runs("library/myapp")}, ""},
 		"it has not opted in":                  {[]func(pin.Workload){runs("myapp"), annotated("")}, ""},
 		"its annotation is not true":           {[]func(pin.Workload){runs("myapp"), annotated("yes")}, ""},
 		"it lives in Tagger's own namespace":   {[]func(pin.Workload){runs("myapp"), in(cluster.Namespace)}, ""},
-		"its namespace has no such Tag":        {[]func(pin.Workload){runs("myapp"), in("kube-public")}, ""},
+		"its namespace has no Tags":            {[]func(pin.Workload){runs("myapp"), in("kube-public")}, sentence("app=myapp")},
+		"its image is no name of a Tag":        {[]func(pin.Workload){runs("my_app")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := says(w.tries(workload("Deployment", "app", row.changes...)), row.says); err != nil {
@@ -88,13 +89,13 @@ func (w *world) eachKind(t *testing.T) {
 	w = w.in(t)
 	for kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			if err := says(w.tries(workload(kind, "app", runs("myapp"))), sentence("app", "myapp")); err != nil {
+			if err := says(w.tries(workload(kind, "app", runs("myapp"))), sentence("app=myapp")); err != nil {
 				t.Error(err)
 			}
-			if err := says(w.tries(workload(kind, "app", initialised("init", "myapp"))), sentence("init", "myapp")); err != nil {
+			if err := says(w.tries(workload(kind, "app", initialised("init", "myapp"))), sentence("init=myapp")); err != nil {
 				t.Error(err)
 			}
-			for _, image := range []string{pinned, "nginx", "quay.io/company/myapp:1"} {
+			for _, image := range []string{pinned, "nginx:1", "quay.io/company/myapp:1"} {
 				if err := w.tries(workload(kind, "app", runs(image))); err != nil {
 					t.Error(err)
 				}
@@ -120,14 +121,14 @@ func (w *world) updates(t *testing.T, image string) {
 		changes []func(pin.Workload)
 		says    string
 	}{
-		"its manifest is applied again":      {following, []func(pin.Workload){runs("myapp")}, sentence("app", "myapp")},
+		"its manifest is applied again":      {following, []func(pin.Workload){runs("myapp")}, sentence("app=myapp")},
 		"it gets another digest":             {following, []func(pin.Workload){runs(pinned)}, ""},
 		"it is labelled":                     {following, []func(pin.Workload){labelled}, ""},
-		"a container that names one comes":   {following, []func(pin.Workload){beside("b", "myapp")}, sentence("b", "myapp")},
+		"a container that names one comes":   {following, []func(pin.Workload){beside("b", "myapp")}, sentence("b=myapp")},
 		"a name that was there stays":        {named, []func(pin.Workload){labelled}, ""},
 		"beside a name another image comes":  {named, []func(pin.Workload){other("quay.io/company/b:2")}, ""},
-		"beside a name another name comes":   {named, []func(pin.Workload){other("myapp")}, sentence("b", "myapp")},
-		"an init container takes a name too": {named, []func(pin.Workload){initialised("init", "myapp")}, sentence("init", "myapp")},
+		"beside a name another name comes":   {named, []func(pin.Workload){other("myapp")}, sentence("app=myapp", "b=myapp")},
+		"an init container takes a name too": {named, []func(pin.Workload){initialised("init", "myapp")}, sentence("init=myapp", "app=myapp")},
 		"it opts out with the name":          {named, []func(pin.Workload){annotated("")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

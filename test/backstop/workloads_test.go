@@ -90,9 +90,9 @@ func annotated(value string) func(pin.Workload) {
 
 func labelled(w pin.Workload) { w.Meta.Labels = map[string]string{"a": "b"} }
 
-// sentence is what the backstop says of a container that names a Tag.
-func sentence(container, tag string) string {
-	return "Tagger was not reached; try again. Container " + container + " names the Tag " + tag + ", which a node would take for an image of docker.io"
+// sentence is what the backstop says of these bare names, each as container=image.
+func sentence(names ...string) string {
+	return "Tagger was not reached; try again. Containers have the names of Tags, which a node would take for images of docker.io: " + strings.Join(names, ", ")
 }
 
 // says returns an error unless a request was refused with a text, or admitted where there is none.
