@@ -119,7 +119,10 @@ func (m *mirror) Destination() (reference.Mirror, error) {
 
 // Copy hands a copy to the registry client.
 func (m *mirror) Copy(ctx context.Context, order importer.Order) (importer.Copied, error) {
-	keyring, _ := registry.NewKeyring(order.Secrets) // what is malformed was told when the image was resolved
+	keyring, _, err := readKeyring(ctx, m.client, order.Source, order.Secrets) // its problems were told when the image was resolved
+	if err != nil {
+		return importer.Copied{}, err
+	}
 	copied, err := m.client.Copy(ctx, registry.Order{
 		Source: order.Source, Digest: order.Digest, Credentials: keyring, Namespace: order.Namespace,
 		To: m.repository(order.To), Tag: strconv.FormatInt(order.Generation, 10),

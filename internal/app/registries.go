@@ -66,12 +66,21 @@ func (r *registries) watch(_ context.Context, mgr ctrl.Manager) error {
 }
 
 // Resolve hands the pull secrets of a namespace to the registry client.
-func (r *registries) Resolve(ctx context.Context, source reference.Source, secrets []corev1.Secret, terms importer.Terms) (string, []error, error) {
-	keyring, malformed := registry.NewKeyring(secrets)
+func (r *registries) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, terms importer.Terms) (string, []error, error) {
+	keyring, problems, err := readKeyring(ctx, r.client, source, secrets)
+	if err != nil {
+		return "", nil, err
+	}
 	digest, err := r.client.ResolveOn(ctx, source, keyring, registry.Terms{
 		NotBefore: terms.NotBefore, Hint: terms.Poll, Asker: terms.Namespace, Patience: registryPatience,
 	})
-	return digest, malformed, err
+	return digest, problems, err
+}
+
+// readKeyring reads of the pull secrets what is for the source, and names those that are malformed or too large.
+func readKeyring(ctx context.Context, client *registry.Client, source reference.Source, secrets importer.PullSecrets) (keyring registry.Keyring, problems []error, err error) {
+	tooLarge, err := secrets(ctx, func(read []corev1.Secret) { keyring, problems = client.KeyringFor(source, read) })
+	return keyring, append(tooLarge, problems...), err
 }
 
 // Turn says whether asking for the source is in vain now.

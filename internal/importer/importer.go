@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -15,12 +14,13 @@ import (
 )
 
 // Registry asks a registry which digest a source has now, with the pull secrets that a namespace offers. What is
-// malformed among the secrets comes back beside the digest, or beside the error, which is a Failure.
+// malformed or too large among the secrets comes back beside the digest, or beside the error, which is a Failure, or that of
+// the secrets.
 //
 // It never waits for its turn: an error may be a Postponed, too. Turn says beforehand, and cheaply, whether asking is in vain.
 type Registry interface {
 	Turn(ctx context.Context, source reference.Source) error
-	Resolve(ctx context.Context, source reference.Source, secrets []corev1.Secret, terms Terms) (digest string, malformed []error, err error)
+	Resolve(ctx context.Context, source reference.Source, secrets PullSecrets, terms Terms) (digest string, malformed []error, err error)
 	// UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.
 	UnqualifiedRegistry() string
 }
@@ -68,7 +68,7 @@ type Image struct {
 	Reference string
 	// Digest is the image's own.
 	Digest string
-	// Malformed names the pull secrets that could not be read.
+	// Malformed names the pull secrets that could not be read, or are too large.
 	Malformed []error
 	// Copied is what it took to mirror it.
 	Copied Copied
@@ -82,10 +82,10 @@ type Importer struct {
 	// Mirror is the internal registry, and Copies are those into it.
 	Mirror Mirror
 	Copies *Copies
-}
 
-// pullSecretTypes are the types of secrets that hold registry credentials.
-var pullSecretTypes = []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg}
+	// secretReads bounds the memory for pull secrets: one namespace at a time reads and parses its own.
+	secretReads NamespaceLock
+}
 
 // Import finds the image that the Tag's source is now, and mirrors it where the Tag is cached. Its errors are Failures, Postponed
 // or *UnderWay, but for those of the API server.
@@ -118,25 +118,9 @@ func (i *Importer) Check(ctx context.Context, tag *v1.Tag, terms Terms) (Image, 
 	if err := i.Registry.Turn(ctx, source); err != nil {
 		return Image{}, err
 	}
-	secrets, err := i.pullSecrets(ctx, tag.Namespace)
-	if err != nil {
-		return Image{}, err
-	}
 	terms.Namespace = tag.Namespace
-	digest, malformed, err := i.Registry.Resolve(ctx, source, secrets, terms)
+	digest, malformed, err := i.Registry.Resolve(ctx, source, i.pullSecrets(tag.Namespace), terms)
 	return Image{Reference: source.AtDigest(digest), Digest: digest, Malformed: malformed}, err
-}
-
-func (i *Importer) pullSecrets(ctx context.Context, namespace string) ([]corev1.Secret, error) {
-	var all []corev1.Secret
-	for _, kind := range pullSecretTypes {
-		var list corev1.SecretList
-		if err := i.Secrets.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{"type": string(kind)}); err != nil {
-			return nil, fmt.Errorf("reading the pull secrets of namespace %s: %w", namespace, err)
-		}
-		all = append(all, list.Items...)
-	}
-	return all, nil
 }
 
 type failure struct {

@@ -27,12 +27,17 @@ type registry struct {
 	turn    error
 }
 
-func (r *registry) Resolve(_ context.Context, source reference.Source, secrets []corev1.Secret, _ importer.Terms) (string, []error, error) {
+func (r *registry) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, _ importer.Terms) (string, []error, error) {
 	r.asked = append(r.asked, source.String())
-	for i := range secrets {
-		r.secrets = append(r.secrets, secrets[i].Name)
+	tooLarge, err := secrets(ctx, func(read []corev1.Secret) {
+		for i := range read {
+			r.secrets = append(r.secrets, read[i].Name)
+		}
+	})
+	if err != nil {
+		return "", nil, err
 	}
-	return digest, nil, r.err
+	return digest, tooLarge, r.err
 }
 
 func (r *registry) Turn(context.Context, reference.Source) error { return r.turn }

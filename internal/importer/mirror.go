@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
@@ -34,7 +32,7 @@ type Order struct {
 	Source reference.Source
 	Digest string
 	// Secrets are the pull secrets of the namespace; the source sees them, and nobody else.
-	Secrets   []corev1.Secret
+	Secrets   PullSecrets
 	Namespace string
 	To        reference.MirrorRepository
 	// Generation is the tag that the image gets there.
@@ -113,12 +111,10 @@ func (i *Importer) copyUnlessThere(order Order) run {
 	}
 }
 
-// copyAnyway reads the secrets when they are needed: they are not kept while the copy waits.
+// copyAnyway has the secrets read when they are needed: they are not kept while the copy waits.
 func (i *Importer) copyAnyway(order Order) run {
-	return func(ctx context.Context, progress func(Progress)) (_ Copied, err error) {
-		if order.Secrets, err = i.pullSecrets(ctx, order.Namespace); err != nil {
-			return Copied{}, err
-		}
+	return func(ctx context.Context, progress func(Progress)) (Copied, error) {
+		order.Secrets = i.pullSecrets(order.Namespace)
 		order.Progress = progress
 		return i.Mirror.Copy(ctx, order)
 	}

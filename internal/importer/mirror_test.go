@@ -130,7 +130,7 @@ func TestACachedImageIsRememberedThenCopiedThenImported(t *testing.T) {
 	}
 	w.await(t)
 	order := <-w.mirror.copied
-	if order.Digest != digest || order.Generation != 3 || order.To.Path != "dev/myapp" || order.Source.Repository() != "quay.io/company/myapp" || len(order.Secrets) != 2 || order.Namespace != "dev" {
+	if order.Digest != digest || order.Generation != 3 || order.To.Path != "dev/myapp" || order.Source.Repository() != "quay.io/company/myapp" || order.Secrets == nil || order.Namespace != "dev" {
 		t.Errorf("copied was %+v", order)
 	}
 	image, err := w.Import(t.Context(), tag, terms)

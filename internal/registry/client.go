@@ -233,8 +233,11 @@ func (c *Client) question(at location, who credential, terms Terms) question {
 // identities are the credentials written for the place, most specific first, and the anonymous one. Who was let in the
 // last time comes first, so that wrong passwords beside a good one cost nothing.
 func (c *Client) identities(at location, credentials Keyring) []credential {
-	found := credentials.matching(at.host, at.repository)
-	found = append(found[:min(len(found), maxCredentials)], anonymous)
+	var found []credential
+	for _, entry := range credentials.matching(at.host, at.repository) {
+		found = append(found, entry.credential)
+	}
+	found = append(found, anonymous)
 	last, known := c.remembered.Get(passage(at, credentials))
 	if !known {
 		return found

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/images-io/tagger/internal/reference"
 )
 
 // Keyring is the credentials of one namespace. It never changes, and formats as a count, so that no log shows what is in
@@ -48,17 +50,40 @@ func NewKeyring(secrets []corev1.Secret) (Keyring, []error) {
 		}
 		keyring.entries = append(keyring.entries, entries...)
 	}
-	slices.SortStableFunc(keyring.entries, func(a, b entry) int { return a.scope.compare(b.scope) })
+	slices.SortStableFunc(keyring.entries, bySpecificity)
 	keyring.id = keyring.fingerprint()
 	return keyring, problems
 }
 
-// matching are the credentials written for the repository, most specific first, each once.
-func (k Keyring) matching(host, repository string) []credential {
-	var found []credential
-	for _, entry := range k.entries {
-		if entry.scope.covers(host, repository) && !slices.Contains(found, entry.credential) {
-			found = append(found, entry.credential)
+// KeyringFor is NewKeyring reduced to the entries that are tried for the source: a few, however many the secrets have.
+func (c *Client) KeyringFor(source reference.Source, secrets []corev1.Secret) (Keyring, []error) {
+	all, problems := NewKeyring(secrets)
+	locations, err := c.configuration.locations(source)
+	if err != nil {
+		return Keyring{}, problems // a request for the source fails with this error
+	}
+	var reduced Keyring
+	for _, at := range locations {
+		reduced.entries = append(reduced.entries, all.matching(at.host, at.repository)...)
+	}
+	slices.SortStableFunc(reduced.entries, bySpecificity)
+	reduced.id = reduced.fingerprint()
+	return reduced, problems
+}
+
+func bySpecificity(a, b entry) int { return a.scope.compare(b.scope) }
+
+// matching returns the entries written for the repository whose credentials are tried: at most maxCredentials, most specific
+// first, each credential once.
+func (k Keyring) matching(host, repository string) []entry {
+	var found []entry
+	target := scopeOf(host, repository)
+	for _, candidate := range k.entries {
+		isKnown := func(other entry) bool { return other.credential == candidate.credential }
+		if candidate.scope.covers(target) && !slices.ContainsFunc(found, isKnown) {
+			if found = append(found, candidate); len(found) == maxCredentials {
+				break
+			}
 		}
 	}
 	return found

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
 )
 
@@ -285,5 +286,53 @@ func TestARefusedCredentialIsToldBesideAnotherFailure(t *testing.T) {
 	got := failure(t, newClient(t, u), u.host()+"/team/app", as(t, u, "a", "p"))
 	if got.Reason() != v1.ReasonNotFound || !strings.Contains(got.Error(), "had refused 1 credential") {
 		t.Errorf("%s %v", got.Reason(), got)
+	}
+}
+
+// entriesUpTo is a secret of so many bytes: entries for the hosts that the pattern makes of a number.
+func entriesUpTo(size int, host func(int) string) corev1.Secret {
+	var content strings.Builder
+	content.WriteString(`{"auths":{`)
+	for i := 0; content.Len() < size-100; i++ {
+		if i > 0 {
+			content.WriteByte(',')
+		}
+		auth := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%d:p", i))
+		fmt.Fprintf(&content, `%q:{"auth":%q}`, host(i), auth)
+	}
+	content.WriteString("}}")
+	return secret("pull", corev1.SecretTypeDockerConfigJson, corev1.DockerConfigJsonKey, content.String())
+}
+
+// TestOfManyEntriesAFewAreKept: an import holds them while it waits for its registry, and a copy until its end.
+func TestOfManyEntriesAFewAreKept(t *testing.T) {
+	u := newUpstream(t, admitting(basic("robot", "s3cret")))
+	want := u.push(t, "team/app", "latest", "one")
+	good := auths(t, map[string]map[string]string{u.host() + "/team": login("robot", "s3cret")})
+	host, port, _ := strings.Cut(u.host(), ":")
+	for _, row := range []struct {
+		name string
+		host func(int) string
+		kept string
+	}{
+		{name: "of other hosts", host: func(i int) string { return fmt.Sprintf("r%d.example.com", i) }, kept: "1 credential"},
+		{name: "of other paths", host: func(i int) string { return fmt.Sprintf("%s/p%d", u.host(), i) }, kept: "1 credential"},
+		{name: "of patterns that all match", kept: "3 credentials", host: func(i int) string {
+			return strings.Replace(host, ".", strings.Repeat("*", i%60)+".", 1) + ":" + port + "/" + strings.Repeat("/", i/60)
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			many := entriesUpTo(256<<10, row.host)
+			client := newClient(t, u)
+			source, err := reference.Parse(u.host()+"/team/app", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			credentials, problems := client.KeyringFor(source, []corev1.Secret{many, many, many, many, good})
+			if len(problems) > 0 || fmt.Sprint(credentials) != row.kept {
+				t.Errorf("%v are kept (%v), want %s", credentials, problems, row.kept)
+			}
+			resolved(t, client, u.host()+"/team/app", credentials, want)
+		})
 	}
 }

@@ -63,10 +63,9 @@ func canonicalHost(host string) string {
 	}
 }
 
-// covers says whether the repository is within the scope: the same port, each label of the host, and whole segments of the
-// path, so that reg/team covers reg/team/app and not reg/team-evil.
-func (s scope) covers(host, repository string) bool {
-	target := scopeOf(host, repository)
+// covers says whether a repository, as its scope, is within the scope: the same port, each label of the host, and whole segments
+// of the path, so that reg/team covers reg/team/app and not reg/team-evil.
+func (s scope) covers(target scope) bool {
 	if s.port != target.port || len(s.labels) != len(target.labels) || len(s.path) > len(target.path) {
 		return false
 	}
