@@ -59,6 +59,8 @@ type TagReconciler struct {
 	Memory *Memory
 
 	refusals refusals
+	// usageReads bounds the memory for what namespaces run: one prune at a time reads it.
+	usageReads importer.NamespaceLock
 }
 
 // SetupWithManager has the manager call Reconcile for Tags that change, and for those that fail when the pull secrets

@@ -32,32 +32,83 @@ func inMirror(image string) string {
 	return strings.Join(path[len(path)-2:], "/") + suffix
 }
 
-// usedImages are the images that pods of the Tag's namespace run, or may be made with, as in a mirror, and by whom: what another
-// Tag has in its history, too.
+const (
+	// workloadsPerPage bounds the objects that are in memory at a time. An API server stores 1.5 MiB of one at most, and takes ten
+	// times that in memory where it has tens of thousands of containers or variables.
+	workloadsPerPage = 10
+	// maxUsedImages bounds the images of one Tag that a namespace may use for the Tag to be pruned.
+	maxUsedImages = 4096
+)
+
+// usedImages returns the images of the Tag's repository in a mirror that pods of its namespace run, or may be made with, and who
+// uses each: workloads, and other Tags in their history. It reads in pages and keeps nothing else of the objects; one prune at a
+// time does so.
 func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
-	used := map[string]string{}
-	lists := []client.ObjectList{&appsv1.ReplicaSetList{}, &batchv1.JobList{}, &v1.TagList{}}
-	for _, kind := range WorkloadKinds {
-		lists = append(lists, kind.NewList())
+	unlock, err := r.usageReads.Lock(ctx, tag.Namespace)
+	if err != nil {
+		return nil, err
 	}
-	for _, list := range lists {
-		if err := r.Live.List(ctx, list, client.InNamespace(tag.Namespace)); err != nil {
+	defer unlock()
+	used := usage{repository: tag.Namespace + "/" + tag.Name, by: map[string]string{}}
+	kinds := []func() client.ObjectList{
+		func() client.ObjectList { return &appsv1.ReplicaSetList{} },
+		func() client.ObjectList { return &batchv1.JobList{} },
+		func() client.ObjectList { return &v1.TagList{} },
+	}
+	for _, kind := range WorkloadKinds {
+		kinds = append(kinds, kind.NewList)
+	}
+	for _, newList := range kinds {
+		if err := r.addUsage(ctx, tag, newList, &used); err != nil {
 			return nil, fmt.Errorf("reading what namespace %s runs: %w", tag.Namespace, err)
+		}
+	}
+	return used.by, nil
+}
+
+// addUsage adds the images of all objects of one kind.
+func (r *TagReconciler) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *usage) error {
+	next := ""
+	for {
+		list := newList()
+		if err := r.Live.List(ctx, list, client.InNamespace(tag.Namespace), client.Limit(workloadsPerPage), client.Continue(next)); err != nil {
+			return err
 		}
 		_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: the function does not, and the list is one
 			if other, isTag := item.(*v1.Tag); !isTag {
-				use(used, item)
+				used.addWorkload(item)
 			} else if other.Name != tag.Name {
-				useHistory(used, other)
+				used.addHistory(other)
 			}
 			return nil
 		})
+		if len(used.by) > maxUsedImages {
+			return fmt.Errorf("it uses more than %d images of Tag %s, so none is removed from the internal registry; delete the workloads that name them", maxUsedImages, tag.Name)
+		}
+		if next = list.GetContinue(); next == "" {
+			return nil
+		}
 	}
-	return used, nil
 }
 
-// use notes the images of an object whose pods are there, or to come.
-func use(used map[string]string, object runtime.Object) {
+// usage collects the images of one repository that are in use, and what uses each.
+type usage struct {
+	repository string
+	by         map[string]string
+}
+
+// add notes the images that are in the repository.
+func (u *usage) add(user string, images ...string) {
+	for _, image := range images {
+		name := inMirror(image)
+		if suffix, isHere := strings.CutPrefix(name, u.repository); isHere && strings.IndexAny(suffix, ":@") == 0 {
+			u.by[name] = user
+		}
+	}
+}
+
+// addWorkload adds the images of an object that has pods, or will have some.
+func (u *usage) addWorkload(object runtime.Object) {
 	workload, isWorkload := pin.Of(object)
 	who := ""
 	switch o := object.(type) {
@@ -83,9 +134,7 @@ func use(used map[string]string, object runtime.Object) {
 	if !isWorkload {
 		return
 	}
-	for _, image := range imagesFor(workload) {
-		used[inMirror(image)] = who + " " + workload.Meta.Name
-	}
+	u.add(who+" "+workload.Meta.Name, imagesFor(workload)...)
 }
 
 // imagesFor are all images that pods of a workload need: those of their containers, and those that they mount (KEP-4639).
@@ -110,10 +159,10 @@ func useByTag(used map[string]string, tag *v1.Tag) {
 	}
 }
 
-// useHistory notes the images of a Tag's generations.
-func useHistory(used map[string]string, tag *v1.Tag) {
+// addHistory adds the images of a Tag's generations.
+func (u *usage) addHistory(tag *v1.Tag) {
 	for _, ref := range tag.Status.References {
-		used[inMirror(ref.ImageReference)] = "Tag " + tag.Name
+		u.add("Tag "+tag.Name, ref.ImageReference)
 	}
 }
 
