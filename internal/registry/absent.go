@@ -31,16 +31,13 @@ func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) 
 		ctx, cancel := context.WithTimeout(ctx, a.sessions.limit())
 		defer cancel()
 		absent = ask(ctx, with)
-		if isAbsent(absent) && !mayBeOver(absent) {
+		if isAbsent(absent) && !a.isWorthALogin(with, absent) {
 			return nil
 		}
 		return absent
 	})
 	return cmp.Or(err, absent)
 }
-
-// mayBeOver says whether an answer may just mean that a token is over, so that it is worth another one.
-func mayBeOver(err error) bool { return isStatus(err, http.StatusUnauthorized) }
 
 // untold are the answers that tell nothing yet: they are worth another try.
 var untold = []int{

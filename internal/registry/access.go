@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -59,7 +60,7 @@ func (a access) use(ctx context.Context, ask asking) error {
 			return nil
 		}
 		refusal = a.quotas.explain(current.explained(err), a.at)
-		if !isRefusal(refusal) {
+		if !a.isWorthALogin(current, err) && !(current.isGuess && isRefusal(refusal)) {
 			return refusal
 		}
 		if isNew && !current.worked.Load() {
@@ -69,6 +70,11 @@ func (a access) use(ctx context.Context, ask asking) error {
 		a.sessions.end(a.at, a.who, current)
 	}
 	return refusal
+}
+
+// isWorthALogin reports whether the request may succeed with another token.
+func (a access) isWorthALogin(with *session, err error) bool {
+	return isStatus(err, http.StatusUnauthorized) || with.mayHaveEnded(err, a.sessions.clock.Now())
 }
 
 // patiently waits for its turn, too. Nothing was sent of a question that was postponed.

@@ -17,6 +17,14 @@ import (
 // maxToken is how large a token may be, in bytes: it is a header, of which servers take 8 or 16 KiB.
 const maxToken = 16 << 10
 
+const (
+	// defaultLifetime is how long a token lasts, in seconds, when its service does not say (distribution's token authentication,
+	// "expires_in").
+	defaultLifetime = 60
+	// freshToken is up to which age a token is taken for valid, whatever the registry answers but 401.
+	freshToken = 30 * time.Second
+)
+
 // session is a way into one repository with one credential, and is never another one. It stands where go-containerregistry
 // has its remote.Puller, and is made from the same parts, because a Puller keeps a token for every repository that it ever
 // saw, does not look at expires_in, writes its credential without a lock when a token service sends a refresh token, and
@@ -31,8 +39,8 @@ type session struct {
 	keptFrom string
 	// readers are those who read manifests, of all sessions.
 	readers *readers
-	// expires is when the token is over; zero when nobody said so. Then a 401 tells.
-	expires time.Time
+	// issued is when the token was requested, and expires when it ends; zero where there is none.
+	issued, expires time.Time
 	// isGuess: the registry was greeted before, and may want something else by now.
 	isGuess bool
 	// worked: the registry took it once, so a refusal says that its token is over.
@@ -69,9 +77,20 @@ func login(ctx context.Context, wire http.RoundTripper, at location, who credent
 	}
 	opened.client = &http.Client{Transport: authenticated}
 	if token.ExpiresIn > 0 {
-		opened.expires = asked.Add(time.Duration(token.ExpiresIn) * time.Second)
+		opened.issued, opened.expires = asked, asked.Add(time.Duration(token.ExpiresIn)*time.Second)
 	}
 	return opened, nil
+}
+
+// mayHaveEnded reports whether a response may mean that the token is no longer valid, although the registry does not say so:
+// public.ecr.aws answers 400 without a body. A request whose body was streamed is not repeated for that.
+func (s *session) mayHaveEnded(err error, now time.Time) bool {
+	var answer *transport.Error
+	if s.issued.IsZero() || now.Sub(s.issued) <= freshToken || !isStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &answer) {
+		return false
+	}
+	_, canRepeat := repeated(answer.Request)
+	return canRepeat
 }
 
 // tokenFor exchanges the credential for a token (distribution's token authentication). There is nothing to exchange when
@@ -100,6 +119,9 @@ func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at locat
 	}
 	if token.AccessToken != "" {
 		token.Token = token.AccessToken
+	}
+	if token.ExpiresIn <= 0 {
+		token.ExpiresIn = defaultLifetime
 	}
 	if len(token.Token) > maxToken {
 		return nil, fmt.Errorf("the token service gives a token of more than %d KiB, which no registry would take", maxToken>>10)
