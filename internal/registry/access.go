@@ -45,12 +45,16 @@ func (a access) digest(ctx context.Context) (digest string, err error) {
 	return digest, err
 }
 
+// maxLogins is how often a request is repeated with another token: one for a token that has ended, or for a registry that was not
+// known to want one, and one more where the response says which other token it takes.
+const maxLogins = 2
+
 // use asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
-// asked: only the refusal of a new session that never worked counts. The error is an *Error or a *Postponed.
+// asked: only the refusal of a new session that never worked counts, unless its challenge is another one. The error is an *Error or
+// a *Postponed.
 func (a access) use(ctx context.Context, ask asking) error {
 	ctx = identifiedBy(ctx, a.who)
-	var refusal error
-	for range 2 {
+	for logins := 0; ; logins++ {
 		current, isNew, err := a.sessions.get(ctx, a.at, a.who)
 		if err != nil {
 			return withoutSession(a.quotas.explain(err, a.at))
@@ -59,17 +63,20 @@ func (a access) use(ctx context.Context, ask asking) error {
 		if err == nil {
 			return nil
 		}
-		refusal = a.quotas.explain(current.explained(err), a.at)
+		refusal := a.quotas.explain(current.explained(err), a.at)
 		if !a.isWorthALogin(current, err) && !(current.isGuess && isRefusal(refusal)) {
 			return refusal
 		}
-		if isNew && !current.worked.Load() {
+		challenge, isNews := current.next(err, a.at)
+		if isNew && !current.worked.Load() && !isNews {
 			a.sessions.forget(a.at, a.who, current)
-			break
+			return refusal
 		}
-		a.sessions.end(a.at, a.who, current)
+		a.sessions.end(a.at, a.who, current, challenge)
+		if logins == maxLogins || logins > 0 && !isNews {
+			return refusal
+		}
 	}
-	return refusal
 }
 
 // isWorthALogin reports whether the request may succeed with another token.

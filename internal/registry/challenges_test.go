@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -101,5 +102,103 @@ func TestARefusedUploadIsNotSentTwice(t *testing.T) {
 	s.refused(s.order(digest))
 	if count := puts.Load(); count > 2 { // a config and a layer
 		t.Errorf("%d uploads of two blobs", count)
+	}
+}
+
+// challenging is a registry whose greeting says yes, and whose repositories want a token.
+func challenging(service *tokens, headers ...string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		guarded := service.guard(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v2/" && len(headers) == 0:
+			case r.URL.Path == "/token" || service.admits(r):
+				guarded.ServeHTTP(w, r)
+			default:
+				for _, header := range headers {
+					w.Header().Add("WWW-Authenticate", strings.ReplaceAll(header, "HOST", r.Host))
+				}
+				if len(headers) == 0 {
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/token",service="test"`, r.Host))
+				}
+				refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+			}
+		})
+	}
+}
+
+func TestTheChallengeOfTheResponseThatRefusedIsFollowed(t *testing.T) {
+	for name, user := range map[string]string{"anonymously": "", "with a credential": "alice"} {
+		t.Run(name, func(t *testing.T) {
+			service := newTokens(func(who, _ string) bool { return who == user })
+			service.users["alice"] = "p"
+			u := newUpstream(t, challenging(service))
+			credentials := nobody
+			if user != "" {
+				credentials = as(t, u, user, "p")
+			}
+			client := newClient(t, u)
+			for _, repository := range []string{"team/app", "team/other"} {
+				resolved(t, client, u.host()+"/"+repository, credentials, u.push(t, repository, "latest", "one"))
+			}
+			u.clearLog()
+			resolved(t, client, u.host()+"/team/app", credentials, u.push(t, "team/app", "latest", "two"))
+			if count := u.count("", ""); count != 1 {
+				t.Errorf("%d requests once it is known, want 1: %v", count, u.requests("", ""))
+			}
+		})
+	}
+}
+
+func TestBearerIsPreferredToBasic(t *testing.T) {
+	const bearer = `Bearer realm="https://HOST/token",service="a, Basic b=\"c\"",error="invalid_token"`
+	for name, headers := range map[string][]string{
+		"Basic first":                     {`Basic realm="here"`, bearer},
+		"Basic last":                      {bearer, `Basic realm="here"`},
+		"in one header, Basic first":      {`Basic realm="here", ` + bearer},
+		"in one header, Basic last":       {bearer + `, Basic realm="here"`},
+		"beside what no client knows":     {`Negotiate`, `NTLM TlRMTVNTUAAC==, Basic realm="here", ` + bearer},
+		"in capitals and other spaces":    {`BASIC realm=here ,` + strings.Replace(bearer, "Bearer ", "BEARER  ", 1)},
+		"with a parameter before its own": {`Digest nonce="1", qop="auth, auth-int", ` + bearer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			service := newTokens(func(user, _ string) bool { return user == "alice" })
+			service.users["alice"] = "p"
+			u := newUpstream(t, challenging(service, headers...))
+			resolved(t, newClient(t, u), u.host()+"/team/app", as(t, u, "alice", "p"), u.push(t, "team/app", "latest", "one"))
+			for _, r := range u.requests(http.MethodHead, "") {
+				if strings.HasPrefix(r.authorization, "Basic") {
+					t.Error("the registry was shown the password")
+				}
+			}
+		})
+	}
+}
+
+// TestARealmThatPolicyForbidsIsNamed, whether the greeting or a repository names it.
+func TestARealmThatPolicyForbidsIsNamed(t *testing.T) {
+	for _, realm := range []string{"https://169.254.169.254/token", "http://127.0.0.1:1/token", "https://[::1]:1/token", "https://localhost/token"} {
+		for name, greets := range map[string]bool{"of the greeting": false, "of the repository": true} {
+			t.Run(realm+" "+name, func(t *testing.T) {
+				u := newUpstream(t, func(http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						if greets && r.URL.Path == "/v2/" {
+							return
+						}
+						w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+						w.Header().Add("WWW-Authenticate", `Bearer realm="`+realm+`",service="s"`)
+						w.WriteHeader(http.StatusUnauthorized)
+					})
+				})
+				client := newClient(t, u)
+				for range 2 {
+					got := failure(t, client, u.host()+"/team/app", as(t, u, "robot", "s3cret"))
+					host := strings.Split(realm, "/")[2]
+					if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), host) {
+						t.Errorf("got %s: %v; want RefusedByPolicy and %s", got.Reason(), got, host)
+					}
+				}
+			})
+		}
 	}
 }

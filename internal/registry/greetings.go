@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -33,32 +32,15 @@ func (g *greetings) get(ctx context.Context, wire http.RoundTripper, at location
 	}
 	challenge, err = g.greeting.do(ctx, key, func(ctx context.Context) (*transport.Challenge, error) {
 		challenge, err := transport.Ping(ctx, at.registry, wire)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			delete(challenge.Parameters, "scope") // which is that of any repository, at ghcr.io one that does not exist
 		}
-		return asked(challenge), nil
+		return challenge, err
 	})
 	if err == nil {
 		g.kept.Add(key, challenge)
 	}
 	return challenge, false, err
-}
-
-// maxParameter bounds each parameter of a challenge, in bytes.
-const maxParameter = 4 << 10
-
-// maxScheme bounds the authentication scheme: we know basic and bearer.
-const maxScheme = 32
-
-// asked is what counts of a challenge, in memory of its own: a registry may say anything beside, and it is kept.
-func asked(challenge *transport.Challenge) *transport.Challenge {
-	kept := &transport.Challenge{Scheme: strings.Clone(challenge.Scheme[:min(len(challenge.Scheme), maxScheme)]), Insecure: challenge.Insecure, Parameters: map[string]string{}}
-	for _, name := range []string{"realm", "service", "scope"} {
-		if value, said := challenge.Parameters[name]; said && len(value) <= maxParameter {
-			kept.Parameters[name] = strings.Clone(value)
-		}
-	}
-	return kept
 }
 
 func (g *greetings) knows(at location) bool {

@@ -127,7 +127,7 @@ func (s *session) send(request *http.Request, statuses ...int) (*http.Response, 
 	}
 	if err := transport.CheckError(response, statuses...); err != nil {
 		response.Body.Close()
-		return nil, err
+		return nil, challenged(err, request, response)
 	}
 	s.worked.Store(true)
 	return response, nil

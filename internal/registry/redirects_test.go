@@ -184,7 +184,7 @@ func TestATokenServiceIsShownTheCredentialWhenItIsTheRegistrysOwn(t *testing.T) 
 			u := newUpstream(t, func(next http.Handler) http.Handler {
 				guarded := service.guard(next)
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if r.URL.Path == "/v2/" {
+					if r.URL.Path != "/token" && !service.admits(r) {
 						w.Header().Set("WWW-Authenticate", `Bearer realm="`+row.realm+`",service="test"`)
 						w.WriteHeader(http.StatusUnauthorized)
 						return

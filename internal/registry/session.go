@@ -113,7 +113,7 @@ func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at locat
 	if err != nil {
 		return nil, err
 	}
-	token, err := transport.Exchange(ctx, service, who.authenticator(), wire, at.scopes(), realm.challengeThere())
+	token, err := transport.Exchange(ctx, service, who.authenticator(), wire, scopesFor(at, s.challenge), realm.challengeThere())
 	if err != nil {
 		return nil, s.explained(err)
 	}

@@ -99,10 +99,10 @@ func guessed(ctx context.Context, wire http.RoundTripper, at location, policy po
 	return opened, nil
 }
 
-// end ends a session that the registry refuses: its token may be over. How the registry wants to be asked stays known.
-func (s *sessions) end(at location, who credential, refused *session) {
+// end ends a session that the registry refuses: its token may be over. The next one follows the challenge.
+func (s *sessions) end(at location, who credential, refused *session, challenge *transport.Challenge) {
 	if key := sessionKey(at, who); s.lookup(key) == refused {
-		s.kept.Add(key, &session{challenge: refused.challenge})
+		s.kept.Add(key, &session{challenge: challenge})
 	}
 }
 

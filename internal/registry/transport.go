@@ -105,6 +105,7 @@ func (t *transports) to(at location) http.RoundTripper {
 		httpsUnless(insecure),
 		redirectsUpTo(maxRedirects),
 		unencoded,
+		oneChallenge,
 		stallsUpTo(t.limits.stall),
 		bodiesUpTo(maxManifest),
 		admitting(at.admitted),
