@@ -31,3 +31,6 @@ func Defaults() (requests, header, stall time.Duration) {
 func Storing(limit time.Duration) func(*Options) {
 	return func(options *Options) { options.limits.stored = limit }
 }
+
+// CredentialsFor is how many credentials a keyring has for a repository.
+func CredentialsFor(keys Keyring, host, repository string) int { return len(keys.matching(host, repository)) }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	podman "go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 	"k8s.io/utils/lru"
@@ -78,32 +77,51 @@ func (c *RegistriesConf) locate(source reference.Source) ([]location, error) {
 	return rewritten(source, registry)
 }
 
-// rewritten follows the entry's mirrors and location.
+// rewritten follows the entry's mirrors and location. It does what sysregistriesv2 does, whose references know no IPv6 address.
 func rewritten(source reference.Source, registry *sysregistriesv2.Registry) ([]location, error) {
-	named, err := podman.ParseNamed(source.String())
-	if err != nil {
-		return nil, unusable(source, err)
-	}
-	pulls, err := registry.PullSourcesFromReference(named)
-	if err != nil {
-		return nil, unusable(source, err)
-	}
 	var locations []location
-	for _, pull := range pulls {
-		if pull.Endpoint.NamespaceProxy != "" {
+	for _, endpoint := range endpointsFor(source, registry) {
+		if endpoint.NamespaceProxy != "" {
 			return nil, newError(v1.ReasonRefusedByPolicy, nil, "%s: registries.conf sets namespace-proxy for %s, which Tagger does not support", source, registry.Prefix)
 		}
-		asked, err := reference.Parse(pull.Reference.String(), "")
+		asked, err := reference.Parse(rewrittenName(source.String(), registry.Prefix, endpoint.Location), "")
 		if err != nil {
 			return nil, unusable(source, err)
 		}
-		at, err := newLocation(source, asked, pull.Endpoint.Insecure)
+		at, err := newLocation(source, asked, endpoint.Insecure)
 		if err != nil {
 			return nil, err
 		}
 		locations = append(locations, at)
 	}
 	return locations, nil
+}
+
+// endpointsFor returns the mirrors that the entry has for such a source, and then its location.
+func endpointsFor(source reference.Source, registry *sysregistriesv2.Registry) []sysregistriesv2.Endpoint {
+	other := sysregistriesv2.MirrorByDigestOnly
+	if source.Digest() != "" {
+		other = sysregistriesv2.MirrorByTagOnly
+	}
+	var endpoints []sysregistriesv2.Endpoint
+	for _, mirror := range registry.Mirrors {
+		if mirror.PullFromMirror != other && (source.Digest() != "" || !registry.MirrorByDigestOnly) {
+			endpoints = append(endpoints, mirror)
+		}
+	}
+	return append(endpoints, registry.Endpoint)
+}
+
+// rewrittenName puts a location in place of the prefix; an empty one, which only a wildcard may have, leaves the name as it is.
+func rewrittenName(name, prefix, location string) string {
+	if location == "" {
+		return name
+	}
+	end := len(prefix)
+	if domain, isWildcard := strings.CutPrefix(prefix, "*"); isWildcard {
+		end = strings.Index(name, domain) + len(domain)
+	}
+	return location + name[end:]
 }
 
 func unusable(source reference.Source, err error) error {

@@ -46,6 +46,9 @@ func scopeOf(host, repository string) scope {
 	if err != nil {
 		name, port = host, ""
 	}
+	if strings.Contains(name, ":") { // an IPv6 address, whose brackets would be a pattern
+		name = strings.Trim(name, "[]")
+	}
 	split := scope{labels: strings.Split(canonicalHost(strings.ToLower(name)), "."), port: port}
 	if trimmed := strings.Trim(repository, "/"); trimmed != "" {
 		split.path = strings.Split(trimmed, "/")
