@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -181,17 +182,25 @@ func (c *copying) remember(whole *tree) {
 	}
 }
 
-// publish puts the image under its tag, and sees that it is there.
+// publish puts the image under its tag, and sees that it is there. A registry tells the sha256 digest of a tag, whatever the image's
+// is; another one has to be asked for itself.
 func (c *copying) publish(ctx context.Context, image *node) error {
+	stored := c.tag
+	if image.Digest.Algorithm() != digest.Canonical {
+		stored = image.Digest.String()
+		if _, err := c.mirror.put(ctx, image, stored); err != nil {
+			return err
+		}
+	}
 	if _, err := c.mirror.put(ctx, image, c.tag); err != nil {
 		return err
 	}
-	held, err := c.mirror.holds(ctx, c.tag)
+	held, err := c.mirror.holds(ctx, stored)
 	if err != nil {
 		return err
 	}
 	if held != image.Digest.String() {
-		return newError(v1.ReasonMirrorUnavailable, nil, "%s: it took the image, and has %q under the tag %s; Tagger tries again", c.mirror.at.text, held, c.tag)
+		return newError(v1.ReasonMirrorUnavailable, nil, "%s: it took the image, and has %q under %s; Tagger tries again", c.mirror.at.text, held, stored)
 	}
 	return nil
 }

@@ -33,4 +33,6 @@ func Storing(limit time.Duration) func(*Options) {
 }
 
 // CredentialsFor is how many credentials a keyring has for a repository.
-func CredentialsFor(keys Keyring, host, repository string) int { return len(keys.matching(host, repository)) }
+func CredentialsFor(keys Keyring, host, repository string) int {
+	return len(keys.matching(host, repository))
+}

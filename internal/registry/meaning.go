@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
 
 	v1 "github.com/images-io/tagger/api/v1"
 )
@@ -93,12 +95,43 @@ func answered(answer *transport.Error, at location) *Error {
 	if !known {
 		reason = v1.ReasonUnavailable
 	}
-	if len(answer.Errors) > 0 {
-		if better, known := codes[answer.Errors[0].Code]; known {
+	for _, said := range answer.Errors {
+		if better, known := codes[said.Code]; known {
 			reason = better
+			break
 		}
 	}
-	return newError(reason, answer, "%s: %s (%s answered %d%s)", at.text, advice[reason], answeredBy(answer, at), answer.StatusCode, quoted(answer))
+	said, advice := quoted(answer), advice[reason]
+	switch missing := missingFrom(answer, at); {
+	case reason == v1.ReasonNotFound && missing != "":
+		advice = "the registry does not have " + missing + ", which the image names; push the image again"
+	case refusesForAReason(answer, said):
+		advice = "the registry refuses the request and says why; if that is about access, check the namespace's pull secrets for this registry"
+	}
+	return newError(reason, answer, "%s: %s (%s answered %d%s)", at.text, advice, answeredBy(answer, at), answer.StatusCode, said)
+}
+
+// refusesForAReason reports whether a 403 comes with a message. Not only wrong passwords have one, but quotas, too.
+func refusesForAReason(answer *transport.Error, said string) bool {
+	return answer.StatusCode == http.StatusForbidden && strings.Contains(said, ": ")
+}
+
+// missingFrom names the manifest or the blob that a request was for, where it is not the image itself; else it is empty.
+func missingFrom(answer *transport.Error, at location) string {
+	if answer.Request == nil || hasCode(answer, transport.NameUnknownErrorCode) {
+		return ""
+	}
+	first := answer.Request.URL
+	if earlier := hops(answer.Request); len(earlier) > 0 {
+		first = earlier[len(earlier)-1].URL
+	}
+	for _, kind := range []string{"manifest", "blob"} {
+		_, identifier, _ := strings.Cut(first.Path, "/"+kind+"s/")
+		if named, err := digest.Parse(identifier); err == nil && identifier != at.identifier {
+			return kind + " " + named.String()
+		}
+	}
+	return ""
 }
 
 // answeredBy is the host that answered: a token service, or where a redirect led, may be another than the registry.

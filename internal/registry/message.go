@@ -13,8 +13,8 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// maxQuoted bounds what of a registry's own words goes into an error, in bytes.
-const maxQuoted = 256
+// maxQuoted bounds what of a registry's own words goes into an error, in bytes: of all its errors together.
+const maxQuoted = 512
 
 // maxForm is how much is read of what was posted, in bytes: a form with a token, but no manifest.
 const maxForm = 64 << 10
@@ -29,26 +29,25 @@ var (
 	secretive = regexp.MustCompile(`(?i)\b(basic|bearer)\s+\S+|\beyJ[\w-]+(\.[\w-]*)*|\?\S*`)
 )
 
-// quoted is what the registry itself says, its code and message, to be put into brackets; empty when it is no registry's
-// error. What it was shown is left out.
+// quoted is what the registry itself says, the code and the message of each error, to be put into brackets; empty when it is no
+// registry's error. What it was shown is left out.
 func quoted(answer *transport.Error) string {
-	if len(answer.Errors) == 0 {
+	said := slices.DeleteFunc(slices.Clone(answer.Errors), func(one transport.Diagnostic) bool { return !errorCode.MatchString(string(one.Code)) })
+	if len(said) == 0 {
 		return ""
 	}
-	said := answer.Errors[0]
-	code := string(said.Code)
-	if !errorCode.MatchString(code) {
-		return ""
+	texts, secrets := make([]string, len(said)), shown(answer.Request)
+	for i, one := range said {
+		message := one.Message
+		for _, secret := range secrets {
+			message = strings.ReplaceAll(message, secret, "…")
+		}
+		texts[i] = string(one.Code)
+		if message = secretive.ReplaceAllString(message, "…"); message != "" {
+			texts[i] += ": " + v1.Truncate(message, max(maxQuoted/len(said), len("…")))
+		}
 	}
-	message := said.Message
-	for _, secret := range shown(answer.Request) {
-		message = strings.ReplaceAll(message, secret, "…")
-	}
-	message = secretive.ReplaceAllString(message, "…")
-	if message == "" {
-		return " " + code
-	}
-	return " " + code + ": " + v1.Truncate(message, maxQuoted)
+	return " " + v1.Truncate(strings.Join(texts, "; "), maxQuoted)
 }
 
 // shown are the secrets that a request brought: a password, a token, or how they are written in a header (RFC 7617).

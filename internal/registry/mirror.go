@@ -196,8 +196,7 @@ func forbidsDeletion(err error) bool {
 	if !errors.As(err, &answer) {
 		return false
 	}
-	unsupported := len(answer.Errors) > 0 && answer.Errors[0].Code == transport.UnsupportedErrorCode
-	return unsupported || isStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
+	return hasCode(err, transport.UnsupportedErrorCode) || isStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
 }
 
 // mirrorAdvice is what to do about an answer of the mirror.
@@ -213,6 +212,9 @@ func (m mirror) fault(err error) error {
 	if !errors.As(err, &failure) || failure.reason == v1.ReasonMirrorUnavailable {
 		return err
 	}
+	if refused := refusedAlgorithm(err); refused != "" {
+		return newError(v1.ReasonInvalidContent, failure, "%s: it cannot store %s: it does not know the algorithm of this digest; write spec.from with a tag or a sha256 digest, or set spec.cache to false", m.at.text, refused)
+	}
 	fault := newError(v1.ReasonMirrorUnavailable, failure, "%s", m.faultText(failure))
 	fault.retryAfter = failure.retryAfter
 	return fault
@@ -227,7 +229,11 @@ func (m mirror) faultText(failure *Error) string {
 		if !known {
 			advice = "it does not work as it should; Tagger tries again"
 		}
-		return fmt.Sprintf("%s: %s (%s answered %d%s)%s", m.at.text, advice, answeredBy(answer, m.at), answer.StatusCode, quoted(answer), unshown(failure))
+		said := quoted(answer)
+		if refusesForAReason(answer, said) {
+			advice = "it refuses the request, and says why; Tagger tries again"
+		}
+		return fmt.Sprintf("%s: %s (%s answered %d%s)%s", m.at.text, advice, answeredBy(answer, m.at), answer.StatusCode, said, unshown(failure))
 	case errors.As(failure, &plain), errors.Is(failure, http.ErrSchemeMismatch):
 		return m.at.text + ": it speaks plain HTTP, which Tagger does not use unless CACHE_REGISTRY_INSECURE is true"
 	default:

@@ -6,10 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
 )
 
 // worthAsking is from which size on a blob, in bytes, is asked for rather than sent for nothing, where it is not known
@@ -217,4 +219,21 @@ func drain(response *http.Response) error {
 		return nil
 	}
 	return err
+}
+
+// refusedAlgorithm returns the digest that a registry does not take, where its algorithm is not the one that each registry has to
+// know (image-spec, "Registered algorithms"); else it is empty.
+func refusedAlgorithm(err error) string {
+	var answer *transport.Error
+	if !errors.As(err, &answer) || answer.Request == nil || errors.Is(err, errNoSession) || !isStatus(err, http.StatusBadRequest) {
+		return ""
+	}
+	named := answer.Request.URL.Query().Get("digest") + answer.Request.URL.Query().Get("mount")
+	if _, identifier, found := strings.Cut(answer.Request.URL.Path, "/manifests/"); found {
+		named = identifier
+	}
+	if parsed, err := digest.Parse(named); err != nil || parsed.Algorithm() == digest.Canonical {
+		return ""
+	}
+	return named
 }
