@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/net/http/httpproxy"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
@@ -153,7 +154,7 @@ func (y *yard) copy(tag, digest string, generation int64) v1.MirroredImage {
 	}
 	at := y.repository()
 	_, err = y.mirror.Copy(y.t.Context(), importer.Order{
-		Source: source, Digest: digest, Namespace: "dev", To: at, Generation: generation, Progress: func(importer.Progress) {},
+		Source: source, Secrets: noPullSecrets, Digest: digest, Namespace: "dev", To: at, Generation: generation, Progress: func(importer.Progress) {},
 	})
 	if err != nil {
 		y.t.Fatal(err)
@@ -421,4 +422,10 @@ func TestARegistryThatForbidsDeletionSaysSo(t *testing.T) {
 		t.Errorf("got %v, want the other generation to be told", err)
 	}
 	y.has("it forbids deletion", "0", signature(image))
+}
+
+// noPullSecrets is a namespace without any.
+func noPullSecrets(_ context.Context, read func([]corev1.Secret)) ([]error, error) {
+	read(nil)
+	return nil, nil
 }
