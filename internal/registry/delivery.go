@@ -126,7 +126,7 @@ func (d *delivery) bringBlob(ctx context.Context, blob descriptor, p *parcel) er
 	from, isKnown := d.mirror.placements.from(d.mirror.at, d.namespace, blob.Digest)
 	to := d.mirror.comparing(ctx, blob)
 	how, err := d.transfer(ctx, to.mounting(from), blob, isKnown)
-	if wasRefused(err) && from != "" {
+	if from != "" && d.mirror.givesUpMounting(err) {
 		how, err = d.transfer(ctx, to, blob, false)
 	}
 	if to.compares && isInvalidDigest(err) {

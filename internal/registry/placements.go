@@ -68,10 +68,11 @@ func (p *placements) from(at location, namespace string, blob digest.Digest) (re
 		return "", true
 	}
 	kept, _ := p.kept.Get(placementKey(at, namespace, blob))
-	if repository, isKnown = kept.(string); !isKnown || repository == at.repository {
+	repository, isKnown = kept.(string)
+	if !isKnown || repository == at.repository || p.mounting(at) == mountsNever {
 		return "", false
 	}
-	return repository, p.mounting(at) != mountsNever
+	return repository, true
 }
 
 // mounting is what is known of the registry.

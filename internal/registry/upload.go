@@ -95,6 +95,16 @@ func refusesMounts(err error) bool {
 	return errors.As(err, &answer) && answer.StatusCode/100 == 4 && !isStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)
 }
 
+// givesUpMounting reports whether a blob that could not be mounted from another repository is worth sending: the registry does not let
+// us, or its token service takes no two scopes. Then the registry's blobs are mounted no more.
+func (m mirror) givesUpMounting(err error) bool {
+	if errors.Is(err, errNoSession) && isStatus(err, http.StatusBadRequest) {
+		m.placements.learn(m.at, mountsNever)
+		return true
+	}
+	return wasRefused(err)
+}
+
 // has asks with a HEAD whether a blob is there (distribution-spec, "Checking if content exists in the registry").
 func (m mirror) has(ctx context.Context, with *session, blob descriptor) (bool, error) {
 	ctx, cancel := context.WithTimeout(allowing(ctx, blob.Size), m.sessions.limit())
