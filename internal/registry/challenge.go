@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -119,6 +120,14 @@ func (s *session) leadsTo(challenge *transport.Challenge, at location) bool {
 	old, wanted := s.challenge.Parameters, challenge.Parameters
 	return wantsToken(s.challenge) && old["realm"] == wanted["realm"] && old["service"] == wanted["service"] &&
 		slices.Equal(scopesFor(at, s.challenge), scopesFor(at, challenge))
+}
+
+// withScope returns the challenge with another scope.
+func withScope(challenge *transport.Challenge, scope string) *transport.Challenge {
+	changed := *challenge
+	changed.Parameters = maps.Clone(challenge.Parameters)
+	changed.Parameters["scope"] = scope
+	return &changed
 }
 
 // scopesFor returns the scopes to request: those of the challenge, unless the usual ones cover them.

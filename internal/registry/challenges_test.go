@@ -1,6 +1,8 @@
 package registry_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -200,5 +202,129 @@ func TestARealmThatPolicyForbidsIsNamed(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// scoped is a token service that judges scopes.
+type scoped struct {
+	*tokens
+	// refuses says whether the service answers 400 to such scopes.
+	refuses func(scopes []string) bool
+	// names is the scope of the registry's challenges.
+	names func(r *http.Request) string
+	asked atomic.Pointer[[][]string]
+}
+
+func (s *scoped) guard(next http.Handler) http.Handler {
+	guarded := s.tokens.guard(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/token" {
+			var before [][]string
+			if kept := s.asked.Load(); kept != nil {
+				before = *kept
+			}
+			now := append(before, r.URL.Query()["scope"])
+			s.asked.Store(&now)
+			if s.refuses != nil && s.refuses(r.URL.Query()["scope"]) {
+				w.WriteHeader(http.StatusBadRequest)
+				_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_scope"})
+				return
+			}
+		} else if !s.admits(r) && s.names != nil {
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test",scope="%s"`, r.Host, s.names(r)))
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+func (s *scoped) scopes() [][]string {
+	if kept := s.asked.Load(); kept != nil {
+		return *kept
+	}
+	return nil
+}
+
+// TestDeletionUsesTheScopeThatTheTokenServiceKnows: Quay's knows push, pull and *.
+func TestDeletionUsesTheScopeThatTheTokenServiceKnows(t *testing.T) {
+	mentions := func(scopes []string, action string) bool { return strings.Contains(strings.Join(scopes, " "), action) }
+	for _, row := range []struct {
+		name    string
+		refuses func(scopes []string) bool
+		names   func(r *http.Request) string
+		// allows says which actions a DELETE needs.
+		allows, last string
+		// logins are those with a credential: the greeting names no scope.
+		logins int
+	}{
+		{name: "it knows delete", allows: "delete", last: "repository:cache/shop/app:pull,delete", logins: 1},
+		{name: "it answers 400 to delete", refuses: func(scopes []string) bool { return mentions(scopes, "delete") },
+			allows: "push", last: "repository:cache/shop/app:push,pull", logins: 2},
+		{name: "its registry wants *", names: func(r *http.Request) string { return "repository:cache/shop/app:*" },
+			allows: "*", last: "repository:cache/shop/app:*", logins: 2},
+		{name: "it answers 400 to delete, and its registry wants *", refuses: func(scopes []string) bool { return mentions(scopes, "delete") },
+			names: func(r *http.Request) string { return "repository:cache/shop/app:*" }, allows: "*", last: "repository:cache/shop/app:*", logins: 3},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			service := &scoped{tokens: newTokens(everybody), refuses: row.refuses, names: row.names}
+			service.deleting, service.users["robot"] = row.allows, "p"
+			mirror := newPlainGuarded(t, service.guard)
+			client := newClient(t, nil)
+			at := registry.Repository{Address: mirror.host(), Path: "cache/shop/app", Insecure: true, Username: "robot", Password: "p"}
+			for _, content := range []string{"one", "two"} {
+				made := mirror.push(t, "cache/shop/app", "0", content)
+				if err := client.Delete(t.Context(), at, made); err != nil {
+					t.Fatal(err)
+				}
+			}
+			asked := service.scopes()
+			if len(asked) != row.logins || strings.Join(asked[len(asked)-1], " ") != row.last {
+				t.Errorf("the scopes were %v, want %d and last %s", asked, row.logins, row.last)
+			}
+		})
+	}
+}
+
+// TestWhatATokenServiceRefusesIsNoRefusalToDelete, whatever it answers.
+func TestWhatATokenServiceRefusesIsNoRefusalToDelete(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 405} {
+		service := newTokens(everybody)
+		mirror := newPlainGuarded(t, func(next http.Handler) http.Handler {
+			guarded := service.guard(next)
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/token" {
+					refuse(w, status, "UNSUPPORTED", "no such scope")
+					return
+				}
+				guarded.ServeHTTP(w, r)
+			})
+		})
+		at := registry.Repository{Address: mirror.host(), Path: "cache/shop/app", Insecure: true}
+		made := mirror.push(t, "cache/shop/app", "0", "one")
+		err := newClient(t, nil).Delete(t.Context(), at, made)
+		if err == nil || errors.Is(err, registry.ErrDeletionForbidden) {
+			t.Errorf("with %d: %v", status, err)
+		}
+	}
+}
+
+// TestATokenServiceThatTakesOneScopeOnlyEndsMounting for its registry: the blob is sent instead.
+func TestATokenServiceThatTakesOneScopeOnlyEndsMounting(t *testing.T) {
+	service := &scoped{tokens: newTokens(everybody), refuses: func(scopes []string) bool { return len(scopes) > 1 }}
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, service.guard))
+	digest := s.source.pushImage(t, "team/app", "latest", image(t, 3, 100))
+	for _, name := range []string{"app", "other", "third"} {
+		s.copied(s.order(digest, func(order *registry.Order) { order.To.Path = "cache/shop/" + name }))
+		s.isWhole("cache/shop/"+name, "0", digest)
+	}
+	two := 0
+	for _, scopes := range service.scopes() {
+		if len(scopes) > 1 {
+			two++
+		}
+	}
+	if two == 0 || two > 4 { // as many as there are blobs on their way at once
+		t.Errorf("two scopes were requested %d times", two)
 	}
 }

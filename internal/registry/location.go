@@ -99,12 +99,15 @@ func (l location) scopes() []string {
 	case l.writes:
 		actions = "pull,push"
 	}
-	scopes := []string{"repository:" + l.repository + ":" + actions}
+	scopes := []string{l.scope(actions)}
 	if l.mountsFrom != "" {
 		scopes = append(scopes, "repository:"+l.mountsFrom+":pull")
 	}
 	return scopes
 }
+
+// scope allows actions in the repository.
+func (l location) scope(actions string) string { return "repository:" + l.repository + ":" + actions }
 
 // passageKey tells repositories apart, and what the administrator allows on the way there.
 func (l location) passageKey() string {

@@ -190,10 +190,9 @@ func (m mirror) remove(ctx context.Context, identifier string) error {
 	return err
 }
 
-// forbidsDeletion says whether a registry does not delete: at all, tags, or for us.
+// forbidsDeletion says whether a registry does not delete: at all, tags, or for us. What its token service refuses is not that.
 func forbidsDeletion(err error) bool {
-	var answer *transport.Error
-	if !errors.As(err, &answer) {
+	if errors.Is(err, errNoSession) {
 		return false
 	}
 	return hasCode(err, transport.UnsupportedErrorCode) || isStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)

@@ -114,9 +114,7 @@ func TestARegistryThatDoesNotDelete(t *testing.T) {
 		{name: "it is gone already", status: http.StatusNotFound, code: "MANIFEST_UNKNOWN"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, func(http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, row.status, row.code, "no") })
-			}))
+			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, answersWith(func(w http.ResponseWriter, _ *http.Request) { refuse(w, row.status, row.code, "no") })))
 			err := s.client.UntagNow(t.Context(), s.order("").To, "0")
 			if row.status == http.StatusNotFound {
 				if err != nil {

@@ -113,7 +113,14 @@ func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at locat
 	if err != nil {
 		return nil, err
 	}
-	token, err := transport.Exchange(ctx, service, who.authenticator(), wire, scopesFor(at, s.challenge), realm.challengeThere())
+	exchange := func() (*transport.Token, error) {
+		return transport.Exchange(ctx, service, who.authenticator(), wire, scopesFor(at, s.challenge), realm.challengeThere())
+	}
+	token, err := exchange()
+	if at.deletes && isStatus(err, http.StatusBadRequest) && s.challenge.Parameters["scope"] == "" {
+		s.challenge = withScope(s.challenge, at.scope("push,pull")) // Quay knows no action "delete"; there, who may push may delete
+		token, err = exchange()
+	}
 	if err != nil {
 		return nil, s.explained(err)
 	}

@@ -21,6 +21,8 @@ type tokens struct {
 	// lifetime is how long a token is good; 0 means for ever. told: the answer says so.
 	lifetime time.Duration
 	told     bool
+	// deleting is what a token must allow to delete; empty means delete.
+	deleting string
 	clock    clock.PassiveClock
 
 	mutex  sync.Mutex
@@ -84,7 +86,7 @@ func (s *tokens) admits(r *http.Request) bool {
 	if !known || (s.lifetime > 0 && s.clock.Since(shown.at) >= s.lifetime) {
 		return false
 	}
-	action := map[string]string{http.MethodGet: "pull", http.MethodHead: "pull", http.MethodDelete: "delete"}[r.Method]
+	action := map[string]string{http.MethodGet: "pull", http.MethodHead: "pull", http.MethodDelete: cmp.Or(s.deleting, "delete")}[r.Method]
 	repository, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
 	repository, _, _ = strings.Cut(repository, "/blobs/")
 	from := r.URL.Query().Get("from")
