@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -71,7 +72,12 @@ func TestRequestsOfTools(t *testing.T) {
 		"a pipeline applies under a name of its own":  {"apply --field-manager=ci -f -", "apply --field-manager=ci -f -", false},
 		"kubectl patch counts":                        {"apply -f -", `patch tag/myapp --type=merge -p {"spec":{"generation":0}}`, true},
 		"kubectl edit counts":                         {"apply -f -", patch + `kubectl-edit -p {"spec":{"generation":0}}`, true},
-		"kubectl replace counts":                      {"apply -f -", "replace -f -", true},
+		"kubectl replace repeats a manifest":          {"create -f -", "replace -f -", false},
+		"kubectl replace after an apply":              {"apply -f -", "replace -f -", false},
+		"Argo CD replaces by the manifest":            {"create --save-config --field-manager=argocd-controller -f -", "replace --save-config --field-manager=argocd-controller -f -", false},
+		"a tool replaces what was applied":            {"apply --server-side -f -", "replace --field-manager=tool -f -", false},
+		"a tool merges a manifest":                    {"create --field-manager=tool -f -", patch + "tool -p MANIFEST", false},
+		"a tool merges a manifest that was applied":   {"apply --server-side -f -", patch + "tool -p MANIFEST", false},
 		"kubectl tag counts":                          {"apply -f -", "annotate tag/myapp --field-manager=kubectl-tag images.io/requested-generation=0", true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +90,7 @@ func TestRequestsOfTools(t *testing.T) {
 			u.with(manifest, row.first)
 			u.becomes("tag/myapp", ".status.generation", "0")
 			u.moved("myapp", 1)
-			u.with(manifest, row.again)
+			u.with(manifest, strings.ReplaceAll(row.again, "MANIFEST", tagJSON("myapp", u.source(), 0)))
 			want := "1"
 			if row.moves {
 				want = "0"
@@ -107,6 +113,62 @@ func TestAManifestWhoseGenerationChangesMovesTheTag(t *testing.T) {
 			u.becomes("tag/myapp", ".status.generation", "1")
 			u.moved("myapp", 2)
 			u.with(tagYAML("myapp", u.source(), "generation: 0"), flags+" -f -")
+			u.becomes("tag/myapp", ".status.generation", "0")
+		})
+	}
+}
+
+// TestManifestsWithoutAnApply are those of tools that replace the object by the manifest, or merge the manifest into it.
+func TestManifestsWithoutAnApply(t *testing.T) {
+	for name, line := range map[string]string{
+		"replaced by kubectl": "replace -f -",
+		"replaced by a tool":  "replace --field-manager=tool -f -",
+		"merged by a tool":    "patch tag/myapp --type=merge --field-manager=tool -p MANIFEST",
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			u.push("build 0")
+			u.with(tagYAML("myapp", u.source(), "generation: 0"), "create -f -")
+			u.becomes("tag/myapp", ".status.generation", "0")
+			writes := func(generation int, wants string) {
+				t.Helper()
+				manifest := tagJSON("myapp", u.source(), generation)
+				u.with(manifest, strings.ReplaceAll(line, "MANIFEST", manifest))
+				u.becomes("tag/myapp", ".status.generation", wants)
+				if got := u.get("tag/myapp", ".spec.generation"); got != wants {
+					t.Errorf("the manifest with generation %d moved the Tag to %s, want %s", generation, got, wants)
+				}
+			}
+			u.moved("myapp", 1)
+			writes(0, "1")
+			writes(2, "2")
+			u.moved("myapp", 3)
+			writes(2, "3")
+			writes(2, "3")
+			writes(1, "1")
+		})
+	}
+}
+
+// TestAnObjectThatWasReadAndReplacedIsAnEdit: it brings the annotation, which no manifest has.
+func TestAnObjectThatWasReadAndReplacedIsAnEdit(t *testing.T) {
+	for name, first := range map[string]string{"applied": "apply -f -", "created": "create -f -"} {
+		t.Run(name, func(t *testing.T) {
+			u := newUser(t)
+			u.push("build 0")
+			u.with(tagYAML("myapp", u.source(), "generation: 0"), first)
+			u.becomes("tag/myapp", ".status.generation", "0")
+			u.moved("myapp", 1)
+			var tag map[string]any
+			if err := json.Unmarshal([]byte(u.kubectl("get tag/myapp -o json")), &tag); err != nil {
+				t.Fatal(err)
+			}
+			tag["spec"].(map[string]any)["generation"] = 0
+			edited, err := json.Marshal(tag)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.with(string(edited), "replace -f -")
 			u.becomes("tag/myapp", ".status.generation", "0")
 		})
 	}
@@ -168,4 +230,9 @@ func TestAnExplicitBumpMakesAGenerationOfTheSameDigest(t *testing.T) {
 	image := u.imported("myapp")
 	u.request("myapp", 1)
 	u.becomes("tag/myapp", ".status.references[*].imageReference", image+" "+image)
+}
+
+// tagJSON is a manifest without spaces, for an argument of kubectl.
+func tagJSON(name, from string, generation int) string {
+	return fmt.Sprintf(`{"apiVersion":"images.io/v1","kind":"Tag","metadata":{"name":%q},"spec":{"from":%q,"generation":%d}}`, name, from, generation)
 }

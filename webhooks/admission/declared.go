@@ -11,31 +11,62 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// imperative are the field managers of requests that always count: somebody, or Tagger, means this very change.
+// kubectlReplace is the field manager of kubectl replace. What it writes is a manifest, or an object that was read and edited.
+const kubectlReplace = "kubectl-replace"
+
+// imperative are the field managers of requests that always count: a user, or Tagger, means this very change.
 var imperative = []string{
-	"kubectl-edit", "kubectl-patch", "kubectl-replace", "kubectl-annotate", "kubectl-label", "kubectl-tag", v1.FieldManager,
+	"kubectl-edit", "kubectl-patch", "kubectl-annotate", "kubectl-label", "kubectl-tag", v1.FieldManager,
 }
 
-// helm is the field manager of Helm 3, which patches what differs between two releases, or replaces the object by the
-// manifest (--force), and keeps no last-applied configuration in it.
-const helm = "helm"
-
-// declaration is the generation that a manifest declares in this request. It is false for an edit, and for a manifest
-// that leaves the generation out. A declarative apply is told from an edit (docs/adr) by what it does to managedFields,
-// and else by the last-applied configuration: the options that admission sees of a patch are those of an update.
+// declaration returns the generation that a manifest declares in this request, as the request brings it. It is false for an
+// edit, and for a manifest that leaves the generation out. A manifest is told from an edit (docs/adr/0001) by the annotation
+// that no manifest has, by what the request does to managedFields, and by the last-applied configuration: the options that
+// admission sees of a patch are those of an update.
 func declaration(old, updated *v1.Tag, manager string) (int64, bool) {
 	generation := updated.Spec.Generation
 	switch {
-	case slices.Contains(imperative, manager) || generation == nil:
+	case generation == nil || slices.Contains(imperative, manager):
+		return 0, false
+	case isReplacement(old, updated):
+		return *generation, true
+	case manager == kubectlReplace:
 		return 0, false
 	case isServerSideApply(old, updated, manager):
 		return *generation, ownsGeneration(applyEntry(updated, manager))
-	case manager == helm:
-		return *generation, changesGeneration(old, updated)
 	default:
-		declared, ok := lastApplied(updated)
-		return declared, ok && declared == *generation
+		return *generation, declares(old, updated)
 	}
+}
+
+// isReplacement reports whether the request replaces the object by a manifest: it lacks the annotation that the object has.
+func isReplacement(old, updated *v1.Tag) bool {
+	_, had := declared(old)
+	_, has := declared(updated)
+	return had && !has
+}
+
+// declares reports whether a request that patches the object declares its generation: a client-side apply does, and so does a
+// tool that merges the manifest into the object, or what changed in it (Helm 3). Of a Tag that is applied, such a tool declares
+// only what was declared before: anything else is an edit beside the manifest that is applied.
+func declares(old, updated *v1.Tag) bool {
+	generation := *updated.Spec.Generation
+	if applied, ok := lastApplied(updated); ok && applied == generation {
+		return true
+	}
+	if !changesGeneration(old, updated) {
+		return false
+	}
+	before, known := declared(old)
+	return known && before == generation || !isApplied(updated)
+}
+
+// isApplied reports whether the Tag has a manifest that is applied, client- or server-side.
+func isApplied(tag *v1.Tag) bool {
+	_, ok := tag.Annotations[corev1.LastAppliedConfigAnnotation]
+	return ok || slices.ContainsFunc(tag.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Operation == metav1.ManagedFieldsOperationApply
+	})
 }
 
 // isServerSideApply says whether the request is a server-side apply. One that changes the generation owns it afterwards.

@@ -71,6 +71,7 @@ func (s *settling) create() {
 
 func (s *settling) update() error {
 	current := s.old.WantedGeneration()
+	manifest, isDeclared := declaration(s.old, s.tag, s.manager)
 	s.restoreDeclared()
 	if s.tag.Spec.Generation == nil {
 		s.tag.Spec.Generation = &current
@@ -79,8 +80,8 @@ func (s *settling) update() error {
 	if err != nil {
 		return err
 	}
-	if !isRequest {
-		s.repeat(current)
+	if isDeclared && !isRequest {
+		s.repeat(manifest, current)
 	}
 	s.source(current)
 	return s.allow(current)
@@ -119,11 +120,7 @@ func (s *settling) request() (bool, error) {
 }
 
 // repeat keeps the current generation when a manifest is applied that declares what it declared before.
-func (s *settling) repeat(current int64) {
-	manifest, isDeclared := declaration(s.old, s.tag, s.manager)
-	if !isDeclared {
-		return
-	}
+func (s *settling) repeat(manifest, current int64) {
 	before, known := declared(s.old)
 	if known && before == manifest && before != current {
 		s.tag.Spec.Generation = &current
