@@ -243,6 +243,47 @@ func TestARefusalIsTriedAgainByANewProcess(t *testing.T) {
 	}
 }
 
+// TestAnAttemptInTheFutureIsFollowedByOne: another leader, whose clock was an hour ahead, made it.
+func TestAnAttemptInTheFutureIsFollowedByOne(t *testing.T) {
+	for _, reason := range []v1.Reason{v1.ReasonUnavailable, v1.ReasonInvalidContent} {
+		t.Run(string(reason), func(t *testing.T) {
+			tag := newTag()
+			tag.RecordFailure(reason, "no", !reason.Retried(), metav1.NewTime(time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC)))
+			w := newWorld(t, tag)
+			w.registry.err = notFound{errors.New("there is no such tag")}
+			for range 3 {
+				w.reconcile()
+			}
+			status := w.tag().Status
+			if w.registry.imports != 1 || status.LastImportAttempt.When.After(w.clock.Now()) || w.tag().FailingSince().After(w.clock.Now()) {
+				t.Errorf("%d imports, want 1; the attempt is of %s, failing since %s", w.registry.imports, status.LastImportAttempt.When, w.tag().FailingSince())
+			}
+		})
+	}
+}
+
+// TestATagAtTheHighestGenerationSaysSo: no image can follow, so the registry is not asked for any.
+func TestATagAtTheHighestGenerationSaysSo(t *testing.T) {
+	tag := newTag()
+	tag.Spec.Generation = ptr.To[int64](v1.MaxGeneration)
+	tag.RecordImport(v1.Reference{Generation: v1.MaxGeneration, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa"})
+	tag.Annotations = map[string]string{v1.AnnotationRequestedCheck: "1"}
+	tag.MarkAdmitted()
+	w := newWorld(t, tag)
+	for range 3 {
+		if result := w.reconcile(); result.RequeueAfter > 0 {
+			t.Errorf("another try in %s", result.RequeueAfter)
+		}
+	}
+	got := w.tag()
+	if got.NotReadyReason() != v1.ReasonUnknownGeneration || !strings.Contains(got.Status.Conditions[0].Message, "is the highest possible number") {
+		t.Errorf("the conditions are %+v", got.Status.Conditions)
+	}
+	if len(w.registry.asked) != 0 || got.Status.Digest != "sha256:aa" {
+		t.Errorf("the registry was asked %d times; the digest in use is %s", len(w.registry.asked), got.Status.Digest)
+	}
+}
+
 func TestATagThatIsGoneByTheTimeOfTheWriteIsNoError(t *testing.T) {
 	w := newWorld(t, newTag())
 	w.registry.then = func() {
