@@ -1,24 +1,31 @@
 package controllers
 
 import (
-	"strings"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// annotationPrefix is what the names of Tagger's annotations begin with, but for AnnotationEnabled.
-const annotationPrefix = "images.io/"
+// maxCachedAnnotation bounds the value of an annotation in the caches, in bytes. A tenant writes up to 256 KiB of annotations
+// into each object.
+const maxCachedAnnotation = 64 << 10
+
+// cachedAnnotations are the annotations that Tagger reads (DESIGN 2). The caches keep no others.
+var cachedAnnotations = []string{
+	v1.AnnotationEnabled, v1.AnnotationPinned, v1.AnnotationRequested, v1.AnnotationKeepPullPolicy,
+	v1.AnnotationRequestedGeneration, v1.AnnotationDeclaredGeneration, v1.AnnotationTrigger, v1.AnnotationAdmittedSource,
+	v1.AnnotationRequestedCheck,
+}
 
 // CachedTag keeps of a Tag in the informer cache what Tagger reads: its spec and its status, and of its metadata what
 // identifies it and what Tagger and its plugin wrote. It is a cache.TransformFunc.
 func CachedTag(object any) (any, error) {
 	if tag, ok := object.(*v1.Tag); ok {
-		own := ownAnnotations(tag.Annotations)
+		own := ownAnnotations(&tag.ObjectMeta)
 		finalizers := tag.Finalizers // all of them, for a patch of the list replaces it
 		tag.ObjectMeta = identity(&tag.ObjectMeta)
 		tag.Annotations, tag.Finalizers = own, finalizers
@@ -48,7 +55,7 @@ func (k WorkloadKind) Cached(object any) (any, error) {
 	if !full.Enabled() {
 		return cached, nil
 	}
-	kept.Meta.Annotations = ownAnnotations(full.Meta.Annotations)
+	kept.Meta.Annotations = ownAnnotations(full.Meta)
 	kept.Pod.InitContainers = images(full.Pod.InitContainers)
 	kept.Pod.Containers = images(full.Pod.Containers)
 	kept.Pod.Volumes = imageVolumes(full.Pod.Volumes)
@@ -70,10 +77,17 @@ func identity(full *metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-func ownAnnotations(all map[string]string) map[string]string {
+// ownAnnotations returns the annotations that Tagger reads. One that is too large counts as absent, and is logged.
+func ownAnnotations(full *metav1.ObjectMeta) map[string]string {
 	var own map[string]string
-	for key, value := range all {
-		if key == v1.AnnotationEnabled || strings.HasPrefix(key, annotationPrefix) {
+	for _, key := range cachedAnnotations {
+		value, ok := full.Annotations[key]
+		switch {
+		case !ok:
+		case len(value) > maxCachedAnnotation:
+			ctrl.Log.WithName("cache").Info("an annotation is too large and counts as absent",
+				"namespace", full.Namespace, "name", full.Name, "annotation", key, "bytes", len(value), "limit", maxCachedAnnotation)
+		default:
 			if own == nil {
 				own = map[string]string{}
 			}

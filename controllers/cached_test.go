@@ -140,3 +140,27 @@ func sameIdentity(a, b client.Object) bool {
 	return a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName() && a.GetUID() == b.GetUID() && a.GetGeneration() == b.GetGeneration() &&
 		a.GetResourceVersion() == b.GetResourceVersion() && a.GetDeletionTimestamp().Equal(b.GetDeletionTimestamp())
 }
+
+// TestTheCacheKeepsNoAnnotationsOfTenants: neither those that only look like Tagger's, nor values without a bound.
+func TestTheCacheKeepsNoAnnotationsOfTenants(t *testing.T) {
+	annotations := func() map[string]string {
+		return map[string]string{
+			v1.AnnotationEnabled: "true", v1.AnnotationPinned: strings.Repeat("a", 64<<10+1), v1.AnnotationTrigger: strings.Repeat("a", 64<<10+1),
+			v1.AnnotationKeepPullPolicy: strings.Repeat("a", 64<<10), "images.io/x": strings.Repeat(secret, 20<<10),
+		}
+	}
+	tag := tagAt(newImage)
+	tag.Annotations = annotations()
+	objects := map[string]client.Object{"Tag": keep(t, controllers.CachedTag, tag)}
+	for _, kind := range controllers.WorkloadKinds {
+		object := full(t, kind)
+		object.SetAnnotations(annotations())
+		objects[kind.Name] = keep(t, kind.Cached, object)
+	}
+	for name, cached := range objects {
+		got := slices.Sorted(maps.Keys(cached.GetAnnotations()))
+		if want := []string{v1.AnnotationEnabled, v1.AnnotationKeepPullPolicy}; !slices.Equal(got, want) {
+			t.Errorf("%s: the cache keeps %v, want %v", name, got, want)
+		}
+	}
+}
