@@ -128,6 +128,7 @@ func (m *mirror) Copy(ctx context.Context, order importer.Order) (importer.Copie
 		To: m.repository(order.To), Tag: strconv.FormatInt(order.Generation, 10),
 		Progress: func(p registry.Progress) { order.Progress(importer.Progress(p)) },
 	})
+	logDetail(ctrl.LoggerFrom(ctx), err, order.Namespace)
 	return importer.Copied{Sent: copied.Sent, Found: copied.Found, Mounted: copied.Mounted}, err
 }
 

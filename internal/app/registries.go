@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -74,6 +75,7 @@ func (r *registries) Resolve(ctx context.Context, source reference.Source, secre
 	digest, err := r.client.ResolveOn(ctx, source, keyring, registry.Terms{
 		NotBefore: terms.NotBefore, Hint: terms.Poll, Asker: terms.Namespace, Patience: registryPatience,
 	})
+	logDetail(ctrl.LoggerFrom(ctx), err, terms.Namespace)
 	return digest, problems, err
 }
 
@@ -81,6 +83,14 @@ func (r *registries) Resolve(ctx context.Context, source reference.Source, secre
 func readKeyring(ctx context.Context, client *registry.Client, source reference.Source, secrets importer.PullSecrets) (keyring registry.Keyring, problems []error, err error) {
 	tooLarge, err := secrets(ctx, func(read []corev1.Secret) { keyring, problems = client.KeyringFor(source, read) })
 	return keyring, append(tooLarge, problems...), err
+}
+
+// logDetail logs the cause of a failure that a Tag's status must not tell.
+func logDetail(log logr.Logger, err error, namespace string) {
+	var failure *registry.Error
+	if errors.As(err, &failure) && failure.Detail() != "" {
+		log.Info("a host that is neither public nor in registries.conf cannot be reached", "namespace", namespace, "cause", failure.Detail())
+	}
 }
 
 // Turn says whether asking for the source is in vain now.

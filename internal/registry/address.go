@@ -33,15 +33,23 @@ var carriers = []struct {
 	{prefix: netip.MustParsePrefix("2001::/32"), at: 12, inverted: true}, // Teredo (RFC 4380, section 4)
 }
 
+// private are the addresses of networks that are not the internet (RFC 1918, RFC 4193, RFC 6598, RFC 2544, RFC 6890).
+var private = prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "192.0.0.0/24", "fc00::/7", "fec0::/10")
+
 // isForbidden judges an address, and the IPv4 address that it may carry.
-func isForbidden(address netip.Addr) bool {
+func isForbidden(address netip.Addr) bool { return isWithin(forbidden, address) }
+
+// isPrivate reports the same of a network of the cluster or of a company.
+func isPrivate(address netip.Addr) bool { return isWithin(private, address) }
+
+func isWithin(prefixes []netip.Prefix, address netip.Addr) bool {
 	address = address.WithZone("").Unmap()
 	contains := func(prefix netip.Prefix) bool { return prefix.Contains(address) }
-	if slices.ContainsFunc(forbidden, contains) {
+	if slices.ContainsFunc(prefixes, contains) {
 		return true
 	}
 	for _, carrier := range carriers {
-		if carrier.prefix.Contains(address) && isForbidden(carried(address, carrier.at, carrier.inverted)) {
+		if carrier.prefix.Contains(address) && isWithin(prefixes, carried(address, carrier.at, carrier.inverted)) {
 			return true
 		}
 	}

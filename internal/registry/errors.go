@@ -19,6 +19,8 @@ type Error struct {
 	text       string
 	retryAfter time.Duration
 	cause      error
+	// detail is what the text must not tell to who may write Tags; mostly empty.
+	detail string
 }
 
 // newError makes an Error. The cause is for errors.Is and errors.As only: its text may hold anything.
@@ -28,6 +30,10 @@ func newError(reason v1.Reason, cause error, format string, args ...any) *Error 
 
 // Error says what happened, where, and what to do about it.
 func (e *Error) Error() string { return e.text }
+
+// Detail is the exact cause for the manager's log, where the text says only that a host cannot be reached; else it is empty. It must
+// not reach a status or an event: it tells what listens in the cluster's networks.
+func (e *Error) Detail() string { return e.detail }
 
 // Unwrap is the error underneath, or nil. Its text must not reach a status, an event or a log.
 func (e *Error) Unwrap() error { return e.cause }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -32,10 +33,13 @@ type gate struct {
 // newGate guards the dialer, whose own Control still has its say.
 func newGate(listed func(address string) bool, dialer net.Dialer) gate {
 	guarded, next := dialer, dialer.Control
-	guarded.ControlContext = func(_ context.Context, network, address string, connection syscall.RawConn) error {
+	guarded.ControlContext = func(ctx context.Context, network, address string, connection syscall.RawConn) error {
 		found, err := netip.ParseAddrPort(address)
 		if err != nil || isForbidden(found.Addr()) {
 			return errForbidden
+		}
+		if dialed, isSeen := ctx.Value(dialedKey{}).(*atomic.Bool); isSeen && isPrivate(found.Addr()) {
+			dialed.Store(true)
 		}
 		if next == nil {
 			return nil

@@ -160,9 +160,18 @@ var silences = []struct {
 	{is(syscall.ECONNREFUSED), "it refuses connections"},
 }
 
-// unanswered is for what never became an answer of a registry. go-containerregistry asks some hosts by plain HTTP after
-// HTTPS has failed, and joins both errors: a telling failure by HTTPS comes before our refusal of plain HTTP.
+// unanswered is for what never became an answer of a registry.
 func unanswered(err error, at location) *Error {
+	exact := unansweredExactly(err, at)
+	if isA[*hiddenError](err) && !isA[*refusedHostError](err) {
+		return hidden(err, at, failingHost(err, at), exact.text)
+	}
+	return exact
+}
+
+// unansweredExactly tells what happened, whatever the host is. go-containerregistry asks some hosts by plain HTTP after
+// HTTPS has failed, and joins both errors: a telling failure by HTTPS comes before our refusal of plain HTTP.
+func unansweredExactly(err error, at location) *Error {
 	host := failingHost(err, at)
 	var forbidden *refusedHostError
 	if errors.As(err, &forbidden) {

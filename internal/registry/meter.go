@@ -123,12 +123,14 @@ func (q *quotas) learn(request sentRequest, response *http.Response, err error) 
 	h.learnAnswer(request, response, now, q.jitter())
 }
 
-// learnFailure counts what makes a host unavailable, and not what we refuse.
+// learnFailure counts what makes a host unavailable, and not what we refuse. Failures at a hidden host count alike, or their number
+// would tell them apart.
 func (h *host) learnFailure(err error, now time.Time, jitter float64) {
+	h.isHidden = isA[*hiddenError](err)
 	switch {
 	case errors.Is(err, errAtSource) || meaning(err, location{}).reason != v1.ReasonUnavailable:
 		h.breaker.toldNothing()
-	case isTimeout(err):
+	case isTimeout(err) && !h.isHidden:
 		h.breaker.timedOut(now, jitter)
 	default:
 		h.breaker.failed(now, 0, jitter)
@@ -147,6 +149,7 @@ func (h *host) learnFromStrangers(response *http.Response, now time.Time) {
 }
 
 func (h *host) learnAnswer(request sentRequest, response *http.Response, now time.Time, jitter float64) {
+	h.isHidden = false
 	asked := retryAfter(response.Header.Get("Retry-After"), now)
 	switch code := response.StatusCode; {
 	case code == http.StatusTooManyRequests:
@@ -176,7 +179,7 @@ func (q *quotas) explain(err error, at location) error {
 	}
 	failure := meaning(err, at)
 	until, wait := q.closedFor(failedAt(err, at))
-	if wait == 0 || !failure.reason.Retried() {
+	if wait == 0 || !failure.reason.Retried() || failure.detail != "" {
 		return failure
 	}
 	failure = failure.adding("; it is not asked before " + untilText(until))
@@ -185,6 +188,9 @@ func (q *quotas) explain(err error, at location) error {
 }
 
 func (l location) refusedUntil(closed *closedError, wait time.Duration) *Error {
+	if closed.isHidden {
+		return hidden(closed, l, closed.host, l.text+": "+closed.Error())
+	}
 	refused := newError(closed.reason, closed, "%s: %s", l.text, closed)
 	refused.retryAfter = wait
 	return refused

@@ -215,7 +215,7 @@ func (m mirror) fault(err error) error {
 		return newError(v1.ReasonInvalidContent, failure, "%s: it cannot store %s: it does not know the algorithm of this digest; write spec.from with a tag or a sha256 digest, or set spec.cache to false", m.at.text, refused)
 	}
 	fault := newError(v1.ReasonMirrorUnavailable, failure, "%s", m.faultText(failure))
-	fault.retryAfter = failure.retryAfter
+	fault.retryAfter, fault.detail = failure.retryAfter, failure.detail
 	return fault
 }
 

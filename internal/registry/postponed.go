@@ -33,6 +33,8 @@ type closedError struct {
 	host   string
 	reason v1.Reason
 	until  time.Time
+	// isHidden: only the manager's log may say so.
+	isHidden bool
 }
 
 func (e *closedError) Error() string {

@@ -52,7 +52,9 @@ type host struct {
 	returns  *rate.Limiter
 	// isRegistry: it was asked for manifests, so that a greeting or a token does not show that it works.
 	isRegistry bool
-	manner     manner
+	// isHidden: its last failure was that of a host that is neither public nor listed.
+	isHidden bool
+	manner   manner
 	// waiters and calls are who waits for it, and the questions under way.
 	waiters, calls int
 }
@@ -82,7 +84,7 @@ func (h *host) closed(now time.Time) error {
 	if !h.breaker.refuses(now) {
 		return nil
 	}
-	return &closedError{host: h.name, reason: h.breaker.reason, until: h.breaker.until}
+	return &closedError{host: h.name, reason: h.breaker.reason, until: h.breaker.until, isHidden: h.isHidden}
 }
 
 // later has somebody come back: one after the other, after a moment, or after a while where the host does not answer soon.

@@ -99,6 +99,7 @@ func (t *transports) to(at location) http.RoundTripper {
 		tlsByHost{insecure: insecure, wires: t.wires},
 		t.guesses.guessing(insecure),
 		t.around,
+		t.gate.hiding,
 		t.quotas.meter(at),
 		userAgent(t.agent),
 		t.gate.judging,

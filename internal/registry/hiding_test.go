@@ -1,0 +1,150 @@
+package registry_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry"
+)
+
+// failures are what a port scan tells apart.
+var failures = map[string]error{
+	"closed":                     &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+	"filtered":                   &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded},
+	"no route":                   &net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH},
+	"no such name":               &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}},
+	"TLS with another authority": &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+	"TLS for another name":       &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "x"}},
+	"TLS that fails":             tls.AlertError(40),
+	"plain HTTP":                 http.ErrSchemeMismatch,
+	"another protocol":           tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
+	"hangs up":                   io.EOF,
+	"resets":                     &net.OpError{Op: "read", Err: syscall.ECONNRESET},
+}
+
+// failsAt is the option of a wire where requests to a host fail in one way.
+func failsAt(host string, err error) func(*registry.Options) {
+	return func(options *registry.Options) {
+		options.Clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+		options.Around = func(next http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(request *http.Request) (*http.Response, error) {
+				if request.URL.Host == host {
+					return nil, err
+				}
+				return next.RoundTrip(request)
+			})
+		}
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
+
+// told is all that a Tag's status says of six attempts.
+func told(t *testing.T, client *registry.Client, from string) string {
+	t.Helper()
+	var all []string
+	for range 6 {
+		got := failure(t, client, from, nobody)
+		all = append(all, fmt.Sprint(got.Reason(), got.RetryAfter(), got.Terminal(), " ", got))
+	}
+	return strings.Join(all, "\n")
+}
+
+// TestAHostOfTheClustersNetworksIsNotScannedByTags: one reason and one text, whatever happened.
+func TestAHostOfTheClustersNetworksIsNotScannedByTags(t *testing.T) {
+	for _, host := range []string{
+		"10.20.30.40:5000", "172.16.0.1:22", "192.168.1.1", "100.64.0.1:443", "[fd12::1]:5000", "[64:ff9b::a00:1]:5000",
+		"etcd.kube-system.svc.cluster.local:2379", "db.svc:5432", "registry:5000",
+	} {
+		texts := map[string]string{}
+		for name, err := range failures {
+			client := newClient(t, nil, failsAt(host, err))
+			texts[told(t, client, host+"/team/app")] = name
+			got := failure(t, client, host+"/team/app", nobody)
+			if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), host+" cannot be reached; ") || got.Detail() == "" || !isPrintable(got.Detail()) {
+				t.Errorf("%s, %s: %s %v (%s)", host, name, got.Reason(), got, got.Detail())
+			}
+		}
+		if len(texts) != 1 {
+			t.Errorf("%s: the texts differ: %v", host, texts)
+		}
+	}
+}
+
+// TestTheTextsOfOtherHostsStayExact: those of public ones, and of those that the administrator lists.
+func TestTheTextsOfOtherHostsStayExact(t *testing.T) {
+	for host, change := range map[string]func(*registry.Options){
+		"203.0.113.7:5000":     func(*registry.Options) {},
+		"registry.example.com": func(*registry.Options) {},
+		"10.20.30.40:5000":     listing(t, "10.20.30.40:5000"),
+		"registry:5000":        listing(t, "registry:5000"),
+	} {
+		texts := map[string]bool{}
+		for _, err := range failures {
+			got := failure(t, newClient(t, nil, failsAt(host, err), change), host+"/team/app", nobody)
+			texts[got.Error()] = true
+			if got.Detail() != "" {
+				t.Errorf("%s: the detail %q is for the log only", host, got.Detail())
+			}
+		}
+		if len(texts) < 6 {
+			t.Errorf("%s: only %d texts: %v", host, len(texts), texts)
+		}
+	}
+}
+
+// TestARegistryDoesNotScanByRedirects, nor by naming a token service.
+func TestARegistryDoesNotScanByRedirects(t *testing.T) {
+	const target = "10.20.30.40:8443"
+	for way, answer := range map[string]http.HandlerFunc{
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://"+target+r.URL.Path, http.StatusTemporaryRedirect)
+		},
+		"a token service": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+target+`/token",service="s"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		},
+	} {
+		texts := map[string]string{}
+		u := newUpstream(t, answersWith(answer))
+		for name, err := range failures {
+			texts[told(t, newClient(t, u, failsAt(target, err)), u.host()+"/team/app")] = name
+		}
+		if len(texts) != 1 {
+			t.Errorf("%s: the texts differ: %v", way, texts)
+		}
+	}
+}
+
+// TestANameThatMeansAPrivateAddressIsHiddenToo: what counts is what is connected to.
+func TestANameThatMeansAPrivateAddressIsHiddenToo(t *testing.T) {
+	for address, isHidden := range map[string]bool{"10.20.30.40": true, "100.64.0.9": true, "192.0.2.1": false} {
+		resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{netip.MustParseAddr(address)} })
+		for _, err := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH} {
+			client := newClient(t, nil, registry.Dialing(resolver, func(string, string, syscall.RawConn) error { return err }))
+			got := failure(t, client, "internal.example.com/team/app", nobody)
+			if hides := got.Detail() != "" && !strings.Contains(got.Error(), "refuses"); hides != isHidden || got.Reason() != v1.ReasonUnavailable {
+				t.Errorf("%s: %s %v (%s)", address, got.Reason(), got, got.Detail())
+			}
+			if errors.Is(err, syscall.ECONNREFUSED) && isHidden && !strings.Contains(got.Detail(), "refuses connections") {
+				t.Errorf("the log says %q", got.Detail())
+			}
+		}
+	}
+}
