@@ -2,7 +2,6 @@ package registry
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
@@ -17,13 +16,14 @@ const maxParameter = 4 << 10
 
 // hiddenChallenge is where hidingChallenges leaves a challenge. No response comes with such a name: net/http writes all names
 // with capitals.
-const hiddenChallenge = "tagger-challenge"
+var hiddenChallenge = "tagger-challenge"
 
 var (
 	// listElement is what commas separate in a list of challenges (RFC 9110, section 5.6.1): no comma in quotes does.
 	listElement = regexp.MustCompile(`(?:[^,"]|"(?:[^"\\]|\\.)*")+`)
 	// challengePart is a scheme, a parameter, or both (RFC 9110, section 11.6.1).
 	challengePart = regexp.MustCompile(`^\s*(?:([\w!#$%&'*+.^|~-]+)(?:\s+|$))?(?:([\w!#$%&'*+.^|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",]+)))?`)
+	quotedPairs   = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 	quotedPair    = regexp.MustCompile(`\\(.)`)
 )
 
@@ -79,7 +79,7 @@ func written(challenge transport.Challenge) string {
 	var parameters []string
 	for _, key := range []string{"realm", "service", "scope"} {
 		if value := challenge.Parameters[key]; value != "" && len(value) <= maxParameter {
-			parameters = append(parameters, fmt.Sprintf(`%s="%s"`, key, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value)))
+			parameters = append(parameters, key+`="`+quotedPairs.Replace(value)+`"`)
 		}
 	}
 	return challenge.Scheme + " " + strings.Join(parameters, ",")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -223,7 +224,7 @@ func (s *scoped) guard(next http.Handler) http.Handler {
 			if kept := s.asked.Load(); kept != nil {
 				before = *kept
 			}
-			now := append(before, r.URL.Query()["scope"])
+			now := slices.Concat(before, [][]string{r.URL.Query()["scope"]})
 			s.asked.Store(&now)
 			if s.refuses != nil && s.refuses(r.URL.Query()["scope"]) {
 				w.WriteHeader(http.StatusBadRequest)
@@ -231,7 +232,7 @@ func (s *scoped) guard(next http.Handler) http.Handler {
 				return
 			}
 		} else if !s.admits(r) && s.names != nil {
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test",scope="%s"`, r.Host, s.names(r)))
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test",scope=%q`, r.Host, s.names(r)))
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}

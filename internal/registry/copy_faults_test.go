@@ -231,7 +231,7 @@ func mirrorFaults() []blobFault {
 	}
 	return []blobFault{
 		{name: "it asks for a password", text: "CACHE_REGISTRY_PASSWORD, which count together with CACHE_REGISTRY_ADDRESS only", answer: answer(http.MethodPost, http.StatusUnauthorized, "UNAUTHORIZED")},
-		{name: "it denies", text: "CACHE_REGISTRY_PASSWORD, which count together with CACHE_REGISTRY_ADDRESS only", answer: answer(http.MethodPost, http.StatusForbidden, "DENIED")},
+		{name: "it denies", text: "it refuses the request, and says why", answer: answer(http.MethodPost, http.StatusForbidden, "DENIED")},
 		{name: "it is broken", text: "answered 500", answer: answer(http.MethodPost, http.StatusInternalServerError, "UNKNOWN")},
 		{name: "it is full", text: "answered 507", answer: answer(http.MethodPut, http.StatusInsufficientStorage, "UNKNOWN")},
 		{name: "it finds the blob invalid", text: "DIGEST_INVALID", answer: answer(http.MethodPut, http.StatusBadRequest, "DIGEST_INVALID")},
