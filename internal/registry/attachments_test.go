@@ -354,6 +354,27 @@ func TestAReferrerThatIsGoneIsLeftOut(t *testing.T) {
 	s.isWhole("cache/shop/app", one, one)
 }
 
+// TestAReferrerIsCopiedWhateverSizeItsListSays, since Harbor before 2.11 and Google Artifact Registry list wrong sizes.
+func TestAReferrerIsCopiedWhateverSizeItsListSays(t *testing.T) {
+	for _, comment := range []string{"", strings.Repeat("large", 20<<10)} {
+		for _, size := range []string{"0", "1", "70000", "-1", "1099511627776"} {
+			t.Run(fmt.Sprintf("%s of %d bytes more", size, len(comment)), func(t *testing.T) {
+				s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+				made := image(t, 1, 1<<8)
+				want := s.source.pushImage(t, "team/app", "latest", made)
+				one := s.source.pushImage(t, "team/app", "one", commentedTo(t, made, comment))
+				index := strings.Replace(indexOf(ociImage, one), `"size":1}`, `"size":`+size+`}`, 1)
+				s.source.serve("team/app", tagOf(want), ociIndex, index)
+				if done := s.copied(s.order(want)); done.Attachments != 1 {
+					t.Errorf("got %+v", done)
+				}
+				s.isWhole("cache/shop/app", one, one)
+				s.isWhole("cache/shop/app", "0", want)
+			})
+		}
+	}
+}
+
 func TestWhatIsTooMuchToBeAttached(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
 	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -98,11 +99,11 @@ func (c *copying) fetched(ctx context.Context, listed []descriptor) ([]attachmen
 	for i, one := range listed {
 		nodes[i] = &node{descriptor: one}
 	}
-	fresh := c.newTree()
-	if err := fresh.hasRoom(nodes); err != nil {
-		return nil, c.source.explain(err)
-	}
-	if err := fresh.fetchWhatIsThere(ctx, nodes); err != nil {
+	var large sync.Mutex
+	err := eachNode(ctx, nodes, func(ctx context.Context, n *node) error {
+		return c.readReferrer(ctx, n, &large)
+	})
+	if err != nil {
 		return nil, err
 	}
 	found := make([]attachment, 0, len(nodes))
@@ -112,4 +113,28 @@ func (c *copying) fetched(ctx context.Context, listed []descriptor) ([]attachmen
 		}
 	}
 	return found, nil
+}
+
+// smallReferrer is the largest referrer, in bytes, that is read beside others.
+const smallReferrer = 64 << 10
+
+// readReferrer reads the content of a referrer, and leaves it nil where the source does not have it. The size in the list does not
+// count, since several registries get it wrong: the digest decides. Large referrers are read one at a time, which bounds the memory.
+func (c *copying) readReferrer(ctx context.Context, n *node, large *sync.Mutex) error {
+	content, err := c.source.manifest(ctx, n.Digest, smallReferrer)
+	if errors.Is(err, errWrongSize) {
+		large.Lock()
+		defer large.Unlock()
+		content, err = c.source.manifest(ctx, n.Digest, maxManifest)
+	}
+	if isGone(err) {
+		return nil
+	}
+	if err == nil {
+		if err = c.manifestRoom.take(int64(len(content))); err != nil {
+			return c.source.explain(err)
+		}
+	}
+	n.content, n.Size = content, int64(len(content))
+	return adding(err, "; this is about the manifest "+n.Digest.String())
 }

@@ -173,17 +173,6 @@ func (t *tree) fetch(ctx context.Context, nodes []*node) error {
 	return eachNode(ctx, nodes, t.read)
 }
 
-// fetchWhatIsThere leaves those without content that the source does not have.
-func (t *tree) fetchWhatIsThere(ctx context.Context, nodes []*node) error {
-	return eachNode(ctx, nodes, func(ctx context.Context, n *node) error {
-		err := t.read(ctx, n)
-		if isGone(err) {
-			return nil
-		}
-		return err
-	})
-}
-
 func eachNode(ctx context.Context, nodes []*node, do func(context.Context, *node) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(manifestsAtOnce)
