@@ -50,8 +50,7 @@ func (c *copying) attach(ctx context.Context, image digest.Digest, found []attac
 			continue
 		}
 		group.Go(func() error {
-			_, err := c.mirror.put(working, attached.node, attached.tag)
-			return err
+			return c.mirror.putTag(working, attached.node, attached.tag)
 		})
 	}
 	if err := group.Wait(); err != nil {

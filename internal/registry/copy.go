@@ -192,7 +192,7 @@ func (c *copying) publish(ctx context.Context, image *node) error {
 			return err
 		}
 	}
-	if _, err := c.mirror.put(ctx, image, c.tag); err != nil {
+	if err := c.mirror.putTag(ctx, image, c.tag); err != nil {
 		return err
 	}
 	held, err := c.mirror.holds(ctx, stored)

@@ -84,7 +84,7 @@ func TestRequestsOfACopy(t *testing.T) {
 		t.Fatal(held, err)
 	}
 	s.copied(order)
-	if requests := append(s.source.requests("", ""), s.mirror.requests("", "")...); len(requests) > 38 {
+	if requests := append(s.source.requests("", ""), s.mirror.requests("", "")...); len(requests) > 39 {
 		t.Errorf("%d requests: %v", len(requests), requests)
 	}
 	s.mirror.clearLog()
@@ -311,4 +311,27 @@ func TestWhatCannotBeCached(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestATagThatIsThereIsNotWrittenAgain, since registries with immutable tags, such as ECR and Harbor, refuse that.
+func TestATagThatIsThereIsNotWrittenAgain(t *testing.T) {
+	var written sync.Map
+	immutable := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, tag, _ := strings.Cut(r.URL.Path, "/manifests/")
+			if r.Method == http.MethodPut && tag != "" && !strings.Contains(tag, ":") {
+				if _, again := written.LoadOrStore(tag, true); again {
+					w.WriteHeader(http.StatusBadRequest)
+					return
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, immutable), withAttachments)
+	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 1, 1<<8))
+	s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	s.copied(s.order(want))
+	s.copied(s.order(want))
+	s.isWhole("cache/shop/app", "0", want)
 }

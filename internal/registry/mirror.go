@@ -160,6 +160,16 @@ func (m mirror) put(ctx context.Context, n *node, identifier string) (noted bool
 	return noted, err
 }
 
+// putTag puts a manifest under a tag that does not have it yet. A registry with immutable tags refuses to write the same tag twice.
+func (m mirror) putTag(ctx context.Context, n *node, tag string) error {
+	held, err := m.holds(ctx, tag)
+	if err != nil || held == n.Digest.String() {
+		return err
+	}
+	_, err = m.put(ctx, n, tag)
+	return err
+}
+
 // forget forgets where the blobs of a manifest are, when the registry does not take it: it may have lost one.
 func (m mirror) forget(n *node, err error) {
 	var answer *transport.Error
