@@ -80,7 +80,8 @@ func TestATagRestoredFromABackup(t *testing.T) {
 		references, images := "", []string{}
 		for i := range 2 {
 			images = append(images, fmt.Sprintf("%s@sha256:%064d", repository, i))
-			references = fmt.Sprintf("  - {generation: %d, from: %q, importedAt: %q, imageReference: %q}\n", i, repository+":latest", "2026-11-23T12:00:00Z", images[i]) + references
+			references = fmt.Sprintf("  - {generation: %d, from: %q, importedAt: 2026-11-23T12:00:00Z, imageReference: %q}\n",
+				i, repository+":latest", images[i]) + references
 		}
 		manifest := tagYAML("myapp", repository+":latest", "generation: 0")
 		u.with(manifest, "create -f -")

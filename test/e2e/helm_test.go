@@ -47,12 +47,10 @@ func (u *user) works(name string, args ...string) string {
 	return output
 }
 
-// chart writes a chart with these templates, and returns its folder. It may be called again with the folder.
-func (u *user) chart(folder string, templates ...string) string {
+// chart writes a chart with these templates, and returns its folder.
+func (u *user) chart(templates ...string) string {
 	u.t.Helper()
-	if folder == "" {
-		folder = u.t.TempDir()
-	}
+	folder := u.t.TempDir()
 	for name, text := range map[string]string{
 		"Chart.yaml":         "apiVersion: v2\nname: myapp\nversion: 1.0.0\n",
 		"templates/all.yaml": strings.Join(templates, "---\n"),
@@ -128,7 +126,7 @@ func TestAChartInOneRun(t *testing.T) {
 		t.Run(helm, func(t *testing.T) {
 			u := newUser(t)
 			image := u.push("build 0")
-			chart := u.chart("", tagYAML("myapp", u.source(), "generation: 0"), deploymentYAML("web", "myapp"),
+			chart := u.chart(tagYAML("myapp", u.source(), "generation: 0"), deploymentYAML("web", "myapp"),
 				statefulSetYAML("db", "myapp"), cronJobYAML("cron", "myapp"), hook(jobYAML("job", "myapp"), "post-install"))
 			images := u.imagesOfPods()
 			u.works(helm, "install", "--wait", "--timeout=90s", "myapp", chart)
@@ -151,7 +149,7 @@ func TestAJobOfAChartIsRefusedBeforeItsTag(t *testing.T) {
 		t.Run(helm, func(t *testing.T) {
 			u := newUser(t)
 			u.push("build 0")
-			chart := u.chart("", tagYAML("myapp", u.source()), jobYAML("job", "myapp"))
+			chart := u.chart(tagYAML("myapp", u.source()), jobYAML("job", "myapp"))
 			output, err := u.tool("", helm, "install", "--timeout=90s", "myapp", chart)
 			if err == nil {
 				t.Errorf("helm install works:\n%s", output)
@@ -169,7 +167,7 @@ func TestAChartIsUpgradedAndRolledBack(t *testing.T) {
 			first := u.push("build 0")
 			release := func(verb string, generation string, args ...string) {
 				t.Helper()
-				chart := u.chart("", tagYAML("myapp", u.source(), "generation: "+generation, "historyLimit: 2"), deploymentYAML("web", "myapp"))
+				chart := u.chart(tagYAML("myapp", u.source(), "generation: "+generation, "historyLimit: 2"), deploymentYAML("web", "myapp"))
 				u.works(helm, append([]string{verb, "--wait", "--timeout=90s", "myapp", chart}, args...)...)
 			}
 			release("install", "0")
@@ -202,7 +200,8 @@ func TestATagAsAHookLosesItsGenerations(t *testing.T) {
 		t.Run(helm, func(t *testing.T) {
 			u := newUser(t)
 			u.push("build 0")
-			chart := u.chart("", hook(tagYAML("myapp", u.source(), "generation: 0"), "pre-install,pre-upgrade"), deploymentYAML("web", "myapp"))
+			tag := hook(tagYAML("myapp", u.source(), "generation: 0"), "pre-install,pre-upgrade")
+			chart := u.chart(tag, deploymentYAML("web", "myapp"))
 			u.works(helm, "install", "myapp", chart)
 			u.becomes("tag/myapp", ".status.generation", "0")
 			second := u.moved("myapp", 1)
