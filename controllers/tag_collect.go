@@ -30,7 +30,8 @@ const (
 	collectLimit = 20 * time.Second
 	// failuresTold is after how many failures, one after the other, somebody is told: half a minute.
 	failuresTold = 5
-	// postponedFor is how long to wait while another request tries whether the registry works again, which is no try.
+	// postponedFor is how long to wait while another request tries whether the registry works again, or another prune reads what the
+	// namespace runs. Neither is a try.
 	postponedFor = 5 * time.Second
 	// refusalBelieved is for how long a registry must refuse to delete before nobody asks it again: one that is read-only while it
 	// collects its garbage refuses, too.
@@ -57,6 +58,10 @@ func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, erro
 	used, err := r.usedImages(ctx, tag)
 	if err != nil {
 		return outcome{}, err
+	}
+	if used == nil {
+		r.Memory.collectAt(name, r.Clock.Now().Add(postponedFor))
+		return outcome{}, nil
 	}
 	found := r.takeAway(ctx, live, live.Uncollected(), used)
 	if found.postponed {
@@ -203,6 +208,9 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 	used, err := r.usedImages(ctx, tag)
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if used == nil {
+		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	found := r.takeAway(ctx, tag, tag.Status.Mirrored, used)
 	if len(found.gone) > 0 && (found.postponed || len(found.left()) > 0) { // it gets on, which is no try

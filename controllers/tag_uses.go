@@ -41,11 +41,11 @@ const (
 )
 
 // usedImages returns the images of the Tag's repository in a mirror that pods of its namespace run, or may be made with, and who
-// uses each: workloads, and other Tags in their history. It reads in pages and keeps nothing else of the objects; one prune at a
-// time does so.
+// uses each: workloads, and other Tags in their history. It reads in pages and keeps nothing else of the objects. One prune at a
+// time does so; the result is nil where another one reads the namespace.
 func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
-	unlock, err := r.usageReads.Lock(ctx, tag.Namespace)
-	if err != nil {
+	unlock, err := r.usageReads.TryLock(ctx, tag.Namespace)
+	if unlock == nil {
 		return nil, err
 	}
 	defer unlock()

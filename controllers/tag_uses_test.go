@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -118,7 +119,12 @@ func TestOnePruneAtATimeReadsUsage(t *testing.T) {
 		}
 		running.Go(func() {
 			request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tag)}
-			_, _ = w.reconciler.Reconcile(t.Context(), request)
+			for wait := time.Second; wait > 0; { // until it is gone
+				result, err := w.reconciler.Reconcile(t.Context(), request)
+				if wait = result.RequeueAfter; err != nil {
+					t.Error(err)
+				}
+			}
 		})
 	}
 	running.Wait()

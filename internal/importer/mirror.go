@@ -114,7 +114,7 @@ func (i *Importer) copyUnlessThere(order Order) run {
 // copyAnyway has the secrets read when they are needed: they are not kept while the copy waits.
 func (i *Importer) copyAnyway(order Order) run {
 	return func(ctx context.Context, progress func(Progress)) (Copied, error) {
-		order.Secrets = i.pullSecrets(order.Namespace)
+		order.Secrets = i.pullSecretsForCopy(order.Namespace)
 		order.Progress = progress
 		return i.Mirror.Copy(ctx, order)
 	}

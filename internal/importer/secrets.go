@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -32,13 +34,39 @@ var pullSecretKeys = []struct {
 }
 
 // PullSecrets reads the pull secrets of one namespace and hands them to parse, which must not keep them. The secrets that are too
-// large are in tooLarge, by name. An error is the API server's; parse is not called then.
+// large are in tooLarge, by name. An error is the API server's, or Postponed; parse is not called then.
 type PullSecrets func(ctx context.Context, parse func([]corev1.Secret)) (tooLarge []error, err error)
 
-// pullSecrets returns the reader of the namespace's pull secrets.
+// busy is the error of an import whose namespace is being read for another one.
+type busy struct{ namespace string }
+
+// Error implements error.
+func (b busy) Error() string {
+	return "another import reads the pull secrets of namespace " + b.namespace
+}
+
+// Postponed implements Postponed.
+func (b busy) Postponed() time.Duration { return wait.Jitter(time.Second, 1) }
+
+// pullSecrets returns the reader of the namespace's pull secrets for a worker, which does not wait for others of the namespace.
 func (i *Importer) pullSecrets(namespace string) PullSecrets {
+	return i.lockedSecrets(namespace, func(ctx context.Context, namespace string) (func(), error) {
+		unlock, err := i.secretReads.TryLock(ctx, namespace)
+		if unlock == nil && err == nil {
+			err = busy{namespace}
+		}
+		return unlock, err
+	})
+}
+
+// pullSecretsForCopy is pullSecrets for a copy, which waits.
+func (i *Importer) pullSecretsForCopy(namespace string) PullSecrets {
+	return i.lockedSecrets(namespace, i.secretReads.Lock)
+}
+
+func (i *Importer) lockedSecrets(namespace string, lock func(context.Context, string) (func(), error)) PullSecrets {
 	return func(ctx context.Context, parse func([]corev1.Secret)) ([]error, error) {
-		unlock, err := i.secretReads.Lock(ctx, namespace)
+		unlock, err := lock(ctx, namespace)
 		if err != nil {
 			return nil, err
 		}

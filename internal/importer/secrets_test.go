@@ -2,12 +2,13 @@ package importer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -115,34 +116,46 @@ func (p *parsing) Resolve(ctx context.Context, _ reference.Source, secrets impor
 	return digest, nil, err
 }
 
-// TestOneNamespaceParsesItsPullSecretsAtATime: and another namespace waits for one import of those before it only.
+// TestOneNamespaceParsesItsPullSecretsAtATime: workers do not wait for others of their namespace, and one at most for another one.
 func TestOneNamespaceParsesItsPullSecretsAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := &pagedSecrets{all: several("fits", 3, 8)}
 		asked := &parsing{began: make(chan string, 100), release: make(chan string)}
-		imports := &importer.Importer{Registry: asked, Secrets: api}
+		imports := &importer.Importer{Registry: asked, Secrets: &pagedSecrets{all: several("fits", 3, 8)}}
+		ended := make(chan error, 100)
 		begin := func(namespace string) {
 			tag := tagFrom("quay.io/company/myapp")
 			tag.Namespace = namespace
-			go func() { _, _ = imports.Check(t.Context(), tag, importer.Terms{}) }()
+			go func() {
+				_, err := imports.Check(t.Context(), tag, importer.Terms{})
+				ended <- err
+			}()
 		}
-		const imported = 20
-		for range imported {
+		const workers = 20
+		for range workers {
 			begin("dev")
 		}
 		synctest.Wait()
-		begin("prod")
-		var parsed []string
-		for range imported + 1 {
+		if len(asked.began) != 1 || len(ended) != workers-1 {
+			t.Fatalf("%d parse and %d of %d workers are free", len(asked.began), len(ended), workers)
+		}
+		for range workers - 1 {
+			var later importer.Postponed
+			if err := <-ended; !errors.As(err, &later) || later.Postponed() < time.Second || later.Postponed() > 2*time.Second {
+				t.Errorf("got %v, want an error that says when to come back", err)
+			}
+		}
+		for _, namespace := range []string{"prod", "dev", "dev"} {
+			begin(namespace)
+		}
+		for _, want := range []string{"dev", "prod"} {
 			synctest.Wait()
 			if len(asked.began) != 1 {
-				t.Fatalf("%d parse at a time, after %v", len(asked.began), parsed)
+				t.Fatalf("%d parse at a time", len(asked.began))
 			}
-			parsed = append(parsed, <-asked.began)
+			if parsed := <-asked.began; parsed != want {
+				t.Errorf("%s is parsed, want %s", parsed, want)
+			}
 			asked.release <- ""
-		}
-		if at := slices.Index(parsed, "prod"); at != 1 && at != 2 {
-			t.Errorf("parsed was %v", parsed)
 		}
 	})
 }

@@ -83,7 +83,7 @@ func parseEntry(key string, content json.RawMessage) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	return entry{scope: scope, credential: newCredential(auth)}, nil
+	return entry{scope: scope, credential: credential{auth: auth}}, nil
 }
 
 // parseAuth takes "auth" before username and password, as docker and the kubelet do.

@@ -41,34 +41,46 @@ var anonymous = credential{}
 // out. A secret, or an entry of it, that cannot be read is an error that names the secret, never its content, and spoils
 // nothing else.
 func NewKeyring(secrets []corev1.Secret) (Keyring, []error) {
-	var keyring Keyring
-	var problems []error
-	for _, secret := range secrets {
-		entries, err := entriesOf(secret)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("pull secret %s/%s: %w", secret.Namespace, secret.Name, err))
-		}
-		keyring.entries = append(keyring.entries, entries...)
-	}
-	slices.SortStableFunc(keyring.entries, bySpecificity)
-	keyring.id = keyring.fingerprint()
-	return keyring, problems
+	entries, problems := readEntries(secrets)
+	return newKeyring(entries), problems
 }
 
 // KeyringFor is NewKeyring reduced to the entries that are tried for the source: a few, however many the secrets have.
 func (c *Client) KeyringFor(source reference.Source, secrets []corev1.Secret) (Keyring, []error) {
-	all, problems := NewKeyring(secrets)
+	entries, problems := readEntries(secrets)
 	locations, err := c.configuration.locations(source)
 	if err != nil {
 		return Keyring{}, problems // a request for the source fails with this error
 	}
-	var reduced Keyring
+	var reduced []entry
 	for _, at := range locations {
-		reduced.entries = append(reduced.entries, all.matching(at.host, at.repository)...)
+		reduced = append(reduced, Keyring{entries: entries}.matching(at.host, at.repository)...)
 	}
-	slices.SortStableFunc(reduced.entries, bySpecificity)
-	reduced.id = reduced.fingerprint()
-	return reduced, problems
+	return newKeyring(reduced), problems
+}
+
+// readEntries reads what can be read, most specific first.
+func readEntries(secrets []corev1.Secret) (entries []entry, problems []error) {
+	for _, secret := range secrets {
+		read, err := entriesOf(secret)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("pull secret %s/%s: %w", secret.Namespace, secret.Name, err))
+		}
+		entries = append(entries, read...)
+	}
+	slices.SortStableFunc(entries, bySpecificity)
+	return entries, problems
+}
+
+// newKeyring gives entries their identities.
+func newKeyring(entries []entry) Keyring {
+	slices.SortStableFunc(entries, bySpecificity)
+	for i := range entries {
+		entries[i].credential = newCredential(entries[i].credential.auth)
+	}
+	keyring := Keyring{entries: entries}
+	keyring.id = keyring.fingerprint()
+	return keyring
 }
 
 func bySpecificity(a, b entry) int { return a.scope.compare(b.scope) }
