@@ -287,3 +287,28 @@ func tag(name string, spec ...string) string {
 	}
 	return fmt.Sprintf("apiVersion: images.io/v1\nkind: Tag\nmetadata:\n  name: %s\nspec:\n  %s\n", name, lines)
 }
+
+// TestTheWebhookMayBeForTheAPIServerOnly: policies add up, so the component changes the one that ships.
+func TestTheWebhookMayBeForTheAPIServerOnly(t *testing.T) {
+	root, err := cluster.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := filepath.Rel(folder, filepath.Join(root, "config")) // kustomize wants relative paths
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := fmt.Sprintf("resources: [%[1]s/default]\ncomponents: [%[1]s/components/api-server-only]\n", config)
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must(t, must(t, "", "kustomize "+folder), "apply --server-side --force-conflicts -f -")
+	sources := must(t, "", "get networkpolicies -n tagger-system -o jsonpath={.items[*].spec.ingress[?(@.ports[0].port==9443)].from[*].ipBlock.cidr}")
+	if sources != "192.0.2.1/32" {
+		t.Errorf("%q may reach the webhook", sources)
+	}
+}
