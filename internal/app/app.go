@@ -108,12 +108,12 @@ func addBackstop(cfg config.Config) func(context.Context, ctrl.Manager) error {
 
 func addWebhooks(registries *registries, username string) func(context.Context, ctrl.Manager) error {
 	return func(_ context.Context, mgr ctrl.Manager) error {
-		server := mgr.GetWebhookServer()
-		server.Register(admission.PathWorkloads, webhookFor(&admission.Pinner{
+		server, reviews := mgr.GetWebhookServer(), newReviews()
+		server.Register(admission.PathWorkloads, reviews.limit(webhookFor(&admission.Pinner{
 			Tags: mgr.GetClient(), Live: mgr.GetAPIReader(), Registries: registries, Username: username,
-		}))
-		server.Register(admission.PathDefaultTag, webhookFor(&admission.TagDefaulter{}))
-		server.Register(admission.PathValidateTag, webhookFor(&admission.TagValidator{Registries: registries}))
+		})))
+		server.Register(admission.PathDefaultTag, reviews.limit(webhookFor(&admission.TagDefaulter{})))
+		server.Register(admission.PathValidateTag, reviews.limit(webhookFor(&admission.TagValidator{Registries: registries})))
 		return nil
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -36,10 +38,9 @@ func newServingCertificate(cfg config.Config) (servingCertificate, error) {
 }
 
 func newWebhookServer(cfg config.Config, serving servingCertificate) webhook.Server {
-	return webhook.NewServer(webhook.Options{
-		Host: cfg.WebhookHost, Port: cfg.WebhookPort,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = serving.GetCertificate }},
-	})
+	options := webhook.Options{Host: cfg.WebhookHost, Port: cfg.WebhookPort}
+	address := net.JoinHostPort(cfg.WebhookHost, strconv.Itoa(cfg.WebhookPort))
+	return newBoundedServer(options, address, &tls.Config{GetCertificate: serving.GetCertificate, MinVersion: tls.VersionTLS12})
 }
 
 // addCertificate has what is served kept up to date and watched. A replica with a certificate of its own is ready when API

@@ -2,27 +2,93 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
 	"time"
 
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// longestAdmission bounds an answer. It is the timeoutSeconds of config/webhook, after which nobody waits for it.
-const longestAdmission = 5 * time.Second
+const (
+	// longestArrival bounds how long a request takes to arrive, its handshake and its body included.
+	longestArrival = 10 * time.Second
+	// longestResponse bounds the time from the headers of a request until its response is sent.
+	longestResponse = longestArrival + longestAdmission
+	// idleConnection bounds how long a connection is kept for the next request.
+	idleConnection = 90 * time.Second
+	// maxHeaderBytes bounds the headers of a request. The API server sends less than 1 KiB.
+	maxHeaderBytes = 16 << 10
+	// probeTimeout bounds a readiness probe's own connection.
+	probeTimeout = 10 * time.Second
+)
+
+// webhookServer serves the webhooks of controller-runtime's server within bounds that it does not set.
+type webhookServer struct {
+	webhook.Server
+	address string
+	mux     *http.ServeMux
+	tls     *tls.Config
+}
+
+// newBoundedServer returns a webhook server that speaks HTTP/1.1 only: a connection of HTTP/2 buffers up to 1 MiB of requests
+// that nothing reads yet, and one large review that waits would hold back the small ones behind it.
+func newBoundedServer(options webhook.Options, address string, config *tls.Config) *webhookServer {
+	options.WebhookMux = http.NewServeMux()
+	config.NextProtos = []string{"http/1.1"}
+	return &webhookServer{Server: webhook.NewServer(options), address: address, mux: options.WebhookMux, tls: config}
+}
+
+// Start serves until the context ends, and returns when the reviews in progress have their responses. Their contexts do
+// not end with the server's: a review that reads a Tag completes.
+func (s *webhookServer) Start(ctx context.Context) error {
+	listener, err := tls.Listen("tcp", s.address, s.tls)
+	if err != nil {
+		return fmt.Errorf("serving the webhooks: %w", err)
+	}
+	server := &http.Server{
+		Handler:        s.mux,
+		BaseContext:    func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ReadTimeout:    longestArrival,
+		WriteTimeout:   longestResponse,
+		IdleTimeout:    idleConnection,
+		MaxHeaderBytes: maxHeaderBytes,
+	}
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() {
+		log.FromContext(ctx).Info("Shutting down webhook server")
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestArrival+longestResponse)
+		defer cancel()
+		stopped <- server.Shutdown(limit)
+	})
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving the webhooks: %w", err)
+	}
+	return <-stopped
+}
+
+// StartedChecker returns a check that succeeds when the server accepts connections.
+func (s *webhookServer) StartedChecker() healthz.Checker {
+	dialer := tls.Dialer{
+		NetDialer: &net.Dialer{Timeout: probeTimeout},
+		Config:    &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the check sends nothing: it is about the listener
+	}
+	return func(request *http.Request) error {
+		connection, err := dialer.DialContext(request.Context(), "tcp", s.address)
+		if err != nil {
+			return fmt.Errorf("the webhook server cannot be reached: %w", err)
+		}
+		return connection.Close()
+	}
+}
 
 // webhookFor serves an admission handler; a handler that panics answers with an error.
 func webhookFor(handler webhookadmission.Handler) *webhookadmission.Webhook {
-	return &webhookadmission.Webhook{Handler: finishing{handler}, RecoverPanic: ptr.To(true)}
-}
-
-// finishing lets an admission end that is under way when the manager is told to stop. The webhook server waits for it, but
-// cancels its context at once: one that has to read a Tag would be refused.
-type finishing struct{ handler webhookadmission.Handler }
-
-// Handle implements admission.Handler.
-func (f finishing) Handle(ctx context.Context, request webhookadmission.Request) webhookadmission.Response {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAdmission)
-	defer cancel()
-	return f.handler.Handle(ctx, request)
+	return &webhookadmission.Webhook{Handler: handler, RecoverPanic: ptr.To(true)}
 }

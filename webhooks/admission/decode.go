@@ -25,8 +25,8 @@ func mentionsTagger(raw []byte) bool { return bytes.Contains(raw, enabledKey) }
 // essence is what admission reads of a workload. Most of a pod's spec is of no concern here, and is not made objects of.
 type essence struct {
 	Metadata struct {
-		Annotations   map[string]string           `json:"annotations"`
-		ManagedFields []metav1.ManagedFieldsEntry `json:"managedFields"`
+		Annotations   map[string]string               `json:"annotations"`
+		ManagedFields list[metav1.ManagedFieldsEntry] `json:"managedFields"`
 	} `json:"metadata"`
 	Spec struct {
 		Template    template `json:"template"`
@@ -40,9 +40,9 @@ type essence struct {
 
 type template struct {
 	Spec struct {
-		InitContainers []container `json:"initContainers"`
-		Containers     []container `json:"containers"`
-		Volumes        []volume    `json:"volumes"`
+		InitContainers list[container] `json:"initContainers"`
+		Containers     list[container] `json:"containers"`
+		Volumes        list[volume]    `json:"volumes"`
 	} `json:"spec"`
 }
 
@@ -67,6 +67,9 @@ func decode(kind string, raw []byte) (pin.Workload, bool, error) {
 	if err := json.Unmarshal(raw, &object, writtenByTheAPIServer); err != nil {
 		return pin.Workload{}, false, fmt.Errorf("the %s in the request cannot be read: %w", kind, err)
 	}
+	if size := annotationBytes(object.Metadata.Annotations); size > maxAnnotations {
+		return pin.Workload{}, false, fmt.Errorf("the annotations of the %s have %d bytes; at most %d are allowed", kind, size, maxAnnotations)
+	}
 	workload, ok := pin.Of(emptyObject(kind))
 	if ok {
 		pod := object.Spec.Template.Spec
@@ -78,6 +81,17 @@ func decode(kind string, raw []byte) (pin.Workload, bool, error) {
 		workload.Pod.Volumes = volumes(pod.Volumes)
 	}
 	return workload, ok, nil
+}
+
+// maxAnnotations is the API server's own bound, which it checks after admission.
+const maxAnnotations = 256 << 10
+
+func annotationBytes(annotations map[string]string) int {
+	size := 0
+	for key, value := range annotations {
+		size += len(key) + len(value)
+	}
+	return size
 }
 
 // emptyObject returns an object of the kind, or nil.

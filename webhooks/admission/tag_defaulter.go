@@ -166,13 +166,13 @@ func declared(tag *v1.Tag) (int64, bool) {
 // decodeTag reads the Tag, the one stored now (nil on create), and the request's field manager.
 func decodeTag(request admission.Request) (tag, old *v1.Tag, manager string, err error) {
 	tag = &v1.Tag{}
-	if err := json.Unmarshal(request.Object.Raw, tag); err != nil {
+	if err := decodeObject(request.Object.Raw, tag); err != nil {
 		return nil, nil, "", fmt.Errorf("the Tag in the request cannot be read: %w", err)
 	}
 	tag.Annotations = maps.Clone(tag.Annotations)
 	if request.Operation == admissionv1.Update {
 		old = &v1.Tag{}
-		if err := json.Unmarshal(request.OldObject.Raw, old); err != nil {
+		if err := decodeObject(request.OldObject.Raw, old); err != nil {
 			return nil, nil, "", fmt.Errorf("the stored Tag cannot be read: %w", err)
 		}
 	}

@@ -77,7 +77,8 @@ func realistic(annotations map[string]string, images ...string) *appsv1.Deployme
 		c.VolumeMounts = []corev1.VolumeMount{{Name: "config", MountPath: "/etc/app"}, {Name: "tmp", MountPath: "/tmp"}}
 		pod.Containers = append(pod.Containers, c)
 	}
-	pod.Volumes = []corev1.Volume{{Name: "config"}, {Name: "tmp"}}
+	scratch := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+	pod.Volumes = []corev1.Volume{{Name: "config", VolumeSource: scratch}, {Name: "tmp", VolumeSource: scratch}}
 	return d
 }
 

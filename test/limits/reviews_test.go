@@ -1,0 +1,244 @@
+// Package limits runs the manager as config/manager ships it, with its memory limit, under what tenants may do to it.
+package limits
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// readyLimit is three times what docs/security.md promises for a Tag of another namespace: 10 s.
+const readyLimit = 30 * time.Second
+
+// sent and declared are the sizes of a review that a client sends and stops: 6.4 of 7 MB.
+const sent, declared = 6_400_000, 7_000_000
+
+// TestLargeReviewsDoNotEndTheManager sends reviews to the manager's port from many connections at once.
+func TestLargeReviewsDoNotEndTheManager(t *testing.T) {
+	w := newWorld(t)
+	for name, attack := range map[string]func(ctx context.Context, w *world) *sync.WaitGroup{
+		"128 connections send reviews of 6.4 MiB": func(ctx context.Context, w *world) *sync.WaitGroup {
+			review := largeReview(6400 << 10)
+			return atOnce(128, func() { w.flood(ctx, review) })
+		},
+		"70 connections send a part of a review and stop": func(ctx context.Context, w *world) *sync.WaitGroup {
+			part := largeReview(declared)[:sent]
+			return atOnce(70, func() { w.stop(ctx, part) })
+		},
+		"64 connections send small reviews of containers without a field": func(ctx context.Context, w *world) *sync.WaitGroup {
+			review := reviewOf(strings.TrimSuffix(strings.Repeat("{},", 20_000), ","))
+			return atOnce(64, func() { w.flood(ctx, review) })
+		},
+		"64 connections send YAML": func(ctx context.Context, w *world) *sync.WaitGroup {
+			review := []byte(strings.Repeat("- a\n", 1_700_000))
+			return atOnce(64, func() { w.flood(ctx, review) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			clients := attack(ctx, w)
+			took := w.becomesReady(t)
+			cancel()
+			clients.Wait()
+			peak, err := w.manager.PeakMemory()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("a Tag was Ready after %.1f s; the manager had %d MiB at most", took.Seconds(), peak>>20)
+			if peak > w.limits.Memory {
+				t.Errorf("the manager had %d MiB, above its limit of %d MiB", peak>>20, w.limits.Memory>>20)
+			}
+			if err := w.manager.Exited(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestAReviewAboveSevenMiBIsRefused(t *testing.T) {
+	w := newWorld(t)
+	response, err := w.client.Post(w.url, "application/json", bytes.NewReader(largeReview(8<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("the response is %s, want 413", response.Status)
+	}
+}
+
+type world struct {
+	limits   cluster.ShippedLimits
+	manager  *cluster.Manager
+	registry *cluster.Registry
+	admin    client.Client
+	client   *http.Client
+	address  string
+	url      string
+	tags     int
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tagger-limits-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			_ = os.RemoveAll(dir)
+		}
+	})
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%v; the logs are in %s", err, dir)
+		}
+	}
+	cleanup := func(stop func() error) {
+		t.Cleanup(func() {
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	w := &world{}
+	w.limits, err = cluster.ReadShippedLimits()
+	must(err)
+	c, err := cluster.Start(t.Context(), cluster.Options{Dir: filepath.Join(dir, "cluster")})
+	must(err)
+	cleanup(c.Stop)
+	w.registry, err = cluster.StartRegistry(t.Context(), cluster.RegistryOptions{Dir: filepath.Join(dir, "registry")})
+	must(err)
+	cleanup(w.registry.Stop)
+	conf := filepath.Join(dir, "registries.conf")
+	must(os.WriteFile(conf, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", w.registry.Address), 0o600))
+	webhook, err := cluster.ReserveWebhook()
+	must(err)
+	must(cluster.Install(t.Context(), c, webhook.Endpoint))
+	w.manager, err = cluster.StartManager(t.Context(), cluster.ManagerOptions{
+		Dir: filepath.Join(dir, "manager"), Cluster: c, Webhook: webhook, RegistriesConf: conf, Env: w.limits.Env,
+	})
+	must(err)
+	cleanup(w.manager.Stop)
+	must(v1.AddToScheme(clientgoscheme.Scheme))
+	w.admin, err = client.New(c.Config, client.Options{})
+	must(err)
+	w.address = net.JoinHostPort(webhook.Host, fmt.Sprint(webhook.Port))
+	w.url = webhook.Endpoint.URL + "/pin-workload"
+	w.client = &http.Client{Transport: &http.Transport{TLSClientConfig: anyCertificate(), DisableKeepAlives: true}}
+	return w
+}
+
+// becomesReady creates a Tag in a namespace of its own and returns how long it took to be Ready.
+func (w *world) becomesReady(t *testing.T) time.Duration {
+	t.Helper()
+	w.tags++
+	name := fmt.Sprintf("tenant-%d", w.tags)
+	if _, err := cluster.PushImage(t.Context(), w.registry.Address+"/"+name+":latest", name); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), readyLimit)
+	defer cancel()
+	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "myapp"}, Spec: v1.TagSpec{From: w.registry.Address + "/" + name + ":latest"}}
+	if err := w.admin.Create(ctx, tag); err != nil {
+		t.Fatal(err)
+	}
+	for tag.Current() == nil {
+		if err := w.admin.Get(ctx, client.ObjectKeyFromObject(tag), tag); err != nil {
+			t.Fatalf("after %s the Tag has no import: %v", time.Since(start), err)
+		}
+		w.pause(ctx)
+	}
+	return time.Since(start)
+}
+
+// pause lets a poll wait.
+func (*world) pause(ctx context.Context) {
+	timer := time.NewTimer(100 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// flood sends a review again and again, each time on a new connection.
+func (w *world) flood(ctx context.Context, review []byte) {
+	for ctx.Err() == nil {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(review))
+		if err != nil {
+			return
+		}
+		request.Header.Set("Content-Type", "application/json")
+		if response, err := w.client.Do(request); err == nil {
+			_, _ = io.Copy(io.Discard, response.Body)
+			_ = response.Body.Close()
+		}
+	}
+}
+
+// stop sends a part of a review and waits until the manager ends the connection.
+func (w *world) stop(ctx context.Context, part []byte) {
+	dialer := tls.Dialer{Config: anyCertificate()}
+	for ctx.Err() == nil {
+		connection, err := dialer.DialContext(ctx, "tcp", w.address)
+		if err != nil {
+			continue
+		}
+		closing := context.AfterFunc(ctx, func() { _ = connection.Close() })
+		_, _ = fmt.Fprintf(connection, "POST /pin-workload HTTP/1.1\r\nHost: tagger\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", declared)
+		_, _ = connection.Write(part)
+		_, _ = io.Copy(io.Discard, connection)
+		closing()
+		_ = connection.Close()
+	}
+}
+
+func anyCertificate() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
+
+func atOnce(n int, do func()) *sync.WaitGroup {
+	var running sync.WaitGroup
+	for range n {
+		running.Go(do)
+	}
+	return &running
+}
+
+// largeReview is an AdmissionReview of about that many bytes: an opted-in Deployment with many containers.
+func largeReview(size int) []byte {
+	var containers strings.Builder
+	for i := 0; containers.Len() < size-1000; i++ {
+		fmt.Fprintf(&containers, `{"name":"c%d","image":"myapp","args":[%q],"resources":{}},`, i, strings.Repeat("a", 300))
+	}
+	return reviewOf(strings.TrimSuffix(containers.String(), ","))
+}
+
+func reviewOf(containers string) []byte {
+	return fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{"group":"apps","version":"v1","kind":"Deployment"},`+
+		`"resource":{"group":"apps","version":"v1","resource":"deployments"},"name":"app","namespace":"dev","operation":"CREATE","userInfo":{"username":"alice"},`+
+		`"object":{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"app","namespace":"dev","annotations":{"image-tag":"true"}},`+
+		`"spec":{"template":{"spec":{"containers":[%s]}}}},"oldObject":null,"options":null,"dryRun":true}}`, containers)
+}
