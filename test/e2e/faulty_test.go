@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -18,6 +20,8 @@ type faultyRegistry struct {
 	mute, dripping, elsewhere string
 	// unlisted is the address of the same in a registry that registries.conf does not name.
 	unlisted string
+	// slow is the registry of the tests, which takes 0.7 s for each request here.
+	slow string
 	// closed is an address that nobody listens on.
 	closed string
 }
@@ -71,13 +75,14 @@ func redirect(to string) http.HandlerFunc {
 // planted is a secret that the registry sends in its errors, and that must not get anywhere.
 const planted = "hunter2-planted-secret"
 
-func newFaultyRegistry() *faultyRegistry {
+func newFaultyRegistry(registry string) *faultyRegistry {
 	f := &faultyRegistry{}
 	for _, address := range []*string{&f.address, &f.limited, &f.broken, &f.unlisted} {
 		*address = f.open(f.serve)
 	}
 	f.mute = f.open(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	f.dripping = f.open(drip)
+	f.slow = f.open(slowly(registry))
 	f.elsewhere = f.open(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="http://169.254.169.254/token",service="`+planted+`"`)
 		w.WriteHeader(http.StatusUnauthorized)
@@ -111,6 +116,18 @@ func drip(w http.ResponseWriter, r *http.Request) {
 		case <-second.C:
 		case <-r.Context().Done():
 			return
+		}
+	}
+}
+
+// slowly passes requests on to a registry after 0.7 s.
+func slowly(registry string) http.HandlerFunc {
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(700 * time.Millisecond):
+			proxy.ServeHTTP(w, r)
+		case <-r.Context().Done():
 		}
 	}
 }

@@ -132,14 +132,14 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	if world.mirror, err = cluster.StartRegistry(ctx, cluster.RegistryOptions{Dir: filepath.Join(dir, "mirror")}); err != nil {
 		return stop, err
 	}
-	world.faulty = newFaultyRegistry()
+	world.faulty = newFaultyRegistry(world.registry.Address)
 	stops = append(stops, world.mirror.Stop, world.faulty.stop)
 	if world.silent, err = newSilentRegistry(); err != nil {
 		return stop, err
 	}
 	stops = append(stops, world.silent.stop)
 	world.registriesConf = filepath.Join(dir, "registries.conf")
-	faulty := []string{world.faulty.address, world.faulty.limited, world.faulty.broken, world.faulty.closed, world.faulty.mute, world.faulty.dripping, world.faulty.elsewhere, world.silent.address}
+	faulty := []string{world.faulty.address, world.faulty.limited, world.faulty.broken, world.faulty.closed, world.faulty.mute, world.faulty.dripping, world.faulty.elsewhere, world.faulty.slow, world.silent.address}
 	if err = allowPlainHTTP(append(faulty, world.registry.Address, world.private.Address)...); err != nil {
 		return stop, err
 	}

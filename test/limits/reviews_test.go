@@ -185,10 +185,10 @@ func (*world) pause(ctx context.Context) {
 	}
 }
 
-// flood sends a review again and again, each time on a new connection.
+// flood sends a review again and again, each time on a new connection. The first one is sent to the end.
 func (w *world) flood(ctx context.Context, review []byte) {
-	for ctx.Err() == nil {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(review))
+	for sending := context.WithoutCancel(ctx); sending.Err() == nil; sending = ctx {
+		request, err := http.NewRequestWithContext(sending, http.MethodPost, w.url, bytes.NewReader(review))
 		if err != nil {
 			return
 		}

@@ -3,13 +3,9 @@ package admission
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
@@ -35,10 +31,6 @@ type Pinner struct {
 	Username string
 }
 
-// longestRead bounds the live reads of one answer together. It is less than the timeoutSeconds of config/webhook, so that there is
-// time to answer where the API server does not answer us.
-const longestRead = 2 * time.Second
-
 // Handle answers one AdmissionReview. The answer is the same on a dry run and when asked again.
 func (p *Pinner) Handle(ctx context.Context, request admission.Request) admission.Response {
 	if !mentionsTagger(request.Object.Raw) && !mentionsTagger(request.OldObject.Raw) {
@@ -55,22 +47,37 @@ func (p *Pinner) Handle(ctx context.Context, request admission.Request) admissio
 	if !ok || !workload.Enabled() && !old.Enabled() {
 		return admission.Allowed("")
 	}
-	live, cancel := context.WithTimeout(ctx, longestRead)
-	defer cancel()
 	before := snapshotOf(workload)
-	warnings, err := pin.Admit(pin.Request{
-		Old:       old,
-		New:       workload,
-		Namespace: request.Namespace,
-		Trusted:   request.UserInfo.Username == p.Username,
-		Lookup:    p.lookup(ctx, request.Namespace, p.Tags),
-		Fresh:     p.lookup(live, request.Namespace, p.Tags, p.Live),
-	})
+	warnings, err := p.pin(ctx, request, workload, old)
 	if err != nil {
 		return refused(err).WithWarnings(warnings...)
 	}
 	patch := append(before.operations(workload), releaseOperations(workload.Meta.ManagedFields, imageFields(workload))...)
 	return admission.Patched("", patch...).WithWarnings(warnings...)
+}
+
+// pin changes the image fields of the workload. Live reads and first imports that a Job waits for take up to half of the
+// time that is left, so that there is time to respond.
+func (p *Pinner) pin(ctx context.Context, request admission.Request, workload, old pin.Workload) ([]string, error) {
+	tags := p.tags(request.Namespace)
+	reading, cancel := context.WithTimeout(ctx, half(ctx, longestRead))
+	defer cancel()
+	if workload.Immutable && request.Operation == admissionv1.Create {
+		patience, cancel := context.WithTimeout(ctx, half(ctx, longestWait))
+		defer cancel()
+		if err := tags.awaitImports(ctx, reading, patience, workload); err != nil {
+			return nil, err
+		}
+	}
+	registry := p.Registries.UnqualifiedRegistry()
+	return pin.Admit(pin.Request{
+		Old:       old,
+		New:       workload,
+		Namespace: request.Namespace,
+		Trusted:   request.UserInfo.Username == p.Username,
+		Lookup:    pin.LookupWith(func(name string) (*v1.Tag, error) { return tags.cached(ctx, name) }, registry),
+		Fresh:     pin.LookupWith(func(name string) (*v1.Tag, error) { return tags.fresh(ctx, reading, name) }, registry),
+	})
 }
 
 // refused tells a workload that must not be stored from a fault of ours.
@@ -89,38 +96,4 @@ func (p *Pinner) old(request admission.Request) (pin.Workload, error) {
 	}
 	old, _, err := decode(request.Kind.Kind, request.OldObject.Raw)
 	return old, err
-}
-
-// lookup finds Tags of a namespace, each asked for once.
-func (p *Pinner) lookup(ctx context.Context, namespace string, readers ...client.Reader) pin.Lookup {
-	found := map[string]*v1.Tag{}
-	get := func(name string) (*v1.Tag, error) {
-		if tag, asked := found[name]; asked {
-			return tag, nil
-		}
-		tag, err := find(ctx, types.NamespacedName{Namespace: namespace, Name: name}, readers)
-		if err == nil {
-			found[name] = tag
-		}
-		return tag, err
-	}
-	return pin.LookupWith(get, p.Registries.UnqualifiedRegistry())
-}
-
-// find is the Tag of the first reader that knows an import of it, else of the first that has it, or nil.
-func find(ctx context.Context, name types.NamespacedName, readers []client.Reader) (*v1.Tag, error) {
-	var found *v1.Tag
-	for _, reader := range readers {
-		var tag v1.Tag
-		err := reader.Get(ctx, name, &tag, client.UnsafeDisableDeepCopy) // pinning only reads
-		switch {
-		case err == nil && tag.Current() != nil:
-			return &tag, nil
-		case err == nil:
-			found = &tag
-		case found == nil && !apierrors.IsNotFound(err):
-			return nil, fmt.Errorf("Tagger could not read Tag %s: %w", name, err)
-		}
-	}
-	return found, nil
 }
