@@ -1,0 +1,114 @@
+package admission_test
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/webhooks/admission"
+)
+
+// crowded is a request of a user for a Deployment of many containers with three times as many names in what is requested.
+// Of 6,000 containers it is about as large as the API server accepts: annotations have 256 KiB at most.
+func crowded(t testing.TB, containers int, image func(i int) string) ctrladmission.Request {
+	d := annotated("", "")
+	pod := &d.Spec.Template.Spec
+	pod.Containers = nil
+	var requested []string
+	for i := range containers {
+		name := strconv.FormatInt(int64(i), 36)
+		pod.Containers = append(pod.Containers, corev1.Container{Name: name, Image: image(i)})
+		requested = append(requested, fmt.Sprintf(`"%s":{"tag":"t%d"}`, name, i%100))
+	}
+	for i := range 2 * containers {
+		requested = append(requested, fmt.Sprintf(`"x%s":{}`, strconv.FormatInt(int64(i), 36)))
+	}
+	d.Annotations[v1.AnnotationRequested] = "{" + strings.Join(requested, ",") + "}"
+	return review(t, admissionv1.Create, "alice", d, nil)
+}
+
+var images = map[string]func(i int) string{
+	"bare names that no Tag has":    func(i int) string { return fmt.Sprintf("t%d", i) },
+	"the names of a few Tags":       func(i int) string { return fmt.Sprintf("app-%d", i%500) },
+	"images of docker.io":           func(i int) string { return fmt.Sprintf("t%d:latest", i) },
+	"placeholders without a record": func(i int) string { return fmt.Sprintf("not-imported.invalid/dev/t%d", i) },
+}
+
+// TestAdmissionIsLinear compares one large request with four of a quarter of its size, in processor time, in allocations
+// and in reads of the cache. What is quadratic costs four times as much in the large one.
+func TestAdmissionIsLinear(t *testing.T) {
+	const containers, atMost = 6000, 2.5
+	for name, image := range images {
+		t.Run(name, func(t *testing.T) {
+			quarters, whole := costOf(t, containers/4, 4, image), costOf(t, containers, 1, image)
+			t.Logf("4 requests of %d containers: %+v; 1 of %d: %+v", containers/4, quarters, containers, whole)
+			if whole.processor > atMost*quarters.processor || whole.bytes > atMost*quarters.bytes || whole.reads > atMost*quarters.reads {
+				t.Errorf("the large request costs more than %.1f times as much", atMost)
+			}
+		})
+	}
+}
+
+// cost is what requests take: milliseconds of the processor, bytes allocated and reads of the cache.
+type cost struct{ processor, bytes, reads float64 }
+
+// costOf returns the least cost of a few tries.
+func costOf(t *testing.T, containers, requests int, image func(i int) string) cost {
+	t.Helper()
+	cache := &changing{tags: fiveHundredTags()}
+	pinner := &admission.Pinner{Tags: cache, Live: memory{}, Registries: noRegistries{}, Username: manager}
+	request := crowded(t, containers, image)
+	least := cost{math.Inf(1), math.Inf(1), math.Inf(1)}
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		processor, reads := processorTime(t), cache.total()
+		for range requests {
+			if response := pinner.Handle(t.Context(), request); !response.Allowed {
+				t.Fatalf("refused: %v", response.Result)
+			}
+		}
+		least.processor = min(least.processor, (processorTime(t)-processor).Seconds()*1000)
+		runtime.ReadMemStats(&after)
+		least.bytes = min(least.bytes, float64(after.TotalAlloc-before.TotalAlloc))
+		least.reads = min(least.reads, float64(cache.total()-reads))
+	}
+	return least
+}
+
+// processorTime is what this process used of the processors so far.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// BenchmarkCrowdedDeployment prints what the largest request of a tenant costs; DESIGN section 6 promises 50 ms at most.
+func BenchmarkCrowdedDeployment(b *testing.B) {
+	for name, image := range images {
+		b.Run(name, func(b *testing.B) {
+			pinner := &admission.Pinner{Tags: fiveHundredTags(), Live: memory{}, Registries: noRegistries{}, Username: manager}
+			request := crowded(b, 6000, image)
+			b.ReportAllocs()
+			for b.Loop() {
+				if response := pinner.Handle(b.Context(), request); !response.Allowed {
+					b.Fatalf("refused: %v", response.Result)
+				}
+			}
+		})
+	}
+}
