@@ -2,7 +2,7 @@ package admission
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,7 +39,7 @@ func (t *fieldTree) at(path ...string) *fieldTree {
 func (t *fieldTree) isEmpty() bool { return len(t.below) == 0 }
 
 // elementKey is the element of that name in a list whose merge key is the name.
-func elementKey(name string) string { return fmt.Sprintf(`k:{"name":%q}`, name) }
+func elementKey(name string) string { return `k:{"name":` + strconv.Quote(name) + `}` }
 
 // noFields is FieldsV1 of nothing.
 const noFields = "{}"

@@ -18,10 +18,14 @@ func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
 
 // imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed.
 func imageFields(w pin.Workload) *fieldTree {
-	written := &fieldTree{}
-	for _, pinned := range w.PinnedFields() {
+	written, fields := &fieldTree{}, w.PinnedFields()
+	if len(fields) == 0 {
+		return written
+	}
+	pod := written.at(fieldKeys(w.PodFields)...)
+	for _, pinned := range fields {
 		list, name := pinned.Field.Element()
-		element := written.at(fieldKeys(w.PodFields)...).at("f:"+list, elementKey(name))
+		element := pod.at("f:"+list, elementKey(name))
 		element.at(fieldKeys(pinned.Field.ImagePath())...)
 		if pinned.Entry.PullPolicy != "" {
 			element.at(fieldKeys(pinned.Field.PullPolicyPath())...)
