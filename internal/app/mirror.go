@@ -171,12 +171,10 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	if slices.Contains(needed, digest) {
 		return unlessForbidden(untagged) // it goes with the last one that needs it
 	}
-	deleted := m.delete(ctx, to, digest, needed, untagged != nil)
+	deleted := m.delete(ctx, to, digest, needed)
 	switch {
 	case deleted == nil:
 		return m.removeAttached(ctx, to, digest, needed)
-	case untagged == nil:
-		return unlessForbidden(deleted) // the registry's own garbage collection finds it
 	case errors.Is(deleted, registry.ErrDeletionForbidden):
 		return fmt.Errorf("%w (%w)", importer.ErrDeletionForbidden, deleted)
 	default:
@@ -184,15 +182,12 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	}
 }
 
-// delete deletes the manifests of an image but those that are needed. The image's own is the last one, so that another try finds
-// what the first one left; but it is the first one where it has a tag still, under which nothing may be that is not whole.
-func (m *mirror) delete(ctx context.Context, to registry.Repository, image string, needed []string, isTagged bool) error {
+// delete deletes the manifests of an image but those that are needed: the image's own first, and then those that it names. Some
+// registries refuse to delete a manifest that an index names, and under a tag that is left there is nothing that is not whole.
+func (m *mirror) delete(ctx context.Context, to registry.Repository, image string, needed []string) error {
 	levels, err := m.client.Manifests(ctx, to, image)
 	if err != nil {
 		return err
-	}
-	if !isTagged {
-		slices.Reverse(levels)
 	}
 	for _, level := range levels {
 		group, deleting := errgroup.WithContext(ctx)
@@ -218,7 +213,7 @@ func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, ima
 		case slices.Contains(needed, attached):
 			err = unlessForbidden(m.client.UntagNow(ctx, to, name))
 		default:
-			err = m.delete(ctx, to, attached, needed, false)
+			err = m.delete(ctx, to, attached, needed)
 		}
 		if err != nil {
 			return err

@@ -412,6 +412,44 @@ func TestAnInternalRegistryThatSaysNothingIsLeftAlone(t *testing.T) {
 	t.Errorf("it is asked again and again: %v", said)
 }
 
+// TestAnIndexGoesBeforeItsPlatforms: zot, Google Artifact Registry and ECR refuse to delete a manifest that an index names.
+func TestAnIndexGoesBeforeItsPlatforms(t *testing.T) {
+	var index string
+	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
+		_, identifier, _ := strings.Cut(r.URL.Path, "/manifests/")
+		if r.Method == http.MethodDelete && strings.HasPrefix(identifier, "sha256:") && identifier != index {
+			head := httptest.NewRecorder()
+			asked := r.Clone(r.Context())
+			asked.Method, asked.URL.Path = http.MethodHead, strings.Replace(r.URL.Path, identifier, index, 1)
+			if target.ServeHTTP(head, asked); head.Code == http.StatusOK {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+		}
+		target.ServeHTTP(w, r)
+	}))
+	platform, other, both := y.platforms()
+	index = both
+	y.remove(y.copy(":latest", index, 0))
+	if left := y.holds(platform, other, index); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+// TestAManifestThatTheRegistryKeepsIsReported: its tag goes, and it does not.
+func TestAManifestThatTheRegistryKeepsIsReported(t *testing.T) {
+	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "sha256:") {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		target.ServeHTTP(w, r)
+	}))
+	if err := y.mirror.Remove(t.Context(), y.tag, y.copied("0", 0), nil); !errors.Is(err, importer.ErrDeletionForbidden) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestARegistryThatForbidsDeletionSaysSo(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{NoDeletion: true})
 	image := y.copied("0", 0)

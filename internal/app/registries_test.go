@@ -29,7 +29,7 @@ func TestTheCauseThatAStatusMustNotTellIsInTheLog(t *testing.T) {
 	defer cancel()
 	var failure *registry.Error
 	for since := time.Now(); !errors.As(err, &failure); { // the first answer comes later
-		_, _, err = r.Resolve(ctx, source, nil, importer.Terms{NotBefore: since, Namespace: "shop"})
+		_, _, err = r.Resolve(ctx, source, noPullSecrets, importer.Terms{NotBefore: since, Namespace: "shop"})
 		if ctx.Err() != nil {
 			t.Fatal(err)
 		}
