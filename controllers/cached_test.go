@@ -164,3 +164,25 @@ func TestTheCacheKeepsNoAnnotationsOfTenants(t *testing.T) {
 		}
 	}
 }
+
+// TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut: a merge patch from what is cached that drops the last annotation of it
+// must not drop all that is stored.
+func TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut(t *testing.T) {
+	for request, why := range map[string]string{"x": "a request that is discarded", "1": "a request that admission missed"} {
+		t.Run(why, func(t *testing.T) {
+			w := newWorld(t, newTag())
+			w.reconcile()
+			w.change(func(tag *v1.Tag) {
+				tag.Annotations = map[string]string{
+					v1.AnnotationRequestedGeneration: request, "example.com/owner": "team", v1.AnnotationTrigger: strings.Repeat("a", 64<<10+1),
+				}
+			})
+			w.cached = keep(t, controllers.CachedTag, w.tag()).(*v1.Tag)
+			w.reconcile()
+			got := w.tag().Annotations
+			if _, left := got[v1.AnnotationRequestedGeneration]; left || got["example.com/owner"] != "team" || got[v1.AnnotationTrigger] == "" {
+				t.Errorf("the Tag keeps the annotations %v", slices.Sorted(maps.Keys(got)))
+			}
+		})
+	}
+}

@@ -219,8 +219,13 @@ func (r *TagReconciler) adopt(ctx context.Context, tag *v1.Tag, decision generat
 	return r.patch(ctx, tag, wanted)
 }
 
+// patch writes what differs between a Tag of the cache and what is wanted. The cache leaves annotations out, and a merge patch
+// that drops the last annotation of an object drops all that are stored: so both have one that stays.
 func (r *TagReconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
-	patch := client.MergeFromWithOptions(tag, client.MergeFromWithOptimisticLock{})
+	before := tag.DeepCopy()
+	setAnnotation(before, v1.AnnotationEnabled, "")
+	setAnnotation(wanted, v1.AnnotationEnabled, "")
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, wanted, patch, client.FieldOwner(v1.FieldManager)); err != nil {
 		return fmt.Errorf("patching Tag %s: %w", client.ObjectKeyFromObject(tag), err)
 	}
