@@ -34,7 +34,7 @@ func refusal(err error) (message string, refused bool) {
 // refusals reports refused writes: each message of an object once, as an event and as a line of the log.
 type refusals struct {
 	mu   sync.Mutex
-	last map[ctrl.Request]string
+	last map[ctrl.Request]uint32 // the checksum of the message
 }
 
 // handle reports a refused write of the object and plans the next try. It returns any other error.
@@ -43,24 +43,23 @@ func (r *refusals) handle(ctx context.Context, recorder events.EventRecorder, ob
 	if !refused {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if r.isNew(object, message) {
+	if sum := crc32.ChecksumIEEE([]byte(message)); r.isNew(object, sum) {
 		log.FromContext(ctx).Info("the API server refused a change", "message", message)
 		// The recorder counts events up that differ in the note only, so the action tells the messages apart.
-		action := fmt.Sprintf("Move-%08x", crc32.ChecksumIEEE([]byte(message)))
-		recorder.Eventf(object, nil, corev1.EventTypeWarning, "MoveRefused", action, "%s", v1.Truncate(message, v1.MaxReasonLength))
+		recorder.Eventf(object, nil, corev1.EventTypeWarning, "MoveRefused", fmt.Sprintf("Move-%08x", sum), "%s", v1.Truncate(message, v1.MaxReasonLength))
 	}
 	return ctrl.Result{RequeueAfter: refusedRetry}, nil
 }
 
-func (r *refusals) isNew(object client.Object, message string) bool {
+func (r *refusals) isNew(object client.Object, message uint32) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(object)}
-	if r.last[key] == message {
+	if last, ok := r.last[key]; ok && last == message {
 		return false
 	}
 	if r.last == nil {
-		r.last = map[ctrl.Request]string{}
+		r.last = map[ctrl.Request]uint32{}
 	}
 	r.last[key] = message
 	return true

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -105,27 +106,31 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if len(wanted) > 0 {
 		log.FromContext(ctx).Info("workload moves", "wanted", wanted)
 		if err := r.move(ctx, object, wanted); err != nil {
-			return r.refusals.handle(ctx, r.Events, object, err)
+			result, err := r.refusals.handle(ctx, r.Events, object, err)
+			if err != nil || result.IsZero() {
+				return result, err
+			}
+			return r.followUp(ctx, object, result.RequeueAfter)
 		}
 	} else {
 		r.welcome(ctx, object)
 	}
 	r.refusals.forget(request)
-	return r.followUp(ctx, object)
+	return r.followUp(ctx, object, 0)
 }
 
-// followUp does what a workload needs whose template is as it should be, or was just written.
-func (r *WorkloadReconciler) followUp(ctx context.Context, object client.Object) (ctrl.Result, error) {
-	reportAfter, err := r.reportMissingTags(ctx, object)
-	if err != nil {
-		return ctrl.Result{}, err
+// followUp does what a workload needs besides its template. It comes again after the shortest of the delays, 0 meaning none.
+func (r *WorkloadReconciler) followUp(ctx context.Context, object client.Object, after time.Duration) (ctrl.Result, error) {
+	for _, step := range []func(context.Context, client.Object) (time.Duration, error){r.reportMissingTags, r.deleteStuckPods} {
+		delay, err := step(ctx, object)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		if delay > 0 && (after == 0 || delay < after) {
+			after = delay
+		}
 	}
-	lookAfter, err := r.deleteStuckPods(ctx, object)
-	after := max(reportAfter, lookAfter)
-	if reportAfter > 0 && lookAfter > 0 {
-		after = min(reportAfter, lookAfter)
-	}
-	return ctrl.Result{RequeueAfter: after}, client.IgnoreNotFound(err)
+	return ctrl.Result{RequeueAfter: after}, nil
 }
 
 func (r *WorkloadReconciler) lookup(ctx context.Context, reader client.Reader, namespace string) pin.Lookup {
