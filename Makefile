@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -buildvcs=false -t
 PURE := CGO_ENABLED=0
 
 # The programs of hack/build-tools.sh, built once, kept in bin/.
-TOOLS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane helm3 helm4
+TOOLS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane helm3 helm4 flux-apply
 
 # Writes what is generated from api/v1 into the folder $out, for generate to take and verify to compare.
 CONTROLLER_GEN = bin/controller-gen crd object paths=./api/... output:crd:dir=$$out/crd output:object:dir=$$out/object

@@ -2,7 +2,7 @@
 # Provides the programs that the tests, the benchmarks, `make demo` and `make dev-up` start, in bin/:
 #
 #   hack/build-tools.sh NAME...     etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane
-#                                   helm3 helm4 regctl oras
+#                                   helm3 helm4 flux-apply regctl oras
 #
 # Each comes from $KUBEBUILDER_ASSETS where that folder holds exactly the wanted version, and is built from the Go
 # modules pinned under hack/tools otherwise. What is there in the wanted version is left alone: then nothing is said.
@@ -27,6 +27,7 @@ describe() {
   kwok) folder=kwok module=sigs.k8s.io/kwok package=$module/cmd/kwok minutes=3 ;;
   registry) folder=registry module=github.com/distribution/distribution/v3 package=$module/cmd/registry minutes=2 ;;
   crane) folder=registry module=github.com/google/go-containerregistry package=$module/cmd/crane minutes=1 ;;
+  flux-apply) folder=flux module=github.com/fluxcd/pkg/ssa package=. minutes=2 ;;
   helm3) folder=helm3 module=helm.sh/helm/v3 package=$module/cmd/helm minutes=3 ;;
   helm4) folder=helm4 module=helm.sh/helm/v4 package=$module/cmd/helm minutes=3 ;;
   regctl) folder=peers module=github.com/regclient/regclient package=$module/cmd/regctl minutes=1 ;;
