@@ -99,7 +99,11 @@ func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error
 	switch {
 	case err == nil:
 		r.Memory.verified(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now.Time))
-		result := outcome{change: func(t *v1.Tag) { t.MarkMirrored(now) }}
+		result := outcome{change: func(t *v1.Tag) {
+			if copied.Took > 0 || !t.IsMirroredKnown() { // else the message tells of the copy, and stays
+				t.MarkMirrored(copied.Missing, now)
+			}
+		}}
 		if copied.Took > 0 {
 			result.events = []notice{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d was missing and is there again: %s", ref.Generation, spent(copied))}}
 		}
@@ -153,5 +157,9 @@ func mirrored(image importer.Image, generation int64) []notice {
 }
 
 func spent(copied importer.Copied) string {
-	return fmt.Sprintf("%d bytes sent, %d found there, %d mounted, in %.1f s", copied.Sent, copied.Found, copied.Mounted, copied.Took.Seconds())
+	text := fmt.Sprintf("%d bytes sent, %d found there, %d mounted, in %.1f s", copied.Sent, copied.Found, copied.Mounted, copied.Took.Seconds())
+	if copied.Missing != "" {
+		text += "; attachments are missing: " + copied.Missing
+	}
+	return text
 }

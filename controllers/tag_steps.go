@@ -52,7 +52,7 @@ func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decis
 			t.RecordImport(ref)
 			t.Status.LastHandledRequest = decision.Request
 			if t.CurrentMirrored() != nil {
-				t.MarkMirrored(ref.ImportedAt)
+				t.MarkMirrored(image.Copied.Missing, ref.ImportedAt)
 			}
 		},
 		events: slices.Concat(malformed(image), mirrored(image, ref.Generation), []notice{{

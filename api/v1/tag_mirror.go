@@ -61,9 +61,13 @@ func (t *Tag) RecordProgress(message string, now metav1.Time) {
 	t.RecordRejection(ReasonMirroring, message, false, now)
 }
 
-// MarkMirrored says that the internal registry has the generation in use.
-func (t *Tag) MarkMirrored(now metav1.Time) {
-	t.setCondition(ConditionMirrored, metav1.ConditionTrue, ReasonMirrored, "the internal registry has the generation in use", now)
+// MarkMirrored says that the internal registry has the generation in use, and which of its attachments are missing there, and why.
+func (t *Tag) MarkMirrored(missing string, now metav1.Time) {
+	message := "the internal registry has the generation in use"
+	if missing != "" {
+		message += "; attachments are missing: " + missing
+	}
+	t.setCondition(ConditionMirrored, metav1.ConditionTrue, ReasonMirrored, message, now)
 }
 
 // MarkNotMirrored says why the internal registry does not have the generation in use, as far as anybody can tell. Nothing

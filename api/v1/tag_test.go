@@ -151,7 +151,7 @@ func TestWhetherTheGenerationInUseIsMirroredIsForgottenWithIt(t *testing.T) {
 	if tag.IsMirroredKnown() || !tag.IsReady() {
 		t.Errorf("got %+v", tag.Status)
 	}
-	tag.MarkMirrored(start)
+	tag.MarkMirrored("", start)
 	if !tag.IsMirroredKnown() {
 		t.Errorf("got %+v", tag.Status)
 	}

@@ -129,7 +129,7 @@ func (m *mirror) Copy(ctx context.Context, order importer.Order) (importer.Copie
 		Progress: func(p registry.Progress) { order.Progress(importer.Progress(p)) },
 	})
 	logDetail(ctrl.LoggerFrom(ctx), err, order.Namespace)
-	return importer.Copied{Sent: copied.Sent, Found: copied.Found, Mounted: copied.Mounted}, err
+	return importer.Copied{Sent: copied.Sent, Found: copied.Found, Mounted: copied.Mounted, Missing: copied.Missing}, err
 }
 
 // Holds asks for a tag or a digest.

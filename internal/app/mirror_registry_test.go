@@ -59,7 +59,7 @@ func newYard(t *testing.T, target cluster.RegistryOptions, change ...func(*confi
 		t.Fatal(err)
 	}
 	cfg := config.Config{RegistriesConf: conf, Proxy: &httpproxy.Config{}, Cache: config.CacheRegistry{Address: y.target.Address, Username: user, Password: password, Insecure: true}}
-	cfg.Mirror.Attachments = true
+	cfg.Mirror.Attachments = config.AttachmentsRequired
 	for _, apply := range change {
 		apply(&cfg)
 	}
@@ -267,7 +267,7 @@ func TestAnImageThatIsAPlatformOfAnotherOneStays(t *testing.T) {
 }
 
 func TestSignaturesStayWhereTheyAreIfTheAdministratorSaysSo(t *testing.T) {
-	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) { cfg.Mirror.Attachments = false })
+	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) { cfg.Mirror.Attachments = config.AttachmentsIgnored })
 	y.copied("0", 0)
 	y.has("--mirror-attachments=false", "0")
 }

@@ -44,7 +44,8 @@ func newRegistries(cfg config.Config) (*registries, error) {
 	client := registry.New(registry.Options{
 		Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration, Around: requests.Around,
 		Copies: registry.CopyLimits{
-			BlobsPerCopy: cfg.Mirror.BlobsPerCopy, MaxImageSize: cfg.Mirror.MaxImageSize.Value(), Attachments: cfg.Mirror.Attachments,
+			BlobsPerCopy: cfg.Mirror.BlobsPerCopy, MaxImageSize: cfg.Mirror.MaxImageSize.Value(),
+			Attachments: cfg.Mirror.Attachments != config.AttachmentsIgnored, BestEffort: cfg.Mirror.Attachments == config.AttachmentsBestEffort,
 		},
 	})
 	mirror, err := newMirror(client, cfg.Cache)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,8 +86,9 @@ type Mirroring struct {
 	ConcurrentCopies, BlobsPerCopy int
 	// MaxImageSize is how large an image may be, with all its platforms, in bytes.
 	MaxImageSize resource.Quantity
-	// Attachments has signatures and whatever else is attached to an image copied with it.
-	Attachments bool
+	// Attachments says whether signatures, and whatever else is attached to an image, are copied with it: AttachmentsBestEffort,
+	// AttachmentsIgnored or AttachmentsRequired.
+	Attachments string
 	// VerifyInterval is how often the internal registry is asked whether it has a generation in use.
 	VerifyInterval time.Duration
 }
@@ -106,6 +108,16 @@ const (
 
 // Backstops are the values of --backstop.
 var Backstops = []string{BackstopInstalled, BackstopManaged, BackstopOff}
+
+// Values of --mirror-attachments.
+const (
+	// AttachmentsBestEffort copies attachments as far as the registries allow.
+	AttachmentsBestEffort = "true"
+	// AttachmentsIgnored leaves attachments where they are.
+	AttachmentsIgnored = "false"
+	// AttachmentsRequired fails an import whose attachments cannot be copied.
+	AttachmentsRequired = "required"
+)
 
 // Lookup is os.LookupEnv, or a test's.
 type Lookup func(key string) (string, bool)
@@ -136,7 +148,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	maxImageSize := resource.QuantityValue{Quantity: resource.MustParse("20Gi")}
 	c.maxImageSize = &maxImageSize
 	flags.Var(c.maxImageSize, "mirror-max-image-size", "how large an image may be, all its platforms together, to be copied")
-	flags.BoolVar(&c.Mirror.Attachments, "mirror-attachments", true, "copy signatures, and whatever else is attached to an image, with it")
+	flags.StringVar(&c.Mirror.Attachments, "mirror-attachments", AttachmentsBestEffort, "copy signatures, and whatever else is attached to an image, with it: true, as far as the registries allow; false; or required, so that an image is not used without them")
+	flags.Lookup("mirror-attachments").NoOptDefVal = AttachmentsBestEffort
 	flags.DurationVar(&c.Mirror.VerifyInterval, "mirror-verify-interval", time.Hour, "how often the internal registry is asked whether it still has an image in use")
 	flags.StringVar(&c.LogLevel, "log-level", "info", "least level that is logged: "+strings.Join(LogLevels, ", "))
 }
@@ -218,6 +231,9 @@ func (c *Config) completeMirror() error {
 	var problems []error
 	if c.Mirror.MaxImageSize.Value() < 1 {
 		problems = append(problems, fmt.Errorf("--mirror-max-image-size is %s; write a size such as 20Gi", c.maxImageSize))
+	}
+	if !slices.Contains([]string{AttachmentsBestEffort, AttachmentsIgnored, AttachmentsRequired}, c.Mirror.Attachments) {
+		problems = append(problems, fmt.Errorf("--mirror-attachments is %q; write true, false or required", c.Mirror.Attachments))
 	}
 	if c.Mirror.VerifyInterval < time.Second {
 		problems = append(problems, fmt.Errorf("--mirror-verify-interval is %s; write at least 1s", c.Mirror.VerifyInterval))

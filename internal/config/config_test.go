@@ -33,7 +33,7 @@ func TestDefaults(t *testing.T) {
 	if cfg.Backstop != config.BackstopInstalled || !cfg.LeaderElect || !cfg.MetricsSecure || cfg.WebhookPort != 9443 || cfg.Cache.Address != "" {
 		t.Errorf("got %+v", cfg)
 	}
-	if m := cfg.Mirror; m.ConcurrentCopies != 4 || m.BlobsPerCopy != 4 || m.MaxImageSize.Value() != 20<<30 || !m.Attachments || m.VerifyInterval != time.Hour {
+	if m := cfg.Mirror; m.ConcurrentCopies != 4 || m.BlobsPerCopy != 4 || m.MaxImageSize.Value() != 20<<30 || m.Attachments != config.AttachmentsBestEffort || m.VerifyInterval != time.Hour {
 		t.Errorf("got %+v", m)
 	}
 }

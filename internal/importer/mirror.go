@@ -59,6 +59,8 @@ func (p Progress) String() string {
 type Copied struct {
 	Sent, Found, Mounted int64
 	Took                 time.Duration
+	// Missing says which attachments of the image did not come with it, and why; empty if all did.
+	Missing string
 }
 
 // UnderWay is an error that says nothing about a Tag yet: its image is on the way into the internal registry.

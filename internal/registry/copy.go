@@ -30,6 +30,8 @@ type CopyLimits struct {
 	MaxImageSize int64
 	// Attachments: signatures and whatever else is attached to an image are copied with it.
 	Attachments bool
+	// BestEffort: an attachment that a registry refuses, or that is not whole, does not keep the image from being copied.
+	BestEffort bool
 }
 
 func (l CopyLimits) complete() CopyLimits {
@@ -79,10 +81,11 @@ type Progress struct {
 	Bytes, BytesDone int64
 }
 
-// Copied is what became of the blobs of a copy, in bytes, and how many attachments came with it.
+// Copied is what became of the blobs of a copy, in bytes, and how many attachments came with it. Missing says which did not, and why.
 type Copied struct {
 	Sent, Found, Mounted int64
 	Attachments          int
+	Missing              string
 }
 
 // ErrDeletionForbidden says that the registry does not delete.
@@ -143,6 +146,7 @@ func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) 
 // run copies everything but the image's own manifest, and then that: there is nothing under the tag before all of it is there.
 func (c *copying) run(ctx context.Context) error {
 	image := &node{descriptor: descriptor{Digest: c.source.at.digest}, isLast: true}
+	var optional attachmentSet
 	group, working := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.mirror.greet(working) })
 	group.Go(func() (err error) {
@@ -152,12 +156,18 @@ func (c *copying) run(ctx context.Context) error {
 		if err := c.manifestRoom.take(int64(len(image.content))); err != nil {
 			return c.source.explain(err)
 		}
-		if c.limits.Attachments {
+		switch {
+		case c.limits.Attachments && c.limits.BestEffort:
+			group.Go(func() error { return optional.discover(working, c, image.Digest) })
+		case c.limits.Attachments:
 			group.Go(func() error { return c.attachments(working, image.Digest) })
 		}
 		return c.below(working, image)
 	})
 	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := optional.copy(ctx, c, image.Digest); err != nil {
 		return err
 	}
 	return c.publish(ctx, image)

@@ -15,21 +15,27 @@ import (
 // list of what names the image as its subject or, where it keeps no such lists, in an index that has a tag.
 func (c *copying) lookForAttachments(ctx context.Context, image digest.Digest) ([]attachment, error) {
 	group, ctx := errgroup.WithContext(ctx)
-	found := make([][]attachment, len(cosignSuffixes)+1)
-	for i, suffix := range cosignSuffixes {
+	lookups := c.lookups(image)
+	found := make([][]attachment, len(lookups))
+	for i, lookup := range lookups {
 		group.Go(func() (err error) {
-			found[i], err = c.tagged(ctx, referrersTag(image)+suffix)
+			found[i], err = lookup(ctx)
 			return err
 		})
 	}
-	group.Go(func() (err error) {
-		found[len(cosignSuffixes)], err = c.naming(ctx, image)
-		return err
-	})
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	return once(slices.Concat(found...)), nil
+}
+
+// lookups returns the three places.
+func (c *copying) lookups(image digest.Digest) []func(context.Context) ([]attachment, error) {
+	lookups := make([]func(context.Context) ([]attachment, error), 0, len(cosignSuffixes)+1)
+	for _, suffix := range cosignSuffixes {
+		lookups = append(lookups, func(ctx context.Context) ([]attachment, error) { return c.tagged(ctx, referrersTag(image)+suffix) })
+	}
+	return append(lookups, func(ctx context.Context) ([]attachment, error) { return c.naming(ctx, image) })
 }
 
 // once leaves out what was found before under another name. What has two tags is one manifest.

@@ -59,6 +59,10 @@ func (t *tally) attached(count int) {
 	t.update(func(_ *Progress, copied *Copied) { copied.Attachments += count })
 }
 
+func (t *tally) missing(text string) {
+	t.update(func(_ *Progress, copied *Copied) { copied.Missing = text })
+}
+
 func (t *tally) result() Copied {
 	t.mu.Lock()
 	defer t.mu.Unlock()
