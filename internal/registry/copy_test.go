@@ -313,6 +313,45 @@ func TestWhatCannotBeCached(t *testing.T) {
 	}
 }
 
+// TestASizeThatIsDeclaredIsBounded: an image whose manifests promise more than is allowed is refused by them, and nothing that they name
+// is read.
+func TestASizeThatIsDeclaredIsBounded(t *testing.T) {
+	const tebibyte = 1 << 40
+	layer := func(size uint64, n int) string {
+		return fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":%d}`, digests(n + 1)[n], size)
+	}
+	small := `{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"` + digests(10)[9] + `","size":1}`
+	for name, row := range map[string]struct{ config, layers string }{
+		"a layer of 1 TiB":                        {small, layer(tebibyte, 0)},
+		"a config of 1 TiB":                       {layer(tebibyte, 0), ""},
+		"many layers that are 1 TiB together":     {small, strings.Join([]string{layer(tebibyte/4, 0), layer(tebibyte/4, 1), layer(tebibyte/4, 2), layer(tebibyte/4, 3)}, ",")},
+		"layers whose sum is beyond 64 bits":      {small, layer(1<<63-1, 0) + "," + layer(1<<63-1, 1)},
+		"a small layer, and then one of 1 TiB":    {small, layer(1, 0) + "," + layer(tebibyte, 1)},
+		"one layer that is listed with two sizes": {small, layer(tebibyte, 0) + "," + layer(1, 0)},
+	} {
+		for _, isInIndex := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, in an index: %v", name, isInIndex), func(t *testing.T) {
+				s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+				manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, ociImage, row.config, row.layers)
+				named := digest.FromString(manifest).String()
+				s.source.put(t, "team/app", "latest", ociImage, manifest)
+				if isInIndex {
+					index := s.source.indexOf(t, "team/app", named)
+					named = digest.FromString(index).String()
+					s.source.put(t, "team/app", "latest", ociIndex, index)
+				}
+				got := s.refused(s.order(named))
+				if got.Reason() != v1.ReasonInvalidContent || !got.Terminal() || !strings.Contains(got.Error(), "--mirror-max-image-size") {
+					t.Errorf("got %s: %v", got.Reason(), got)
+				}
+				if read, sent := s.source.count("", "/blobs/"), s.mirror.count("", "/blobs/"); read+sent > 0 {
+					t.Errorf("%d requests for blobs at the source and %d at the mirror", read, sent)
+				}
+			})
+		}
+	}
+}
+
 // TestATagThatIsThereIsNotWrittenAgain, since registries with immutable tags, such as ECR and Harbor, refuse that.
 func TestATagThatIsThereIsNotWrittenAgain(t *testing.T) {
 	var written sync.Map
