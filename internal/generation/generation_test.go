@@ -402,3 +402,40 @@ func TestTrim(t *testing.T) {
 		})
 	}
 }
+
+// TestClocksAnHourApart has a manager fail whose clock is wrong, and then another one whose clock is right: it tries at once or within
+// 10 minutes, and it neither hurries nor waits for longer than that afterwards.
+func TestClocksAnHourApart(t *testing.T) {
+	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
+		for failures := 1; failures <= 20; failures++ {
+			failing := tag()
+			next := func(clock time.Time) time.Duration {
+				got := generation.Plan(generation.Input{Tag: failing, Now: clock, Changed: now.Add(-24 * time.Hour)})
+				if got.Action != generation.Import && got.Action != generation.Keep {
+					t.Fatalf("the action is %v", got.Action)
+				}
+				return got.After
+			}
+			clock := now
+			for range failures {
+				failing.RecordFailure(v1.ReasonUnavailable, "why", false, metav1.NewTime(clock.Add(skew)))
+				clock = clock.Add(max(next(clock.Add(skew)), time.Second))
+			}
+			if wait := next(clock); wait > 10*time.Minute {
+				t.Errorf("clock wrong by %s, %d failures: the next manager waits %s", skew, failures, wait)
+			}
+			for range 20 {
+				failing.RecordFailure(v1.ReasonUnavailable, "why", false, metav1.NewTime(clock))
+				wait := next(clock)
+				if wait < time.Second || wait > 10*time.Minute {
+					t.Fatalf("clock wrong by %s, %d failures: a retry after %s, want 1 s to 10 m", skew, failures, wait)
+				}
+				clock = clock.Add(wait)
+			}
+			failing.RecordImport(v1.Reference{From: failing.Spec.From, ImportedAt: metav1.NewTime(clock.Add(skew)), ImageReference: "quay.io/company/myapp@sha256:aa"})
+			if got := generation.Plan(generation.Input{Tag: failing, Now: clock}); got.Action != generation.Keep || got.After != 0 || !failing.IsReady() {
+				t.Errorf("clock wrong by %s: an import is followed by %+v", skew, got)
+			}
+		}
+	}
+}

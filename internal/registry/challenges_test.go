@@ -329,3 +329,45 @@ func TestATokenServiceThatTakesOneScopeOnlyEndsMounting(t *testing.T) {
 		t.Errorf("two scopes were requested %d times", two)
 	}
 }
+
+// TestATokenLastsAsLongAsItsServiceSays, whatever the manager's clock says: it is wrong by an hour from the start, or jumps by one.
+func TestATokenLastsAsLongAsItsServiceSays(t *testing.T) {
+	const lifetime = 10 * time.Minute
+	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
+		t.Run(skew.String(), func(t *testing.T) {
+			theirs := clocktesting.NewFakePassiveClock(time.Now())
+			ours := clocktesting.NewFakePassiveClock(theirs.Now().Add(skew))
+			service := newTokens(everybody)
+			service.clock, service.told, service.lifetime = theirs, true, lifetime
+			u := newUpstream(t, service.guard)
+			client := newClient(t, u, at(ours))
+			want := u.push(t, "team/app", "latest", "one")
+			logins := func(most int, what string) {
+				t.Helper()
+				u.clearLog()
+				for range 3 {
+					resolved(t, client, u.host()+"/team/app", nobody, want)
+				}
+				if count := u.count("", "/token"); count > most {
+					t.Errorf("%s: %d logins for three questions, want at most %d", what, count, most)
+				}
+			}
+			logins(1, "at first")
+			pass(theirs, lifetime-time.Second)
+			pass(ours, lifetime-time.Second)
+			logins(0, "within its life")
+			pass(theirs, 2*time.Second)
+			pass(ours, 2*time.Second)
+			logins(1, "after its end")
+			pass(ours, -2*skew)
+			logins(1, "after a jump of our clock")
+			pass(theirs, lifetime+time.Second)
+			pass(ours, lifetime+time.Second)
+			logins(1, "after its end, with a clock that jumped")
+			pass(ours, skew)
+			pass(theirs, lifetime+time.Second)
+			pass(ours, lifetime+time.Second)
+			logins(1, "with the clock as it was")
+		})
+	}
+}
