@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -148,4 +150,38 @@ func TestAFailureIsOverWhenTheRegistryIsBack(t *testing.T) {
 	image := u.push("build 0")
 	u.becomes("tag/myapp", ".status.references[0].imageReference", image)
 	u.kubectl("wait --for=condition=Ready tag/myapp --timeout=10s")
+}
+
+// forged is text that would be a line of the manager's log, if a line break in it were written as it is.
+func forged(by string) string {
+	return "app\r\n" + `{"time":"2026-01-01T00:00:00Z","level":"error","message":"forged by the ` + by + `"}` + "\n"
+}
+
+// TestALineBreakBeginsNoLineOfTheLog has what tenants and registries write in the log: their text is never a line of its own.
+func TestALineBreakBeginsNoLineOfTheLog(t *testing.T) {
+	u := newUser(t)
+	u.imported("myapp")
+	quoted := func(by string) string {
+		text, err := json.Marshal(forged(by))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	u.with(tagYAML("talkative", world.faulty.address+"/talkative/app:latest"), "apply -f -")
+	u.eventually("the registry's error in the log", func() error {
+		if len(world.logs.lines("import failed", u.namespace, "forged by the registry")) == 0 {
+			return errors.New("it is not there")
+		}
+		return nil
+	})
+	u.with(strings.Replace(deploymentYAML("pinned", "myapp"), "annotations:", "annotations:\n    images.io/pinned: "+quoted("record")+"\n    images.io/requested: "+quoted("annotation"), 1), "apply -f -")
+	u.with(strings.Replace(deploymentYAML("named", "myapp"), "image: myapp", "image: "+quoted("image")[:len(quoted("image"))-3]+`"`, 1), "apply -f -")
+	u.with(strings.Replace(tagYAML("annotated", u.source()), "metadata:", "metadata:\n  annotations:\n    images.io/requested-generation: "+quoted("request"), 1), "apply -f -")
+	u.moved("myapp", 1)
+	for _, line := range world.logs.lines("forged by the ") {
+		if strings.HasPrefix(line, `{"time":"2026-01-01T00:00:00Z"`) || !json.Valid([]byte(line)) {
+			t.Errorf("a line of the log is not the manager's: %s", line)
+		}
+	}
 }

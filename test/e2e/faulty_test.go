@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -51,6 +53,15 @@ var hostile = map[string]http.HandlerFunc{
 	},
 	"metadata": redirect("http://169.254.169.254/latest/meta-data/?token=" + planted),
 	"loopback": redirect("https://2130706433:6443/version?token=" + planted),
+	"talkative": func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead { // an answer to HEAD has no text
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		text, _ := json.Marshal(forged("registry") + strings.Repeat("and so on, ", 200))
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `{"errors":[{"code":"DENIED","message":%s}]}`, text)
+	},
 	"cut": func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			w.Header().Set("Content-Length", "100")
