@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,9 @@ type faultyRegistry struct {
 	unlisted string
 	// slow is the registry of the tests, which takes 0.7 s for each request here.
 	slow string
+	// stalling is the same registry, which sends no blobs; reads counts who waits for them.
+	stalling string
+	reads    atomic.Int32
 	// closed is an address that nobody listens on.
 	closed string
 }
@@ -94,6 +98,7 @@ func newFaultyRegistry(registry string) *faultyRegistry {
 	f.mute = f.open(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	f.dripping = f.open(drip)
 	f.slow = f.open(slowly(registry))
+	f.stalling = f.open(f.withoutBlobs(registry))
 	f.elsewhere = f.open(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="http://169.254.169.254/token",service="`+planted+`"`)
 		w.WriteHeader(http.StatusUnauthorized)
@@ -140,6 +145,20 @@ func slowly(registry string) http.HandlerFunc {
 			proxy.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}
+	}
+}
+
+// withoutBlobs passes requests on to a registry, but for those for blobs, which wait until their client leaves.
+func (f *faultyRegistry) withoutBlobs(registry string) http.HandlerFunc {
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		f.reads.Add(1)
+		defer f.reads.Add(-1)
+		<-r.Context().Done()
 	}
 }
 
