@@ -93,6 +93,7 @@ func (a *admission) field(f ImageField) error {
 		if following, err = follows(*f.Image, a.Namespace, entry, a.Lookup); err != nil {
 			return err
 		}
+		following = following || isSibling(*f.Image, a.recordedImage(f, entry))
 	}
 	old, existed := a.old[f.Key]
 	switch {
@@ -117,14 +118,22 @@ func (a *admission) restore(f ImageField, entry Entry) {
 		if old, existed := a.old[f.Key]; !existed || *old.PullPolicy != *f.PullPolicy { // the default of a name, since the whole object was replaced
 			a.relax(f, &entry)
 		}
-		*f.Image = entry.Image
+		*f.Image = a.recordedImage(f, entry)
 	case reference.IsPlaceholder(entry.Image):
 		entry.Image = *f.Image
 	default:
 		a.warn("%s stays with what Tag %q is, %s; use \"kubectl tag downgrade %s\" to go back", f, entry.Tag, entry.Image, entry.Tag)
-		*f.Image = entry.Image
+		*f.Image = a.recordedImage(f, entry)
 	}
 	a.record[f.Key] = entry
+}
+
+// recordedImage returns the recorded image in the repository in which it is stored: another webhook may have changed that.
+func (a *admission) recordedImage(f ImageField, entry Entry) string {
+	if old, existed := a.old[f.Key]; existed && isRecorded(*old.Image, a.Namespace, entry) {
+		return *old.Image
+	}
+	return entry.Image
 }
 
 // pin replaces the name of a Tag by its image, or by the placeholder while there is none. Before is the record that the

@@ -217,6 +217,14 @@ func TestAdmitOnUpdate(t *testing.T) {
 			old: deployment(corp(old0), corev1.PullIfNotPresent, pinned("myapp", old0)), new: deployment(corp(old0), corev1.PullIfNotPresent, pinned("myapp", old0)),
 			image: corp(old0), policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
 		},
+		"the name of the Tag keeps the image in the repository in which it is stored": {
+			old: deployment(corp(old0), corev1.PullIfNotPresent, pinned("myapp", old0)), new: deployment("myapp", corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: corp(old0), policy: corev1.PullIfNotPresent, record: pinned("myapp", old0),
+		},
+		"an undo in the repository in which the image is stored keeps it": {
+			old: deployment(corp(now1), corev1.PullIfNotPresent, pinned("myapp", now1)), new: deployment(corp(old0), corev1.PullIfNotPresent, pinned("myapp", old0)),
+			image: corp(now1), policy: corev1.PullIfNotPresent, record: pinned("myapp", now1), warns: "kubectl tag downgrade myapp",
+		},
 		"a move that another webhook rewrote before the reinvocation follows": {
 			old: stored(), new: deployment(corp(now1), corev1.PullIfNotPresent, pinned("myapp", now1)),
 			image: corp(now1), policy: corev1.PullIfNotPresent, record: pinned("myapp", now1),

@@ -49,6 +49,13 @@ func isDigestOf(image string, entry Entry, lookup Lookup) (bool, error) {
 	return tag.IsFrom(repository), nil
 }
 
+// isSibling reports whether both images are by digest in one repository.
+func isSibling(image, other string) bool {
+	repository, _, ok := reference.Split(image)
+	otherRepository, _, isPinned := reference.Split(other)
+	return ok && isPinned && repository == otherRepository
+}
+
 // names reports whether an image is the Tag's name, or the placeholder that stands for it.
 func names(image, namespace, tag string) bool {
 	return image == tag || image == reference.Placeholder(namespace, tag)
