@@ -73,15 +73,31 @@ func TestLargeReviewsDoNotEndTheManager(t *testing.T) {
 	}
 }
 
-func TestAReviewAboveSevenMiBIsRefused(t *testing.T) {
+// arrival is how long a review may take to arrive.
+const arrival = 10 * time.Second
+
+func TestReviewsAreLimitedInSizeAndTime(t *testing.T) {
 	w := newWorld(t)
-	response, err := w.client.Post(w.url, "application/json", bytes.NewReader(largeReview(8<<20)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusRequestEntityTooLarge {
-		t.Errorf("the response is %s, want 413", response.Status)
+	t.Run("one above 7 MiB is refused", func(t *testing.T) {
+		response, err := w.client.Post(w.url, "application/json", bytes.NewReader(largeReview(8<<20)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("the response is %s, want 413", response.Status)
+		}
+	})
+	part := largeReview(declared)
+	for name, length := range map[string]int{"headers only": 0, "a part": 1000, "most": sent} {
+		t.Run("the connection of one that stops ends: "+name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 3*arrival)
+			defer cancel()
+			if err := w.sendPart(ctx, part[:length]); err != nil || ctx.Err() != nil {
+				t.Errorf("it is open after %s, or was never: %v", 3*arrival, err)
+			}
+		})
 	}
 }
 
@@ -200,21 +216,27 @@ func (w *world) flood(ctx context.Context, review []byte) {
 	}
 }
 
-// stop sends a part of a review and waits until the manager ends the connection.
+// stop sends a part of a review and stops, again and again.
 func (w *world) stop(ctx context.Context, part []byte) {
-	dialer := tls.Dialer{Config: anyCertificate()}
 	for ctx.Err() == nil {
-		connection, err := dialer.DialContext(ctx, "tcp", w.address)
-		if err != nil {
-			continue
-		}
-		closing := context.AfterFunc(ctx, func() { _ = connection.Close() })
-		_, _ = fmt.Fprintf(connection, "POST /pin-workload HTTP/1.1\r\nHost: tagger\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", declared)
-		_, _ = connection.Write(part)
-		_, _ = io.Copy(io.Discard, connection)
-		closing()
-		_ = connection.Close()
+		_ = w.sendPart(ctx, part) // the manager may not accept it
 	}
+}
+
+// sendPart sends a part of a review and waits until the manager ends the connection. It returns an error
+// where there was no connection.
+func (w *world) sendPart(ctx context.Context, part []byte) error {
+	dialer := tls.Dialer{Config: anyCertificate()}
+	connection, err := dialer.DialContext(ctx, "tcp", w.address)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
+	_, _ = fmt.Fprintf(connection, "POST /pin-workload HTTP/1.1\r\nHost: tagger\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", declared)
+	_, _ = connection.Write(part)
+	_, _ = io.Copy(io.Discard, connection)
+	return nil
 }
 
 func anyCertificate() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
