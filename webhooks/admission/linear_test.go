@@ -28,7 +28,7 @@ func crowded(t testing.TB, containers int, image func(i int) string) ctrladmissi
 	for i := range containers {
 		name := strconv.FormatInt(int64(i), 36)
 		pod.Containers = append(pod.Containers, corev1.Container{Name: name, Image: image(i)})
-		requested = append(requested, fmt.Sprintf(`"%s":{"tag":"t%d"}`, name, i%100))
+		requested = append(requested, fmt.Sprintf(`%q:{"tag":"t%d"}`, name, i%100))
 	}
 	for i := range 2 * containers {
 		requested = append(requested, fmt.Sprintf(`"x%s":{}`, strconv.FormatInt(int64(i), 36)))
