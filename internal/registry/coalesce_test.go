@@ -74,7 +74,7 @@ func TestTheSameQuestionByAnotherIsARequestOfItsOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 			go func() {
-				if got, err := client.Resolve(t.Context(), source, Keyring{id: user, entries: []entry{written}}); got != someDigest {
+				if got, err := client.Resolve(t.Context(), source, newKeyring([]entry{written})); got != someDigest {
 					t.Errorf("got %s, %v", got, err)
 				}
 			}()

@@ -156,7 +156,7 @@ func TestWhatAnIndexNamesAndTheRegistryLacksIsNamed(t *testing.T) {
 			}
 		}))
 		got := failure(t, newClient(t, u), u.host()+"/team/app", nobody)
-		if text := got.Error(); !strings.Contains(text, "does not have the manifest "+missing) {
+		if text := got.Error(); !strings.Contains(text, "does not have manifest "+missing) {
 			t.Errorf("got %s: %v", got.Reason(), got)
 		}
 	})
