@@ -44,7 +44,7 @@ func (r *refusals) handle(ctx context.Context, recorder events.EventRecorder, ob
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if sum := crc32.ChecksumIEEE([]byte(message)); r.isNew(object, sum) {
-		log.FromContext(ctx).Info("the API server refused a change", "message", message)
+		log.FromContext(ctx).Info("the API server refused a change", "refusal", message)
 		// The recorder counts events up that differ in the note only, so the action tells the messages apart.
 		recorder.Eventf(object, nil, corev1.EventTypeWarning, "MoveRefused", fmt.Sprintf("Move-%08x", sum), "%s", v1.Truncate(message, v1.MaxReasonLength))
 	}
