@@ -12,7 +12,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// hiddenError is a failure at a host that is neither public nor listed. Whoever may write Tags must not learn from it what listens
+// hiddenError is a failure at a host that is neither public nor listed. A tenant must not learn from it what listens
 // where in the cluster's networks: all such failures have one reason and one text, and the manager's log has the exact one.
 type hiddenError struct{ error }
 
