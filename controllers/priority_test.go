@@ -58,7 +58,7 @@ func (g *gate) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (im
 	return g.Import(ctx, tag, terms)
 }
 
-func (g *gate) Verify(context.Context, *v1.Tag, *v1.Reference) (importer.Copied, error) {
+func (g *gate) Verify(*v1.Tag, *v1.Reference) (importer.Copied, error) {
 	return importer.Copied{}, nil
 }
 

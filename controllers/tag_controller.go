@@ -38,8 +38,9 @@ type Importer interface {
 	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
 	// Check only asks which image it is now.
 	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
-	// Verify sees whether the internal registry has a generation, and has it copied there again where it does not.
-	Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
+	// Verify sees whether the internal registry has a generation, and has it copied there again where it does not, and what was
+	// attached to it since.
+	Verify(tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
 }
 
 // TagReconciler imports Tags and moves them between generations.

@@ -76,7 +76,7 @@ func (r *registry) Check(_ context.Context, _ *v1.Tag, terms importer.Terms) (im
 	return importer.Image{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest, Copied: r.copied}, r.err
 }
 
-func (r *registry) Verify(context.Context, *v1.Tag, *v1.Reference) (importer.Copied, error) {
+func (r *registry) Verify(*v1.Tag, *v1.Reference) (importer.Copied, error) {
 	r.verifies++
 	return r.copied, r.verified
 }

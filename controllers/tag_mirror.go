@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +22,9 @@ import (
 
 // progressInterval is how often a Tag says how far its copy is.
 const progressInterval = 5 * time.Second
+
+// attachmentsRetry is how long to wait, at most, before attachments that are missing in the internal registry are looked for again.
+const attachmentsRetry = 10 * time.Minute
 
 // Copies are the copies under way, which nobody waits for.
 type Copies interface {
@@ -89,32 +93,25 @@ func (r *TagReconciler) guard(ctx context.Context, tag *v1.Tag) error {
 	return r.patch(ctx, tag, guarded)
 }
 
-// verify sees whether the internal registry has the generation in use, and has it copied again where it does not.
+// verify sees whether the internal registry has the generation in use, and has it copied again where it does not, and what was attached to
+// it since.
 func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	name, ref, now := client.ObjectKeyFromObject(tag), tag.CurrentMirrored(), r.now()
-	copied, err := r.Importer.Verify(ctx, tag, ref)
+	copied, err := r.Importer.Verify(tag, ref)
 	var underWay *importer.UnderWay
 	var postponed importer.Postponed
 	var failure importer.Failure
 	switch {
 	case err == nil:
-		r.Memory.verified(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now.Time))
-		result := outcome{change: func(t *v1.Tag) {
-			if copied.Took > 0 || !t.IsMirroredKnown() { // else the message tells of the copy, and stays
-				t.MarkMirrored(copied.Missing, now)
-			}
-		}}
-		if copied.Took > 0 {
-			result.events = []notice{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d was missing and is there again: %s", ref.Generation, spent(copied))}}
-		}
-		return result, nil
+		r.Memory.verified(name, r.verifyNext(tag, copied.Missing))
+		return verified(tag, ref, copied, now), nil
 	case errors.As(err, &underWay):
 		r.Memory.verified(name, now.Add(progressInterval))
-		if underWay.Progress.Blobs == 0 && tag.IsLost() {
-			return outcome{}, nil // whether another try fares better is still to be seen
+		if underWay.Progress.Blobs == 0 {
+			return outcome{}, nil // whether the image is there is still to be seen
 		}
 		message := "the internal registry lost the generation in use: " + underWay.Error()
-		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }, events: begins(underWay, ref.From)}, nil
+		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }}, nil
 	case errors.As(err, &postponed):
 		r.Memory.verified(name, now.Add(postponed.Postponed()))
 		return outcome{}, nil
@@ -124,6 +121,31 @@ func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error
 	default:
 		return outcome{}, err
 	}
+}
+
+// verifyNext is when to verify again: sooner where attachments are missing, since they may be there by then.
+func (r *TagReconciler) verifyNext(tag *v1.Tag, missing string) time.Time {
+	next := generation.NextPoll(string(tag.UID), r.VerifyInterval, r.Clock.Now())
+	if soon := r.Clock.Now().Add(attachmentsRetry); missing != "" && soon.Before(next) {
+		return soon
+	}
+	return next
+}
+
+// verified is the outcome of a verification that ended well.
+func verified(tag *v1.Tag, ref *v1.Reference, copied importer.Copied, now metav1.Time) outcome {
+	var result outcome
+	marked := tag.DeepCopy()
+	if marked.MarkMirrored(copied.Missing, now); !equality.Semantic.DeepEqual(tag.Status, marked.Status) {
+		result.change = func(t *v1.Tag) { t.MarkMirrored(copied.Missing, now) }
+	}
+	switch {
+	case copied.Restored:
+		result.events = []notice{{corev1.EventTypeNormal, "MirroredAgain", "Mirror", fmt.Sprintf("generation %d was missing and is there again: %s", ref.Generation, spent(copied))}}
+	case copied.Sent > 0:
+		result.events = []notice{{corev1.EventTypeNormal, "AttachmentsMirrored", "Mirror", fmt.Sprintf("what was attached to generation %d since is in the internal registry: %s", ref.Generation, spent(copied))}}
+	}
+	return result
 }
 
 // notMirrored says why a generation in use is missing, once, and changes nothing else.
@@ -159,7 +181,7 @@ func mirrored(image importer.Image, generation int64) []notice {
 func spent(copied importer.Copied) string {
 	text := fmt.Sprintf("%d bytes sent, %d found there, %d mounted, in %.1f s", copied.Sent, copied.Found, copied.Mounted, copied.Took.Seconds())
 	if copied.Missing != "" {
-		text += "; attachments are missing: " + copied.Missing
+		text += "; attachments may be missing: " + copied.Missing
 	}
 	return text
 }

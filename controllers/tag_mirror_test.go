@@ -244,15 +244,56 @@ func TestAGenerationThatVanishedIsCopiedAgainAndNothingElseChanges(t *testing.T)
 	w.pass(w.reconcile().RequeueAfter)
 	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Begins: true}
 	w.reconcile()
+	if got := w.condition(v1.ConditionMirrored); got.Status == metav1.ConditionFalse {
+		t.Errorf("nothing is known yet, and the condition is %+v", got)
+	}
+	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: importer.Progress{Blobs: 2, BlobsDone: 1}}
+	w.pass(5 * time.Second)
+	w.reconcile()
 	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionFalse || got.Reason != string(v1.ReasonMirroring) || !w.tag().IsReady() {
 		t.Errorf("the condition is %+v", got)
 	}
-	w.registry.verified, w.registry.copied = nil, importer.Copied{Sent: 1, Took: time.Second}
+	w.registry.verified, w.registry.copied = nil, importer.Copied{Sent: 1, Took: time.Second, Restored: true}
 	w.pass(5 * time.Second)
 	w.reconcile()
 	said := strings.Join(w.said(), "\n")
-	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionTrue || !strings.Contains(said, "was missing and is there again") || !strings.Contains(said, "Normal Mirroring") {
+	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionTrue || !strings.Contains(said, "was missing and is there again") {
 		t.Errorf("the condition is %+v, the events are %q", got, said)
+	}
+}
+
+// TestWhatWasAttachedLaterIsAnEvent, and nothing else changes.
+func TestWhatWasAttachedLaterIsAnEvent(t *testing.T) {
+	w := newWorld(t, cached(0))
+	w.pass(w.reconcile().RequeueAfter)
+	w.reconcile() // the condition is known
+	w.said()
+	w.registry.copied = importer.Copied{Sent: 7, Took: time.Second}
+	w.pass(time.Hour)
+	version := w.tag().ResourceVersion
+	w.reconcile()
+	if said := w.said(); len(said) != 1 || !strings.Contains(said[0], "Normal AttachmentsMirrored what was attached to generation 0 since is in the internal registry: 7 bytes sent") || w.tag().ResourceVersion != version {
+		t.Errorf("it says %q", said)
+	}
+}
+
+// TestAttachmentsThatMayBeMissingAreLookedForSooner than the next verification, and the condition tells of them.
+func TestAttachmentsThatMayBeMissingAreLookedForSooner(t *testing.T) {
+	w := newWorld(t, cached(0))
+	w.pass(w.reconcile().RequeueAfter)
+	w.registry.copied = importer.Copied{Missing: "the registry answered 500", Took: time.Second}
+	w.reconcile()
+	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionTrue || !strings.HasSuffix(got.Message, "; attachments may be missing: the registry answered 500") {
+		t.Errorf("the condition is %+v", got)
+	}
+	if wait := w.reconcile().RequeueAfter; wait != 10*time.Minute {
+		t.Errorf("they are looked for in %s", wait)
+	}
+	w.registry.copied = importer.Copied{Took: time.Second}
+	w.pass(10 * time.Minute)
+	w.reconcile()
+	if got := w.condition(v1.ConditionMirrored); strings.Contains(got.Message, "attachments") {
+		t.Errorf("nothing is missing, and the condition is %+v", got)
 	}
 }
 

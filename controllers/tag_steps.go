@@ -46,6 +46,9 @@ func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decis
 	}
 	r.answered(tag, decision)
 	r.Memory.leavesHistory(client.ObjectKeyFromObject(tag))
+	if image.Copied.Missing != "" {
+		r.Memory.verified(client.ObjectKeyFromObject(tag), r.verifyNext(tag, image.Copied.Missing))
+	}
 	ref := r.reference(tag, image, decision)
 	return outcome{
 		change: func(t *v1.Tag) {
@@ -73,6 +76,9 @@ func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generat
 		return r.failed(ctx, tag, image, err, decision)
 	case generation.SameDigest(newest, image.Digest):
 		r.answered(tag, decision)
+		if !decision.IsPoll() { // the image may have been signed
+			r.Memory.verified(client.ObjectKeyFromObject(tag), r.Clock.Now())
+		}
 		return r.unchanged(tag, image, decision), nil
 	case tag.WantedGeneration() < newest.Generation:
 		return r.importBeside(ctx, tag, next, terms)

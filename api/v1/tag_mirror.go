@@ -61,11 +61,11 @@ func (t *Tag) RecordProgress(message string, now metav1.Time) {
 	t.RecordRejection(ReasonMirroring, message, false, now)
 }
 
-// MarkMirrored says that the internal registry has the generation in use, and which of its attachments are missing there, and why.
+// MarkMirrored says that the internal registry has the generation in use, and which of its attachments may be missing there, and why.
 func (t *Tag) MarkMirrored(missing string, now metav1.Time) {
 	message := "the internal registry has the generation in use"
 	if missing != "" {
-		message += "; attachments are missing: " + missing
+		message += "; attachments may be missing: " + missing
 	}
 	t.setCondition(ConditionMirrored, metav1.ConditionTrue, ReasonMirrored, message, now)
 }

@@ -117,13 +117,23 @@ func (m *mirror) Destination() (reference.Mirror, error) {
 	return m.at, nil
 }
 
-// Copy hands a copy to the registry client.
+// Copy copies an image.
 func (m *mirror) Copy(ctx context.Context, order importer.Order) (importer.Copied, error) {
+	return m.copy(ctx, order, m.client.Copy)
+}
+
+// CopyAttachments copies what was attached to an image after the image was copied.
+func (m *mirror) CopyAttachments(ctx context.Context, order importer.Order) (importer.Copied, error) {
+	return m.copy(ctx, order, m.client.CopyAttachments)
+}
+
+// copy hands an order to the registry client.
+func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context.Context, registry.Order) (registry.Copied, error)) (importer.Copied, error) {
 	keyring, _, err := readKeyring(ctx, m.client, order.Source, order.Secrets) // its problems were told when the image was resolved
 	if err != nil {
 		return importer.Copied{}, err
 	}
-	copied, err := m.client.Copy(ctx, registry.Order{
+	copied, err := do(ctx, registry.Order{
 		Source: order.Source, Digest: order.Digest, Credentials: keyring, Namespace: order.Namespace,
 		To: m.repository(order.To), Tag: strconv.FormatInt(order.Generation, 10),
 		Progress: func(p registry.Progress) { order.Progress(importer.Progress(p)) },
@@ -135,11 +145,6 @@ func (m *mirror) Copy(ctx context.Context, order importer.Order) (importer.Copie
 // Holds asks for a tag or a digest.
 func (m *mirror) Holds(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
 	return m.client.Holds(ctx, m.repository(at), identifier)
-}
-
-// HoldsNow does so for who cannot wait.
-func (m *mirror) HoldsNow(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
-	return m.client.HoldsNow(ctx, m.repository(at), identifier)
 }
 
 // Remove takes the tag of a generation away, and its manifests with all that is attached to it. Those stay that belong to an image

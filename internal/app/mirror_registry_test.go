@@ -27,7 +27,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/utils/clock"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/config"
@@ -366,7 +365,7 @@ func TestWhoTakesAwayDoesNotWaitForOthers(t *testing.T) {
 	tried := make(chan error, 1)
 	go func() {
 		tried <- wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-			_, err := y.mirror.HoldsNow(ctx, y.repository(), "0")
+			_, err := y.mirror.Holds(ctx, y.repository(), "0")
 			return err == nil, nil
 		})
 	}()
@@ -385,11 +384,10 @@ func TestWhoTakesAwayDoesNotWaitForOthers(t *testing.T) {
 	}
 }
 
-// TestAnInternalRegistryThatSaysNothingIsLeftAlone, with the very limits: who verifies, or takes away, would be kept waiting else, and
-// whoever needs a worker with them.
+// TestAnInternalRegistryThatSaysNothingIsLeftAlone, with the very limits: each try to take something away would keep a worker waiting else.
 func TestAnInternalRegistryThatSaysNothingIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and nobody reads
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and nothing reads
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,12 +398,10 @@ func TestAnInternalRegistryThatSaysNothingIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}}
-	digest := "sha256:" + strings.Repeat("0", 64)
-	ref := &v1.Reference{From: "quay.io/company/myapp", ImageReference: address + "/dev/myapp@" + digest}
-	images := importer.Importer{Registry: all, Mirror: all.mirror, Copies: importer.NewCopies(clock.RealClock{}, 1)}
+	image := v1.MirroredImage{ImageReference: address + "/dev/myapp@sha256:" + strings.Repeat("0", 64)}
 	var said error
 	for range 3 {
-		if _, said = images.Verify(t.Context(), tag, ref); strings.Contains(said.Error(), "is not asked before") {
+		if said = all.mirror.Remove(t.Context(), tag, image, nil); strings.Contains(said.Error(), "is not asked before") {
 			return
 		}
 	}

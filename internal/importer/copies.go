@@ -252,21 +252,6 @@ func (c *Copies) noted(tag *v1.Tag, question string) (digest string, ok bool) {
 	return known.digest, true
 }
 
-// copies says whether the image is on its way for the Tag, or has a result that does not count yet. If it is on its way to elsewhere,
-// that ends.
-func (c *Copies) copies(tag *v1.Tag, image v1.MirroredImage, to reference.MirrorRepository) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known := c.tags[keyOf(tag)]
-	if known == nil || known.uid != tag.UID || known.job == nil || known.job.image != image {
-		return false
-	}
-	if known.job.to != to {
-		c.drop(known)
-	}
-	return known.job != nil
-}
-
 // Copying are the generations of which an image is on its way for the Tag.
 func (c *Copies) Copying(tag client.ObjectKey) (generations []int64) {
 	c.mu.Lock()

@@ -20,8 +20,8 @@ type Mirror interface {
 	// Holds is the digest that a repository has for a tag or a digest, empty if it has none. Its errors are Failures, but for the
 	// context's.
 	Holds(ctx context.Context, at reference.MirrorRepository, identifier string) (digest string, err error)
-	// HoldsNow is Holds for who cannot wait for a turn; its error may be Postponed, too.
-	HoldsNow(ctx context.Context, at reference.MirrorRepository, identifier string) (digest string, err error)
+	// CopyAttachments copies what was attached to an image after the image was copied. Its errors are as Copy's.
+	CopyAttachments(ctx context.Context, order Order) (Copied, error)
 }
 
 // ErrDeletionForbidden is what it is to an internal registry that does not delete.
@@ -59,8 +59,10 @@ func (p Progress) String() string {
 type Copied struct {
 	Sent, Found, Mounted int64
 	Took                 time.Duration
-	// Missing says which attachments of the image did not come with it, and why; empty if all did.
+	// Missing says which attachments of the image are missing, or may be, and why; empty if none is.
 	Missing string
+	// Restored: the image was missing, and was copied again. Else only attachments were copied, if anything.
+	Restored bool
 }
 
 // UnderWay is an error that says nothing about a Tag yet: its image is on the way into the internal registry.
@@ -122,13 +124,9 @@ func (i *Importer) copyAnyway(order Order) run {
 	}
 }
 
-// headLimit bounds a question to the internal registry that somebody waits for. It is longer than a registry is given for the header of
-// its answer, so that one that says nothing is known to fail, and is left alone.
-const headLimit = 20 * time.Second
-
-// Verify sees whether the internal registry has the generation in use, and copies it there again, by its digest, where it
-// does not. Its errors are as Import's; a Failure leaves everything as it is. Copied is zero where nothing was missing.
-func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (Copied, error) {
+// Verify sees whether the internal registry has the generation in use, and copies it there again, by its digest, where it does not. It also
+// copies what was attached to the image since. Its errors are as Import's; a Failure leaves everything as it is.
+func (i *Importer) Verify(tag *v1.Tag, ref *v1.Reference) (Copied, error) {
 	at, err := i.destination(tag)
 	if err != nil {
 		return Copied{}, err
@@ -137,29 +135,42 @@ func (i *Importer) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (
 	if !isHere {
 		return Copied{}, failure{v1.ReasonMirrorUnavailable, fmt.Errorf("%s is not in the internal registry that is configured now, %s; \"kubectl tag import %s\" imports the Tag's image again, into that one", ref.ImageReference, at, tag.Name)}
 	}
-	image := v1.MirroredImage{Generation: ref.Generation, ImageReference: ref.ImageReference}
-	if !i.Copies.copies(tag, image, at) {
-		if held, err := i.holds(ctx, at, digest); err != nil || held != "" {
-			return Copied{}, err
-		}
-	}
 	source, err := reference.Parse(ref.From, i.Registry.UnqualifiedRegistry())
 	if err != nil {
 		return Copied{}, failure{v1.ReasonInvalidReference, fmt.Errorf("the generation's source: %w", err)}
 	}
 	order := Order{Source: source, Digest: digest, Namespace: tag.Namespace, To: at, Generation: ref.Generation}
-	return i.Copies.copy(tag, job{image: image, to: at, registry: source.Registry(), run: i.copyForAll(order, sameImage(tag, ref))})
+	image := v1.MirroredImage{Generation: ref.Generation, ImageReference: ref.ImageReference}
+	return i.Copies.copy(tag, job{image: image, to: at, registry: source.Registry(), run: i.verify(order, sameImage(tag, ref))})
 }
 
-// holds asks the internal registry for a digest. That it does not say in time is a Failure; that the caller gave up is none.
-func (i *Importer) holds(ctx context.Context, at reference.MirrorRepository, digest string) (held string, err error) {
-	asking, cancel := context.WithTimeout(ctx, headLimit)
-	defer cancel()
-	held, err = i.Mirror.HoldsNow(asking, at, digest)
-	if err != nil && asking.Err() != nil && ctx.Err() == nil {
-		return "", failure{v1.ReasonMirrorUnavailable, fmt.Errorf("the internal registry, %s/%s: it did not say within %s whether it has %s; Tagger tries again", at.Address, at.Path, headLimit, digest)}
+// verify copies the image where the internal registry does not have it, and else what was attached to it since.
+func (i *Importer) verify(order Order, generations []int64) run {
+	return func(ctx context.Context, progress func(Progress)) (Copied, error) {
+		held, err := i.Mirror.Holds(ctx, order.To, order.Digest)
+		switch {
+		case err != nil:
+			return Copied{}, err
+		case held == "":
+			copied, err := i.copyForAll(order, generations)(ctx, progress)
+			copied.Restored = true
+			return copied, err
+		default:
+			return i.copyAttachments(ctx, order, progress)
+		}
 	}
-	return held, err
+}
+
+// copyAttachments does not fail where the source does: what runs does not depend on it.
+func (i *Importer) copyAttachments(ctx context.Context, order Order, progress func(Progress)) (Copied, error) {
+	order.Secrets = i.pullSecretsForCopy(order.Namespace)
+	order.Progress = func(p Progress) { progress(Progress{BytesDone: p.BytesDone}) } // the image itself makes none
+	copied, err := i.Mirror.CopyAttachments(ctx, order)
+	var failed Failure
+	if errors.As(err, &failed) && failed.Reason() != v1.ReasonMirrorUnavailable {
+		copied.Missing, err = failed.Error(), nil
+	}
+	return copied, err
 }
 
 // sameImage are the other generations of the Tag that are the same image.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -21,13 +20,12 @@ const mirroredImage = "mirror.test/dev/myapp@" + digest
 
 // mirror is an internal registry that notes what is copied, and holds what it is told.
 type mirror struct {
-	at      string
-	problem error
-	held    map[string]string // by tag or digest
-	hangs   bool              // it does not say what it holds
-	busy    bool              // it is somebody else's turn
-	copied  chan importer.Order
-	result  error
+	at       string
+	problem  error
+	held     map[string]string // by tag or digest
+	attached error             // of copying attachments
+	copied   chan importer.Order
+	result   error
 }
 
 type failure struct {
@@ -57,15 +55,9 @@ func (m *mirror) Holds(_ context.Context, _ reference.MirrorRepository, identifi
 	return m.held[identifier], nil
 }
 
-func (m *mirror) HoldsNow(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
-	if m.hangs {
-		<-ctx.Done()
-		return "", ctx.Err()
-	}
-	if m.busy {
-		return "", postponed{errors.New("it is somebody else's turn")}
-	}
-	return m.Holds(ctx, at, identifier)
+func (m *mirror) CopyAttachments(_ context.Context, order importer.Order) (importer.Copied, error) {
+	order.Progress(importer.Progress{Blobs: 3, BlobsDone: 1})
+	return importer.Copied{Sent: 3}, m.attached
 }
 
 // world is an importer that copies, for as long as the test runs, and says when copies end.
@@ -153,15 +145,6 @@ func TestAGenerationThatIsThereAlreadyIsNotCopied(t *testing.T) {
 	}
 }
 
-func TestWhoVerifiesDoesNotWaitForATurn(t *testing.T) {
-	w := newWorld(t)
-	w.mirror.busy = true
-	var later importer.Postponed
-	if _, err := w.Verify(t.Context(), cachedTag(), &v1.Reference{From: "quay.io/company/myapp", ImageReference: mirroredImage}); !errors.As(err, &later) {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestAnotherTryCopiesTheSameImageUnlessTheSourceDoesNotHaveIt(t *testing.T) {
 	for reason, want := range map[v1.Reason]int{v1.ReasonMirrorUnavailable: 1, v1.ReasonUnavailable: 1, v1.ReasonNotFound: 2, v1.ReasonInvalidContent: 2} {
 		t.Run(string(reason), func(t *testing.T) {
@@ -197,34 +180,31 @@ func TestWithoutAnInternalRegistryTheSourceIsNotAsked(t *testing.T) {
 	}
 }
 
+// verifies waits until a verification has a result.
+func (w *world) verifies(t *testing.T, tag *v1.Tag, ref *v1.Reference) {
+	t.Helper()
+	var underWay *importer.UnderWay
+	if _, err := w.Verify(tag, ref); !errors.As(err, &underWay) || underWay.Progress.Blobs != 0 {
+		t.Fatalf("got %v, want that it is under way", err)
+	}
+	w.await(t)
+}
+
 func TestAGenerationInUseThatVanishedIsCopiedAgainFromItsOwnSource(t *testing.T) {
 	w, tag := newWorld(t), cachedTag()
 	ref := &v1.Reference{Generation: 3, From: "quay.io/company/former:1", ImageReference: mirroredImage}
 	same, another := *ref, *ref
 	same.Generation, another.Generation, another.ImageReference = 1, 2, "mirror.test/dev/myapp@"+strings.Repeat("b", 71)
 	tag.Status.References = []v1.Reference{*ref, another, same}
-	w.mirror.held[digest] = digest
-	for _, from := range []string{ref.From, "no reference"} { // where from matters only to what is missing
-		there := *ref
-		there.From = from
-		if copied, err := w.Verify(t.Context(), tag, &there); err != nil || copied.Took != 0 {
-			t.Errorf("got %+v, %v of one from %s that is there", copied, err, from)
-		}
-	}
-	delete(w.mirror.held, digest)
 	w.mirror.held["3"] = digest // a tag whose manifest is gone proves nothing
-	var underWay *importer.UnderWay
-	if _, err := w.Verify(t.Context(), tag, ref); !errors.As(err, &underWay) {
-		t.Fatalf("got %v, want a copy that is under way", err)
-	}
-	w.await(t)
+	w.verifies(t, tag, ref)
 	if order := <-w.mirror.copied; order.Source.Repository() != "quay.io/company/former" || order.Digest != digest || order.Generation != 3 {
 		t.Errorf("copied was %+v", order)
 	}
 	if order := <-w.mirror.copied; order.Digest != digest || order.Generation != 1 || len(w.mirror.copied) != 0 {
 		t.Errorf("copied was %+v, want the other generation that is the same image", order)
 	}
-	if copied, err := w.Verify(t.Context(), tag, ref); err != nil || copied.Sent != 7 {
+	if copied, err := w.Verify(tag, ref); err != nil || copied.Sent != 7 || !copied.Restored {
 		t.Errorf("got %+v, %v of one that is there again", copied, err)
 	}
 }
@@ -232,7 +212,7 @@ func TestAGenerationInUseThatVanishedIsCopiedAgainFromItsOwnSource(t *testing.T)
 func TestAGenerationOfAnotherInternalRegistryCannotBeVerified(t *testing.T) {
 	w := newWorld(t)
 	ref := &v1.Reference{From: "quay.io/company/myapp", ImageReference: "former.test/dev/myapp@" + digest}
-	_, err := w.Verify(t.Context(), cachedTag(), ref)
+	_, err := w.Verify(cachedTag(), ref)
 	var failed importer.Failure
 	if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorUnavailable {
 		t.Fatalf("got %v", err)
@@ -243,28 +223,28 @@ func TestAGenerationOfAnotherInternalRegistryCannotBeVerified(t *testing.T) {
 	}
 }
 
-// TestAnInternalRegistryThatHangsIsAFailure, and no fault of the API server, for which errors without a reason are taken. Who asked
-// and gave up gets their own error.
-func TestAnInternalRegistryThatHangsIsAFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.mirror.hangs = true
-		ref := &v1.Reference{From: "quay.io/company/myapp", ImageReference: mirroredImage}
-		_, err := w.Verify(t.Context(), cachedTag(), ref)
-		var failed importer.Failure
-		if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorUnavailable {
-			t.Fatalf("got %v, want %s", err, v1.ReasonMirrorUnavailable)
-		}
-		want := "the internal registry, mirror.test/dev/myapp: it did not say within 20s whether it has " + digest + "; Tagger tries again"
-		if err.Error() != want {
-			t.Errorf("got %q, want %q", err, want)
-		}
-		stopped, stop := context.WithCancel(t.Context())
-		stop()
-		if _, err := w.Verify(stopped, cachedTag(), ref); !errors.Is(err, context.Canceled) || errors.As(err, &failed) {
-			t.Errorf("got %v, want %v", err, context.Canceled)
-		}
-	})
+// TestWhatWasAttachedSinceIsCopied to an image that is there. A source that fails is no failure of the image.
+func TestWhatWasAttachedSinceIsCopied(t *testing.T) {
+	for name, row := range map[string]struct {
+		attached error
+		missing  string
+		fails    bool
+	}{
+		"all is well":      {},
+		"the source fails": {attached: failure{errors.New("it is down"), v1.ReasonUnavailable}, missing: "it is down"},
+		"the mirror fails": {attached: failure{errors.New("it is down"), v1.ReasonMirrorUnavailable}, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, tag := newWorld(t), cachedTag()
+			w.mirror.held[digest], w.mirror.attached = digest, row.attached
+			ref := &v1.Reference{Generation: 3, From: "quay.io/company/myapp", ImageReference: mirroredImage}
+			w.verifies(t, tag, ref)
+			copied, err := w.Verify(tag, ref)
+			if copied.Sent != 3 || copied.Restored || copied.Missing != row.missing || (err != nil) != row.fails || len(w.mirror.copied) != 0 {
+				t.Errorf("got %+v, %v", copied, err)
+			}
+		})
+	}
 }
 
 func TestProgressIsReadable(t *testing.T) {
@@ -288,7 +268,7 @@ func TestAResultThatNobodyAsksForIsNotOnItsWay(t *testing.T) {
 		tag.RecordImport(v1.Reference{Generation: generation, From: "quay.io/company/myapp", ImageReference: mirroredImage})
 	}
 	var underWay *importer.UnderWay
-	if _, err := w.Verify(t.Context(), tag, tag.Reference(1)); !errors.As(err, &underWay) {
+	if _, err := w.Verify(tag, tag.Reference(1)); !errors.As(err, &underWay) {
 		t.Fatal(err)
 	}
 	w.Copies.Settle(client.ObjectKeyFromObject(tag))

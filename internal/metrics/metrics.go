@@ -18,7 +18,7 @@ import (
 type Importer interface {
 	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
 	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
-	Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
+	Verify(tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
 }
 
 // Imports counts and times imports.
@@ -85,8 +85,8 @@ func (m *Imports) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) 
 }
 
 // Verify is no import, whatever becomes of it.
-func (m *Imports) Verify(ctx context.Context, tag *v1.Tag, ref *v1.Reference) (importer.Copied, error) {
-	return m.next.Verify(ctx, tag, ref)
+func (m *Imports) Verify(tag *v1.Tag, ref *v1.Reference) (importer.Copied, error) {
+	return m.next.Verify(tag, ref)
 }
 
 func (m *Imports) countFailure(err error) {

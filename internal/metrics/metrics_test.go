@@ -35,7 +35,7 @@ func (s *slow) Check(context.Context, *v1.Tag, importer.Terms) (importer.Image, 
 	return importer.Image{}, s.err
 }
 
-func (s *slow) Verify(context.Context, *v1.Tag, *v1.Reference) (importer.Copied, error) {
+func (s *slow) Verify(*v1.Tag, *v1.Reference) (importer.Copied, error) {
 	return importer.Copied{}, s.err
 }
 
@@ -60,7 +60,7 @@ func TestImportsAreCountedAndTimed(t *testing.T) {
 	call(imports.Check, unauthorized{errors.New("no")})
 	call(imports.Import, errors.New("a fault of the API server"))
 	call(imports.Import, &importer.UnderWay{})
-	if _, err := imports.Verify(t.Context(), tag, nil); err == nil {
+	if _, err := imports.Verify(tag, nil); err == nil {
 		t.Error("what is measured is not asked")
 	}
 

@@ -45,7 +45,15 @@ func NewMirror(next importer.Mirror) *Mirror {
 func (m *Mirror) Copy(ctx context.Context, order importer.Order) (importer.Copied, error) {
 	m.running.Inc()
 	defer m.running.Dec()
-	copied, err := m.Mirror.Copy(ctx, order)
+	return m.counted(m.Mirror.Copy(ctx, order))
+}
+
+// CopyAttachments measures what was attached later.
+func (m *Mirror) CopyAttachments(ctx context.Context, order importer.Order) (importer.Copied, error) {
+	return m.counted(m.Mirror.CopyAttachments(ctx, order))
+}
+
+func (m *Mirror) counted(copied importer.Copied, err error) (importer.Copied, error) {
 	m.bytes.WithLabelValues(kindCopied).Add(float64(copied.Sent))
 	m.bytes.WithLabelValues(kindSkipped).Add(float64(copied.Found))
 	m.bytes.WithLabelValues(kindMounted).Add(float64(copied.Mounted))

@@ -23,6 +23,18 @@ func (a access) look(ctx context.Context, at location, isAbsent func(error) bool
 	return content, found, err
 }
 
+// lookForDigest returns the digest of a manifest, empty where there is none. It takes one HEAD.
+func (a access) lookForDigest(ctx context.Context, at location, isAbsent func(error) bool) (found string, err error) {
+	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with *session) (err error) {
+		found, err = with.digest(ctx, at)
+		return err
+	})
+	if isAbsent(err) {
+		return "", nil
+	}
+	return found, err
+}
+
 // askForWhatMayBeAbsent asks when it is our turn. An answer that says that it is absent is the error, too, and no refusal: it costs no
 // session.
 func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask asking) error {

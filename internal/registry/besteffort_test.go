@@ -7,7 +7,6 @@ import (
 
 	images "github.com/google/go-containerregistry/pkg/registry"
 
-	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
 )
 
@@ -67,20 +66,5 @@ func TestAnAttachmentThatARegistryRefusesIsMissing(t *testing.T) {
 				t.Errorf("the mirror has the referrer %q", got)
 			}
 		})
-	}
-}
-
-// TestAnAttachmentThatCannotBeHadNowIsTriedAgain: best effort does not lose a signature because of an outage.
-func TestAnAttachmentThatCannotBeHadNowIsTriedAgain(t *testing.T) {
-	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests} {
-		guard := refusing(status, func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, ".sig") })
-		s := newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withBestEffort)
-		want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-		if got := s.refused(s.order(want)); !got.Reason().Retried() || got.Reason() == v1.ReasonInvalidContent {
-			t.Errorf("%d: got %s: %v", status, got.Reason(), got)
-		}
-		if found := s.holds("cache/shop/app", "0"); found != "" {
-			t.Errorf("%s is under the tag", found)
-		}
 	}
 }

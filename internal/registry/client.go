@@ -249,6 +249,12 @@ func (c *Client) identities(at location, credentials Keyring) []credential {
 	return found
 }
 
+// isRemembered reports whether it is known who is let in. identities has that one first.
+func (c *Client) isRemembered(at location, credentials Keyring) bool {
+	_, known := c.remembered.Get(passage(at, credentials))
+	return known
+}
+
 // passage is a repository as the holder of these credentials reaches it.
 func passage(at location, credentials Keyring) string {
 	return credentials.id + " " + at.host + "/" + at.repository

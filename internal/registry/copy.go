@@ -97,6 +97,21 @@ var ErrDeletionForbidden = errors.New("the registry forbids deletion")
 // The error is an *Error: MirrorUnavailable where the mirror is at fault, and otherwise the source's reason; or ctx's own
 // when the caller gave up.
 func (c *Client) Copy(ctx context.Context, order Order) (Copied, error) {
+	return c.copyAs(ctx, order, (*copying).run)
+}
+
+// CopyAttachments copies what was attached to an image after the image was copied. Where that is nothing, it asks the source three
+// questions: for the two tags of cosign and for the list of referrers. There is one more after a restart, where it is not known which
+// credentials are for the source. The errors are as Copy's; what cannot be copied, or looked for, is no error but Missing.
+func (c *Client) CopyAttachments(ctx context.Context, order Order) (Copied, error) {
+	if !c.copies.Attachments {
+		return Copied{}, nil
+	}
+	return c.copyAs(ctx, order, (*copying).runAttachments)
+}
+
+// copyAs copies from each location of the source, as each identity, until one lets us.
+func (c *Client) copyAs(ctx context.Context, order Order, run func(*copying, context.Context) error) (Copied, error) {
 	to, err := c.mirror(order.To)
 	if err != nil {
 		return Copied{}, err
@@ -113,7 +128,9 @@ func (c *Client) Copy(ctx context.Context, order Order) (Copied, error) {
 			}
 			counts.restart()
 			from := source{access{sessions: c.reading, quotas: c.quotas, at: at, who: who}}
-			return c.newCopying(from, to, order, counts).run(ctx)
+			made := c.newCopying(from, to, order, counts)
+			made.isReader = c.isRemembered(at, order.Credentials)
+			return run(made, ctx)
 		})
 	})
 	if ctx.Err() != nil {
@@ -129,6 +146,10 @@ type copying struct {
 	limits  CopyLimits
 	listing *listing
 	indexes *indexes
+	// onlyNew: attachments that are known to be at the mirror are left out.
+	onlyNew bool
+	// isReader: the identity is known to be let into the source.
+	isReader bool
 
 	manifestRoom manifestRoom
 }
@@ -146,7 +167,7 @@ func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) 
 // run copies everything but the image's own manifest, and then that: there is nothing under the tag before all of it is there.
 func (c *copying) run(ctx context.Context) error {
 	image := &node{descriptor: descriptor{Digest: c.source.at.digest}, isLast: true}
-	var optional attachmentSet
+	attached := attachmentSet{required: !c.limits.BestEffort}
 	group, working := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.mirror.greet(working) })
 	group.Go(func() (err error) {
@@ -156,21 +177,38 @@ func (c *copying) run(ctx context.Context) error {
 		if err := c.manifestRoom.take(int64(len(image.content))); err != nil {
 			return c.source.explain(err)
 		}
-		switch {
-		case c.limits.Attachments && c.limits.BestEffort:
-			group.Go(func() error { return optional.discover(working, c, image.Digest) })
-		case c.limits.Attachments:
-			group.Go(func() error { return c.attachments(working, image.Digest) })
+		if c.limits.Attachments {
+			group.Go(func() error { return attached.discover(working, c, image.Digest) })
 		}
 		return c.below(working, image)
 	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := optional.copy(ctx, c, image.Digest); err != nil {
+	if err := attached.copy(ctx, c, image.Digest); err != nil {
 		return err
 	}
 	return c.publish(ctx, image)
+}
+
+// runAttachments copies what is attached and not known to be at the mirror. An identity that is not let in would find nothing.
+func (c *copying) runAttachments(ctx context.Context) error {
+	image := c.source.at.digest
+	if !c.isReader {
+		err := c.source.patiently(ctx, func(ctx context.Context, with *session) error {
+			_, err := with.digest(ctx, c.source.at.child(image))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c.onlyNew = true
+	var attached attachmentSet
+	if err := attached.discover(ctx, c, image); err != nil {
+		return err
+	}
+	return attached.copy(ctx, c, image)
 }
 
 // below copies what the manifests name, and those that name them but are named themselves.

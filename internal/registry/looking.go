@@ -4,32 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 )
 
-// lookForAttachments looks in the three places where they are, all at once: under the two tags of cosign, and in the registry's
-// list of what names the image as its subject or, where it keeps no such lists, in an index that has a tag.
-func (c *copying) lookForAttachments(ctx context.Context, image digest.Digest) ([]attachment, error) {
-	group, ctx := errgroup.WithContext(ctx)
-	lookups := c.lookups(image)
-	found := make([][]attachment, len(lookups))
-	for i, lookup := range lookups {
-		group.Go(func() (err error) {
-			found[i], err = lookup(ctx)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	return once(slices.Concat(found...)), nil
-}
-
-// lookups returns the three places.
+// lookups returns the three places where attachments are: under the two tags of cosign, and in the registry's list of what names the
+// image as its subject or, where it keeps no such lists, in an index that has a tag.
 func (c *copying) lookups(image digest.Digest) []func(context.Context) ([]attachment, error) {
 	lookups := make([]func(context.Context) ([]attachment, error), 0, len(cosignSuffixes)+1)
 	for _, suffix := range cosignSuffixes {
@@ -57,8 +38,14 @@ func once(found []attachment) []attachment {
 	return all
 }
 
-// tagged is what has the tag.
+// tagged is what has the tag. What is known to be at the mirror is not read, and left out.
 func (c *copying) tagged(ctx context.Context, tag string) ([]attachment, error) {
+	if c.onlyNew {
+		found, err := c.source.lookForDigest(ctx, c.source.at.tagged(tag), isAbsent)
+		if err != nil || found == "" || c.mirror.placements.isAttached(c.mirror.at, tag, digest.Digest(found)) {
+			return nil, err
+		}
+	}
 	content, found, err := c.source.look(ctx, c.source.at.tagged(tag), isAbsent)
 	if err != nil || content == nil {
 		return nil, err
@@ -101,9 +88,11 @@ func (c *copying) indexed(ctx context.Context, image digest.Digest) ([]attachmen
 
 // fetched are the manifests that a list names. What was deleted may still be in there.
 func (c *copying) fetched(ctx context.Context, listed []descriptor) ([]attachment, error) {
-	nodes := make([]*node, len(listed))
-	for i, one := range listed {
-		nodes[i] = &node{descriptor: one}
+	var nodes []*node
+	for _, one := range listed {
+		if !c.onlyNew || !c.mirror.placements.isAttached(c.mirror.at, "", one.Digest) {
+			nodes = append(nodes, &node{descriptor: one})
+		}
 	}
 	var large sync.Mutex
 	err := eachNode(ctx, nodes, func(ctx context.Context, n *node) error {

@@ -37,18 +37,9 @@ func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (s
 	return to.holds(ctx, identifier)
 }
 
-// HoldsNow is Holds for who cannot wait: while another request tries whether the registry works again, the error is a *Postponed.
-func (c *Client) HoldsNow(ctx context.Context, at Repository, identifier string) (string, error) {
-	to, err := c.mirror(at)
-	if err != nil {
-		return "", err
-	}
-	to.hurries = true
-	return to.holds(ctx, identifier)
-}
-
 // UntagNow removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
-// errors.Is(err, ErrDeletionForbidden) where the registry does not do that. As with HoldsNow, the error may be a *Postponed.
+// errors.Is(err, ErrDeletionForbidden) where the registry does not do that. While another request tries whether
+// the registry works again, the error is a *Postponed.
 func (c *Client) UntagNow(ctx context.Context, at Repository, tag string) error {
 	to, err := c.deleting(at)
 	if err != nil {

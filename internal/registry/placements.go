@@ -21,6 +21,8 @@ type placements struct {
 	kept *lru.Cache
 	// held are the blobs that a repository had the last time.
 	held *lru.Cache
+	// attached are the attachments that were copied into a repository, by their tag and digest.
+	attached *lru.Cache
 
 	// mounter is from registry to mounting.
 	mounter *lru.Cache
@@ -39,7 +41,7 @@ const (
 
 func newPlacements(limit time.Duration) *placements {
 	return &placements{
-		kept: lru.New(maxPlacements), held: lru.New(maxPlacements),
+		kept: lru.New(maxPlacements), held: lru.New(maxPlacements), attached: lru.New(maxPlacements),
 		mounter: lru.New(maxMounters), comparing: newTrait(limit), separating: newTrait(limit),
 	}
 }
@@ -59,6 +61,17 @@ func (p *placements) lost(at location, blob digest.Digest) { p.held.Remove(heldK
 // isHeld says whether the repository had the blob the last time.
 func (p *placements) isHeld(at location, blob digest.Digest) bool {
 	_, known := p.held.Get(heldKey(at, blob))
+	return known
+}
+
+// attach notes that an attachment was copied into a repository. The tag is empty for one that names its image.
+func (p *placements) attach(at location, tag string, of digest.Digest) {
+	p.attached.Add(heldKey(at, of)+" "+tag, nil)
+}
+
+// isAttached reports whether an attachment was copied into a repository. One that vanished there since counts, too.
+func (p *placements) isAttached(at location, tag string, of digest.Digest) bool {
+	_, known := p.attached.Get(heldKey(at, of) + " " + tag)
 	return known
 }
 

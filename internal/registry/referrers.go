@@ -224,3 +224,27 @@ func (n *node) annotations() map[string]string {
 	}
 	return body.Annotations
 }
+
+// addReferrers adds manifests to the index of those that are attached to an image. There are registries that have the image itself under
+// its tag.
+func (m mirror) addReferrers(ctx context.Context, image digest.Digest, attached []*node) error {
+	if len(attached) == 0 {
+		return nil
+	}
+	content, found, err := m.look(ctx, m.at.tagged(referrersTag(image)), isGone)
+	if err != nil {
+		return m.fault(err)
+	}
+	if found == image {
+		content = nil
+	}
+	content, changed, err := withReferrers(content, attached)
+	if err != nil {
+		return m.fault(m.quotas.explain(err, m.at))
+	}
+	if !changed {
+		return nil
+	}
+	_, err = m.put(ctx, &node{descriptor: descriptor{MediaType: types.OCIImageIndex}, content: content}, referrersTag(image))
+	return err
+}

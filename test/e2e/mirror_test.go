@@ -255,7 +255,7 @@ func TestAnImageThatVanishedIsCopiedAgain(t *testing.T) {
 		return err
 	})
 	u.mirrorHas("myapp", "0")
-	u.said("Mirrored", "was missing and is there again")
+	u.said("MirroredAgain", "was missing and is there again")
 	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Mirrored")].status`, "True")
 	if got := u.get("tag/myapp", ".status.references[*].generation"); got != "0" {
 		t.Errorf("the generations are %s, want 0", got)
