@@ -10,10 +10,6 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// maxCachedAnnotation bounds the value of an annotation in the caches, in bytes. A tenant writes up to 256 KiB of annotations
-// into each object.
-const maxCachedAnnotation = 64 << 10
-
 // cachedAnnotations are the annotations that Tagger reads (DESIGN 2). The caches keep no others.
 var cachedAnnotations = []string{
 	v1.AnnotationEnabled, v1.AnnotationPinned, v1.AnnotationRequested, v1.AnnotationKeepPullPolicy,
@@ -84,9 +80,9 @@ func ownAnnotations(full *metav1.ObjectMeta) map[string]string {
 		value, ok := full.Annotations[key]
 		switch {
 		case !ok:
-		case len(value) > maxCachedAnnotation:
+		case len(value) > pin.MaxAnnotation:
 			ctrl.Log.WithName("cache").Info("an annotation is too large and counts as absent",
-				"namespace", full.Namespace, "name", full.Name, "annotation", key, "bytes", len(value), "limit", maxCachedAnnotation)
+				"namespace", full.Namespace, "name", full.Name, "annotation", key, "bytes", len(value), "limit", pin.MaxAnnotation)
 		default:
 			if own == nil {
 				own = map[string]string{}

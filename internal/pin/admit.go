@@ -78,7 +78,9 @@ func (a *admission) admit() error {
 	if err := a.carryOut(); err != nil {
 		return err
 	}
-	a.New.setRecord(a.record)
+	if !a.New.setRecord(a.record) {
+		a.warn("the images are pinned, and do not follow their Tags: the record of %d of them would be larger than the %d KiB that an annotation of Tagger may have", len(a.record), MaxAnnotation>>10)
+	}
 	return nil
 }
 

@@ -523,6 +523,31 @@ func TestWarningsAreBounded(t *testing.T) {
 	}
 }
 
+// TestWhatTaggerReadsOfAnnotationsIsBounded: larger ones are not parsed, and Tagger writes none that it would not read.
+func TestWhatTaggerReadsOfAnnotationsIsBounded(t *testing.T) {
+	d := deployment("myapp", corev1.PullAlways, nil)
+	for i := range 1000 {
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: fmt.Sprintf("c%d", i), Image: "myapp"})
+	}
+	warnings, err := pin.Admit(pin.Request{New: workload(d), Namespace: "dev", Lookup: lookup, Fresh: lookup})
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "the images are pinned, and do not follow their Tags: the record of 1001 of them would be larger than the 64 KiB") {
+		t.Errorf("got %q, %v", warnings, err)
+	}
+	if _, written := d.Annotations[v1.AnnotationPinned]; written || d.Spec.Template.Spec.Containers[1000].Image != now1 {
+		t.Errorf("the last image is %s, with a record: %v", d.Spec.Template.Spec.Containers[1000].Image, written)
+	}
+
+	small := deployment("myapp", corev1.PullAlways, nil)
+	small.Annotations[v1.AnnotationRequested] = "{" + strings.Repeat(" ", pin.MaxAnnotation) + "}"
+	warnings, err = pin.Admit(pin.Request{New: workload(small), Namespace: "dev", Lookup: lookup, Fresh: lookup})
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "annotation images.io/requested is ignored: it has 65538 bytes; at most 65536 are read") {
+		t.Errorf("got %q, %v", warnings, err)
+	}
+	if _, err := pin.ParseRecord("{" + strings.Repeat(" ", pin.MaxAnnotation-2) + "}"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAdmitKeepsThePullPolicyWhereAsked(t *testing.T) {
 	d := deployment("myapp", corev1.PullAlways, nil)
 	d.Annotations[v1.AnnotationKeepPullPolicy] = "true"

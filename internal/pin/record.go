@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	fastjson "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	corev1 "k8s.io/api/core/v1"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -35,13 +37,19 @@ func (w Workload) record() Record {
 	return record
 }
 
+// MaxAnnotation bounds an annotation that Tagger reads, in bytes (DESIGN 6, "Bounds"). A tenant may write 256 KiB of them.
+const MaxAnnotation = 64 << 10
+
 // ParseRecord reads a record, or what is requested. Empty text is an empty record.
 func ParseRecord(text string) (Record, error) {
 	if text == "" {
 		return nil, nil
 	}
+	if len(text) > MaxAnnotation {
+		return nil, fmt.Errorf("it has %d bytes; at most %d are read", len(text), MaxAnnotation)
+	}
 	var record Record
-	if err := json.Unmarshal([]byte(text), &record); err != nil {
+	if err := fastjson.Unmarshal([]byte(text), &record, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, fmt.Errorf("not a JSON object of container names to tag and image: %w", err)
 	}
 	return record, nil
@@ -56,15 +64,21 @@ func (r Record) Format() string {
 	return string(text)
 }
 
-func (w Workload) setRecord(record Record) {
+// setRecord writes the record. It writes none, and reports false, where that would be larger than what is read.
+func (w Workload) setRecord(record Record) bool {
+	delete(w.Meta.Annotations, v1.AnnotationPinned)
 	if len(record) == 0 {
-		delete(w.Meta.Annotations, v1.AnnotationPinned)
-		return
+		return true
+	}
+	text := record.Format()
+	if len(text) > MaxAnnotation {
+		return false
 	}
 	if w.Meta.Annotations == nil {
 		w.Meta.Annotations = map[string]string{}
 	}
-	w.Meta.Annotations[v1.AnnotationPinned] = record.Format()
+	w.Meta.Annotations[v1.AnnotationPinned] = text
+	return true
 }
 
 // mayNameTag says whether an image has the form of a Tag's name.
@@ -95,7 +109,7 @@ type Pinned struct {
 // PinnedFields returns the image fields that the record has.
 func (w Workload) PinnedFields() []Pinned {
 	record := w.record()
-	var pinned []Pinned
+	pinned := make([]Pinned, 0, len(record))
 	for _, f := range w.ImageFields() {
 		if entry, ok := record[f.Key]; ok {
 			pinned = append(pinned, Pinned{f, entry})

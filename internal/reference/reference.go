@@ -111,7 +111,8 @@ func DockerLibraryName(image string) string {
 
 // IsTagName says whether an image may be the name of a Tag: a DNS label (RFC 1123), so without registry, path, tag and digest.
 func IsTagName(image string) bool {
-	return len(validation.IsDNS1123Label(image)) == 0
+	const inOtherImages = ":/.@" // spares most images the regular expression, and the sentence about it
+	return !strings.ContainsAny(image, inOtherImages) && len(validation.IsDNS1123Label(image)) == 0
 }
 
 // Placeholder is the image of a container whose Tag has no import yet: one that no node can pull.

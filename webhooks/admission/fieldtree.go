@@ -35,6 +35,14 @@ func (t *fieldTree) at(path ...string) *fieldTree {
 	return t
 }
 
+// add puts a tree below a key.
+func (t *fieldTree) add(key string, tree *fieldTree) {
+	if t.below == nil {
+		t.below = map[string]*fieldTree{}
+	}
+	t.below[key] = tree
+}
+
 // isEmpty says that there is nothing below.
 func (t *fieldTree) isEmpty() bool { return len(t.below) == 0 }
 

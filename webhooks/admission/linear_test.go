@@ -12,6 +12,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -19,20 +20,27 @@ import (
 )
 
 // crowded is a request of a user for a Deployment of many containers with three times as many names in what is requested.
-// Of 6,000 containers it is about as large as the API server accepts: annotations have 256 KiB at most.
+// Of 6,000 containers it is about as large as the API server accepts: annotations have 256 KiB at most, and a body 3 MiB. managedFields
+// are as the API server writes them before it calls webhooks.
 func crowded(t testing.TB, containers int, image func(i int) string) ctrladmission.Request {
 	d := annotated("", "")
 	pod := &d.Spec.Template.Spec
 	pod.Containers = nil
-	var requested []string
+	var requested, owned []string
 	for i := range containers {
 		name := strconv.FormatInt(int64(i), 36)
+		owned = append(owned, fmt.Sprintf(`"k:{\"name\":%s}":{".":{},"f:image":{},"f:imagePullPolicy":{},"f:name":{},"f:resources":{},"f:terminationMessagePath":{},"f:terminationMessagePolicy":{}}`,
+			strings.ReplaceAll(strconv.Quote(name), `"`, `\"`)))
 		pod.Containers = append(pod.Containers, corev1.Container{Name: name, Image: image(i)})
 		requested = append(requested, fmt.Sprintf(`%q:{"tag":"t%d"}`, name, i%100))
 	}
 	for i := range 2 * containers {
 		requested = append(requested, fmt.Sprintf(`"x%s":{}`, strconv.FormatInt(int64(i), 36)))
 	}
+	d.ManagedFields = []metav1.ManagedFieldsEntry{{
+		Manager: "kubectl-create", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
+		FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:containers":{` + strings.Join(owned, ",") + `}}}}}`),
+	}}
 	d.Annotations[v1.AnnotationRequested] = "{" + strings.Join(requested, ",") + "}"
 	return review(t, admissionv1.Create, "alice", d, nil)
 }

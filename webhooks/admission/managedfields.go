@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"slices"
+
 	"gomodules.xyz/jsonpatch/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -16,22 +18,42 @@ func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
 	return err == nil && owns
 }
 
-// imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed.
+// imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed. There are none where
+// no manager updated the workload, since it has none to release then.
 func imageFields(w pin.Workload) *fieldTree {
-	written, fields := &fieldTree{}, w.PinnedFields()
+	written := &fieldTree{}
+	if !slices.ContainsFunc(w.Meta.ManagedFields, isUpdate) {
+		return written
+	}
+	fields := w.PinnedFields()
 	if len(fields) == 0 {
 		return written
 	}
 	pod := written.at(fieldKeys(w.PodFields)...)
+	made := map[elementKind]*fieldTree{}
 	for _, pinned := range fields {
 		list, name := pinned.Field.Element()
-		element := pod.at("f:"+list, elementKey(name))
-		element.at(fieldKeys(pinned.Field.ImagePath())...)
-		if pinned.Entry.PullPolicy != "" {
-			element.at(fieldKeys(pinned.Field.PullPolicyPath())...)
+		kind := elementKind{list, pinned.Entry.PullPolicy != ""}
+		if made[kind] == nil {
+			made[kind] = kind.fields(pinned.Field)
 		}
+		pod.at("f:"+list).add(elementKey(name), made[kind])
 	}
 	return written
+}
+
+// elementKind is what Tagger wrote of an element of a list: the image, and perhaps the pull policy. Elements of one kind share a tree.
+type elementKind struct {
+	list       string
+	pullPolicy bool
+}
+
+func (k elementKind) fields(f pin.ImageField) *fieldTree {
+	tree := fieldAt(fieldKeys(f.ImagePath())...)
+	if k.pullPolicy {
+		tree.at(fieldKeys(f.PullPolicyPath())...)
+	}
+	return tree
 }
 
 // fieldKeys returns the keys of FieldsV1 for names of fields.
@@ -68,9 +90,14 @@ func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldTree) [
 	return []jsonpatch.Operation{jsonpatch.NewOperation("replace", "/metadata/managedFields", released)}
 }
 
+// isUpdate reports whether an entry is of a manager that updated the object itself.
+func isUpdate(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
+}
+
 // release takes the fields from an entry, and says whether it had any of them, and whether anything is left of it.
 func release(entry *metav1.ManagedFieldsEntry, fields *fieldTree) (had, left bool, err error) {
-	if entry.Operation != metav1.ManagedFieldsOperationUpdate || entry.Subresource != "" {
+	if !isUpdate(*entry) {
 		return false, true, nil
 	}
 	rest, had, err := without(entry.FieldsV1, fields)

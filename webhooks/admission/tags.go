@@ -35,6 +35,8 @@ type tags struct {
 	known map[string]*v1.Tag
 	// asked has the names that were read live.
 	asked map[string]bool
+	// spare is an empty Tag for the next read.
+	spare *v1.Tag
 }
 
 func (p *Pinner) tags(namespace string) *tags {
@@ -76,15 +78,19 @@ func (t *tags) fresh(ctx, reading context.Context, name string) (*v1.Tag, error)
 
 // read returns the Tag as a reader has it, or nil.
 func (t *tags) read(ctx context.Context, reader client.Reader, name string) (*v1.Tag, error) {
-	var tag v1.Tag
-	err := reader.Get(ctx, types.NamespacedName{Namespace: t.namespace, Name: name}, &tag, client.UnsafeDisableDeepCopy) // pinning only reads
+	tag := t.spare
+	if t.spare = nil; tag == nil {
+		tag = &v1.Tag{}
+	}
+	err := reader.Get(ctx, types.NamespacedName{Namespace: t.namespace, Name: name}, tag, client.UnsafeDisableDeepCopy) // pinning only reads
 	switch {
 	case apierrors.IsNotFound(err):
+		t.spare = tag // nothing was read into it
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("Tagger could not read Tag %s: %w", name, err)
 	}
-	return &tag, nil
+	return tag, nil
 }
 
 // awaitImports waits, by the cache, for first imports in progress of the Tags that a new Job names: a Job cannot get its
