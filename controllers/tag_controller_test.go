@@ -94,7 +94,7 @@ func newWorld(t *testing.T, tag *v1.Tag) *world {
 	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached, SubResourcePatch: patchStatus})
 	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 	w.reconciler = &controllers.TagReconciler{
-		Client: cache, Live: w.live, Importer: w.registry, Copies: w.copies, Collector: w.mirror, VerifyInterval: time.Hour,
+		Client: cache, Live: boundedLists(t, w.live), Importer: w.registry, Copies: w.copies, Collector: w.mirror, VerifyInterval: time.Hour,
 		Events: w.events, Clock: w.clock, Memory: controllers.NewMemory(w.clock),
 	}
 	return w

@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -33,9 +32,6 @@ func inMirror(image string) string {
 }
 
 const (
-	// workloadsPerPage bounds the objects that are in memory at a time. An API server stores 1.5 MiB of one at most, and takes ten
-	// times that in memory where it has tens of thousands of containers or variables.
-	workloadsPerPage = 10
 	// maxUsedImages bounds the images of one Tag that a namespace may use for the Tag to be pruned.
 	maxUsedImages = 4096
 )
@@ -68,27 +64,17 @@ func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string
 
 // addUsage adds the images of all objects of one kind.
 func (r *TagReconciler) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *usage) error {
-	next := ""
-	for {
-		list := newList()
-		if err := r.Live.List(ctx, list, client.InNamespace(tag.Namespace), client.Limit(workloadsPerPage), client.Continue(next)); err != nil {
-			return err
+	return eachListed(ctx, r.Live, newList, func(item runtime.Object) error {
+		if other, isTag := item.(*v1.Tag); !isTag {
+			used.addWorkload(item)
+		} else if other.Name != tag.Name {
+			used.addHistory(other)
 		}
-		_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: the function does not, and the list is one
-			if other, isTag := item.(*v1.Tag); !isTag {
-				used.addWorkload(item)
-			} else if other.Name != tag.Name {
-				used.addHistory(other)
-			}
-			return nil
-		})
 		if len(used.by) > maxUsedImages {
 			return fmt.Errorf("it uses more than %d images of Tag %s, so none is removed from the internal registry; delete the workloads that name them", maxUsedImages, tag.Name)
 		}
-		if next = list.GetContinue(); next == "" {
-			return nil
-		}
-	}
+		return nil
+	}, client.InNamespace(tag.Namespace))
 }
 
 // usage collects the images of one repository that are in use, and what uses each.

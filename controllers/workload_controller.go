@@ -87,8 +87,7 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	object := r.Kind.New()
 	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.refusals.forget(request)
-			r.missing.observe(request, nil, r.Clock.Now())
+			r.forget(request)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}

@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +49,19 @@ func pinnedAt(image string) *appsv1.Deployment {
 	}
 }
 
+// boundedLists wants each list bounded, or of one name: tenants decide how many objects there are, and how large.
+func boundedLists(t *testing.T, live client.WithWatch) client.WithWatch {
+	return interceptor.NewClient(live, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			var asked client.ListOptions
+			if asked.ApplyOptions(options); asked.Limit == 0 && !strings.HasPrefix(fmt.Sprint(asked.FieldSelector), metav1.ObjectNameField+"=") {
+				t.Errorf("%T are listed without a limit", list)
+			}
+			return c.List(ctx, list, options...)
+		},
+	})
+}
+
 // followed reconciles the Deployment once. There is no admission in this API server, so the controller writes the image by
 // itself, after it has asked in vain. cachedTag is what the cache has of the Tag.
 func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deployment) (image string, said []string) {
@@ -76,7 +90,7 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 	})
 	recorder := events.NewFakeRecorder(10)
 	reconciler := &controllers.WorkloadReconciler{
-		Kind: controllers.WorkloadKinds[0], Client: cache, Live: live, Events: recorder, Registries: noRegistries{}, Clock: clock.RealClock{},
+		Kind: controllers.WorkloadKinds[0], Client: cache, Live: boundedLists(t, live), Events: recorder, Registries: noRegistries{}, Clock: clock.RealClock{},
 	}
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(deployment)}
 	if _, err := reconciler.Reconcile(t.Context(), request); err != nil {

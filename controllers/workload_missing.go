@@ -76,6 +76,9 @@ func (r *WorkloadReconciler) reportMissingTags(ctx context.Context, object clien
 func (r *WorkloadReconciler) reportDetached(_ context.Context, e event.UpdateEvent, _ queue) {
 	old, _ := pin.Of(e.ObjectOld)
 	updated, _ := pin.Of(e.ObjectNew)
+	if old.Enabled() && !updated.Enabled() { // it is not reconciled any more
+		r.forget(ctrl.Request{NamespacedName: client.ObjectKeyFromObject(e.ObjectNew)})
+	}
 	var notes []string
 	for _, field := range pin.Detached(old, updated) {
 		notes = append(notes, fmt.Sprintf("%s no longer follows Tag %s: its image is now %s", field.Field, field.Entry.Tag, *field.Field.Image))
@@ -83,4 +86,10 @@ func (r *WorkloadReconciler) reportDetached(_ context.Context, e event.UpdateEve
 	if len(notes) > 0 {
 		r.Events.Eventf(runtime.Object(e.ObjectNew), nil, corev1.EventTypeWarning, "Detached", "Pin", "%s", v1.Truncate(strings.Join(notes, "; "), v1.MaxReasonLength))
 	}
+}
+
+// forget drops what is remembered of a workload that is gone, or opted out.
+func (r *WorkloadReconciler) forget(key ctrl.Request) {
+	r.refusals.forget(key)
+	r.missing.observe(key, nil, r.Clock.Now())
 }

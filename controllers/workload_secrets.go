@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -51,14 +52,18 @@ func (r *WorkloadReconciler) warnOfSecrets(ctx context.Context, object client.Ob
 // pullSecrets are the names of the secrets that nodes would take for credentials of registries. Their content is not read.
 func (r *WorkloadReconciler) pullSecrets(ctx context.Context, namespace string) (map[string]bool, error) {
 	there := map[string]bool{}
-	for _, kind := range []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg} {
+	newList := func() client.ObjectList {
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-		if err := r.Live.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{"type": string(kind)}); err != nil {
+		return list
+	}
+	for _, kind := range []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg} {
+		err := eachListed(ctx, r.Live, newList, func(secret runtime.Object) error {
+			there[secret.(*metav1.PartialObjectMetadata).Name] = true
+			return nil
+		}, client.InNamespace(namespace), client.MatchingFields{"type": string(kind)})
+		if err != nil {
 			return nil, err
-		}
-		for i := range list.Items {
-			there[list.Items[i].Name] = true
 		}
 	}
 	return there, nil

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -19,9 +20,6 @@ import (
 // stuckPodInterval is how often the pods of a StatefulSet are listed while its rollout waits for a pod. A kubelet takes a
 // while to report that it cannot pull an image.
 const stuckPodInterval = 15 * time.Second
-
-// podPage bounds the pods of one list.
-const podPage = 100
 
 // stuckReasons are the reasons for which a container waits that a repaired template cures and time does not.
 var stuckReasons = map[string]bool{"ErrImagePull": true, "ImagePullBackOff": true, "InvalidImageName": true, "CrashLoopBackOff": true}
@@ -42,20 +40,14 @@ func (r *WorkloadReconciler) deleteStuckPods(ctx context.Context, object client.
 	if err != nil {
 		return 0, fmt.Errorf("the selector of StatefulSet %s: %w", client.ObjectKeyFromObject(set), err)
 	}
-	for token := ""; ; {
-		var pods corev1.PodList
-		if err := r.Live.List(ctx, &pods, client.InNamespace(set.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.Limit(podPage), client.Continue(token)); err != nil {
-			return 0, fmt.Errorf("listing the pods of StatefulSet %s: %w", client.ObjectKeyFromObject(set), err)
-		}
-		for i := range pods.Items {
-			if err := r.deleteIfStuck(ctx, set, &pods.Items[i]); err != nil {
-				return 0, err
-			}
-		}
-		if token = pods.Continue; token == "" {
-			return stuckPodInterval, nil
-		}
+	newList := func() client.ObjectList { return &corev1.PodList{} }
+	err = eachListed(ctx, r.Live, newList, func(pod runtime.Object) error {
+		return r.deleteIfStuck(ctx, set, pod.(*corev1.Pod))
+	}, client.InNamespace(set.Namespace), client.MatchingLabelsSelector{Selector: selector})
+	if err != nil {
+		return 0, fmt.Errorf("the pods of StatefulSet %s: %w", client.ObjectKeyFromObject(set), err)
 	}
+	return stuckPodInterval, nil
 }
 
 // awaitsPods reports whether a rollout is not over and some pod is not Ready.
