@@ -49,11 +49,16 @@ func newUserAlone(t *testing.T) *user {
 
 // run runs kubectl with the words of a line, and with what it reads from standard input.
 func (u *user) run(stdin string, args ...string) (string, error) {
+	return u.runWith(u.t.Context(), stdin, args...)
+}
+
+// runWith is run with a context, for what outlives that of the test.
+func (u *user) runWith(ctx context.Context, stdin string, args ...string) (string, error) {
 	root, err := cluster.Root()
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(u.t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), u.options(args)...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+world.cluster.Kubeconfig, "PATH="+u.path+string(os.PathListSeparator)+os.Getenv("PATH"))
