@@ -83,8 +83,7 @@ type Importer struct {
 	Mirror Mirror
 	Copies *Copies
 
-	// secretReads bounds the memory for pull secrets: one namespace at a time reads and parses its own.
-	secretReads NamespaceLock
+	secretLocks secretLocks
 }
 
 // Import finds the image that the Tag's source is now, and mirrors it where the Tag is cached. Its errors are Failures, Postponed

@@ -9,9 +9,14 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// NamespaceLock lets one caller at a time do what takes memory in proportion to the objects of a namespace. At most one caller of a
-// namespace waits for those of other namespaces, so that none of them waits for a whole queue. The zero value is ready for use.
+// NamespaceLock bounds the callers that do at once what takes memory in proportion to the objects of a namespace. Those of one
+// namespace that wait for other namespaces are bounded too, so that no caller waits for a whole queue. The zero value admits one
+// caller.
 type NamespaceLock struct {
+	// PerNamespace and Total are how many callers hold the lock at once, of one namespace and in all; 0 means 1. They must not
+	// change after the first use.
+	PerNamespace, Total int64
+
 	made       sync.Once
 	namespaces [64]*semaphore.Weighted // by hash
 	all        *semaphore.Weighted
@@ -28,7 +33,7 @@ func (l *NamespaceLock) Lock(ctx context.Context, namespace string) (unlock func
 	return l.lockAll(ctx, own)
 }
 
-// TryLock is Lock for a worker that others wait for: unlock is nil where another caller of the namespace holds the lock or waits.
+// TryLock is Lock for a worker that others wait for: unlock is nil where PerNamespace callers of the namespace hold the lock or wait.
 func (l *NamespaceLock) TryLock(ctx context.Context, namespace string) (unlock func(), err error) {
 	own := l.of(namespace)
 	if !own.TryAcquire(1) {
@@ -40,9 +45,9 @@ func (l *NamespaceLock) TryLock(ctx context.Context, namespace string) (unlock f
 func (l *NamespaceLock) of(namespace string) *semaphore.Weighted {
 	l.made.Do(func() {
 		for i := range l.namespaces {
-			l.namespaces[i] = semaphore.NewWeighted(1)
+			l.namespaces[i] = semaphore.NewWeighted(max(l.PerNamespace, 1))
 		}
-		l.all = semaphore.NewWeighted(1)
+		l.all = semaphore.NewWeighted(max(l.Total, 1))
 	})
 	return l.namespaces[maphash.String(hashSeed, namespace)%uint64(len(l.namespaces))]
 }

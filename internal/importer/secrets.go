@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,8 +21,12 @@ const (
 	minSecretBytes = 512
 	// maxListedBytes bounds what is read of a namespace to find them, secrets that are too large included.
 	maxListedBytes = 64 << 20
-	// secretsPerPage bounds the secrets that are in memory at a time: 12 MiB of the largest that an API server stores.
-	secretsPerPage = 8
+	// secretsPerPage bounds the secrets that are in memory for one read, and namespaceReads and secretReads the concurrent reads, of one
+	// namespace and in all: about 100 MiB of the largest secrets that an API server stores. Reads are concurrent because the API server
+	// takes up to 100 ms for each list while other objects change: it waits until its cache is current (KEP-2340).
+	secretsPerPage = 2
+	namespaceReads = 8
+	secretReads    = 16
 )
 
 // pullSecretKeys are the types of secrets that hold registry credentials, and the key that holds them.
@@ -33,16 +38,22 @@ var pullSecretKeys = []struct {
 	{corev1.SecretTypeDockercfg, corev1.DockerConfigKey},
 }
 
+// secretLocks bound the memory for pull secrets: reads admits several callers, parse one.
+type secretLocks struct {
+	made         sync.Once
+	reads, parse NamespaceLock
+}
+
 // PullSecrets reads the pull secrets of one namespace and hands them to parse, which must not keep them. The secrets that are too
 // large are in tooLarge, by name. An error is the API server's, or Postponed; parse is not called then.
 type PullSecrets func(ctx context.Context, parse func([]corev1.Secret)) (tooLarge []error, err error)
 
-// busy is the error of an import whose namespace is being read for another one.
+// busy is the error of an import whose namespace is being read for others.
 type busy struct{ namespace string }
 
 // Error implements error.
 func (b busy) Error() string {
-	return "another import reads the pull secrets of namespace " + b.namespace
+	return "other imports read the pull secrets of namespace " + b.namespace
 }
 
 // Postponed implements Postponed.
@@ -51,7 +62,7 @@ func (b busy) Postponed() time.Duration { return wait.Jitter(time.Second, 1) }
 // pullSecrets returns the reader of the namespace's pull secrets for a worker, which does not wait for others of the namespace.
 func (i *Importer) pullSecrets(namespace string) PullSecrets {
 	return i.lockedSecrets(namespace, func(ctx context.Context, namespace string) (func(), error) {
-		unlock, err := i.secretReads.TryLock(ctx, namespace)
+		unlock, err := i.secretLock().TryLock(ctx, namespace)
 		if unlock == nil && err == nil {
 			err = busy{namespace}
 		}
@@ -61,7 +72,15 @@ func (i *Importer) pullSecrets(namespace string) PullSecrets {
 
 // pullSecretsForCopy is pullSecrets for a copy, which waits.
 func (i *Importer) pullSecretsForCopy(namespace string) PullSecrets {
-	return i.lockedSecrets(namespace, i.secretReads.Lock)
+	return i.lockedSecrets(namespace, i.secretLock().Lock)
+}
+
+// secretLock returns the lock of reads of pull secrets.
+func (i *Importer) secretLock() *NamespaceLock {
+	i.secretLocks.made.Do(func() {
+		i.secretLocks.reads.PerNamespace, i.secretLocks.reads.Total = namespaceReads, secretReads
+	})
+	return &i.secretLocks.reads
 }
 
 func (i *Importer) lockedSecrets(namespace string, lock func(context.Context, string) (func(), error)) PullSecrets {
@@ -77,6 +96,11 @@ func (i *Importer) lockedSecrets(namespace string, lock func(context.Context, st
 				return nil, fmt.Errorf("reading the pull secrets of namespace %s: %w", namespace, err)
 			}
 		}
+		parsed, err := i.secretLocks.parse.Lock(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		defer parsed()
 		parse(found.secrets)
 		return found.problems(namespace), nil
 	}

@@ -86,7 +86,7 @@ func TestPullSecretsAreBounded(t *testing.T) {
 			api := &pagedSecrets{all: row.secrets}
 			asked := &registry{}
 			image, err := (&importer.Importer{Registry: asked, Secrets: api}).Import(t.Context(), tagFrom("quay.io/company/myapp"), importer.Terms{})
-			if err != nil || len(asked.secrets) != row.used || api.sent > row.sent || api.largest > 13*mib {
+			if err != nil || len(asked.secrets) != row.used || api.sent > row.sent || api.largest > 3*mib {
 				t.Errorf("%d secrets are used, %d listed with pages of up to %d bytes (%v); want %d and at most %d", len(asked.secrets), api.sent, api.largest, err, row.used, row.sent)
 			}
 			text := fmt.Sprint(image.Malformed)
@@ -116,46 +116,80 @@ func (p *parsing) Resolve(ctx context.Context, _ reference.Source, secrets impor
 	return digest, nil, err
 }
 
-// TestOneNamespaceParsesItsPullSecretsAtATime: workers do not wait for others of their namespace, and one at most for another one.
+// check has an Importer check a Tag of the namespace, and sends the error to ended.
+func check(t *testing.T, imports *importer.Importer, namespace string, ended chan<- error) {
+	tag := tagFrom("quay.io/company/myapp")
+	tag.Namespace = namespace
+	go func() {
+		_, err := imports.Check(t.Context(), tag, importer.Terms{})
+		ended <- err
+	}()
+}
+
 func TestOneNamespaceParsesItsPullSecretsAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := &parsing{began: make(chan string, 100), release: make(chan string)}
 		imports := &importer.Importer{Registry: asked, Secrets: &pagedSecrets{all: several("fits", 3, 8)}}
 		ended := make(chan error, 100)
-		begin := func(namespace string) {
-			tag := tagFrom("quay.io/company/myapp")
-			tag.Namespace = namespace
-			go func() {
-				_, err := imports.Check(t.Context(), tag, importer.Terms{})
-				ended <- err
-			}()
+		namespaces := []string{"dev", "dev", "prod", "dev"}
+		for _, namespace := range namespaces {
+			check(t, imports, namespace, ended)
 		}
-		const workers = 20
-		for range workers {
-			begin("dev")
-		}
-		synctest.Wait()
-		if len(asked.began) != 1 || len(ended) != workers-1 {
-			t.Fatalf("%d parse and %d of %d workers are free", len(asked.began), len(ended), workers)
-		}
-		for range workers - 1 {
-			var later importer.Postponed
-			if err := <-ended; !errors.As(err, &later) || later.Postponed() < time.Second || later.Postponed() > 2*time.Second {
-				t.Errorf("got %v, want an error that says when to come back", err)
-			}
-		}
-		for _, namespace := range []string{"prod", "dev", "dev"} {
-			begin(namespace)
-		}
-		for _, want := range []string{"dev", "prod"} {
+		for range namespaces {
 			synctest.Wait()
 			if len(asked.began) != 1 {
 				t.Fatalf("%d parse at a time", len(asked.began))
 			}
-			if parsed := <-asked.began; parsed != want {
-				t.Errorf("%s is parsed, want %s", parsed, want)
-			}
+			<-asked.began
 			asked.release <- ""
 		}
 	})
+}
+
+// slowSecrets is an API server that answers a list only when it is released.
+type slowSecrets struct {
+	client.Reader
+	began, release chan struct{}
+}
+
+func (s *slowSecrets) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	s.began <- struct{}{}
+	<-s.release
+	return nil
+}
+
+// TestPullSecretsAreReadConcurrently: an API server may take 100 ms for each list, which must not be the pace of all imports.
+func TestPullSecretsAreReadConcurrently(t *testing.T) {
+	const workers, ofNamespace, inAll = 100, 8, 16
+	for _, row := range []struct {
+		name string
+		// namespace is that of a worker; read is how many read at once, and free is how many come back later.
+		namespace  func(worker int) string
+		read, free int
+	}{
+		{"all of one namespace", func(int) string { return "dev" }, ofNamespace, workers - ofNamespace},
+		{"each of a namespace of its own", func(worker int) string { return fmt.Sprint("dev-", worker) }, inAll, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := &slowSecrets{began: make(chan struct{}, 2*workers), release: make(chan struct{})}
+				imports := &importer.Importer{Registry: &registry{}, Secrets: api}
+				ended := make(chan error, workers)
+				for worker := range workers {
+					check(t, imports, row.namespace(worker), ended)
+				}
+				synctest.Wait()
+				if len(api.began) != row.read || len(ended) != row.free {
+					t.Errorf("%d read and %d come back later, want %d and %d", len(api.began), len(ended), row.read, row.free)
+				}
+				for range len(ended) {
+					var later importer.Postponed
+					if err := <-ended; !errors.As(err, &later) || later.Postponed() < time.Second || later.Postponed() > 2*time.Second {
+						t.Errorf("got %v, want an error that says when to come back", err)
+					}
+				}
+				close(api.release)
+			})
+		})
+	}
 }
