@@ -11,12 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -46,6 +48,14 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	w := newWorldWithoutManager(t)
+	w.startManager()
+	return w
+}
+
+func newWorldWithoutManager(t *testing.T) *world {
+	t.Helper()
+	ctrl.SetLogger(logr.Discard()) // the tests' own clients have nothing to say
 	w := &world{t: t, dir: t.TempDir()}
 	var err error
 	w.cluster, err = cluster.Start(t.Context(), cluster.Options{Dir: filepath.Join(w.dir, "cluster")})
@@ -63,7 +73,6 @@ func newWorld(t *testing.T) *world {
 	w.do(err)
 	_, err = cluster.PushImage(t.Context(), w.registry.Address+"/app:latest", "one")
 	w.do(err)
-	w.startManager()
 	for _, name := range []string{tenant, other} {
 		w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}

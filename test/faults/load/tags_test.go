@@ -1,0 +1,147 @@
+//go:build faults
+
+package load
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/test/cluster"
+)
+
+const (
+	// storedTags are there before the manager, and newTags are created beside the copies, in namespaces of tagsPerNamespace each.
+	storedTags, newTags, tagsPerNamespace = 10_000, 500, 500
+	// copies is how many images are copied, each of copiedLayers layers of layerSize.
+	copies, copiedLayers, layerSize = 8, 4, 32 << 20
+	// creators is how many Tags are created at once.
+	creators = 16
+)
+
+// TestTenThousandTagsBesideCopies: a manager starts where 10,000 Tags are stored, copies eight images of 128 MiB and imports 500 Tags.
+func TestTenThousandTagsBesideCopies(t *testing.T) {
+	w := newWorldWithoutManager(t) // not in parallel: two cores are busy with it
+	cached := w.cachedTags()
+	w.storeTags()
+	w.startManager()
+	for _, tag := range cached {
+		w.create(tag)
+	}
+	neighbour := w.tag(other, "app", false)
+	w.create(neighbour)
+	w.awaitReady(patience, neighbour)
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new"}})
+	w.eachOf(newTags, func(ctx context.Context, i int) error {
+		return w.admin.Create(ctx, w.tag("new", fmt.Sprintf("tag-%d", i), false))
+	})
+	w.awaitReady(settled, cached...)
+	w.awaitImports(newTags + copies + 1)
+	w.endure()
+}
+
+// storeTags stores Tags as a manager leaves them after five imports. The definition has no status subresource meanwhile, so that one
+// write is enough for each.
+func (w *world) storeTags() {
+	w.t.Helper()
+	root, err := cluster.Root()
+	w.do(err)
+	text, err := os.ReadFile(filepath.Join(root, "config", "crd", "bases", "images.io_tags.yaml"))
+	w.do(err)
+	var definition apiextensionsv1.CustomResourceDefinition
+	w.do(yaml.UnmarshalStrict(text, &definition))
+	definition.Spec.Versions[0].Subresources = nil
+	_, err = envtest.InstallCRDs(w.cluster.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{&definition}})
+	w.do(err)
+	namespace := func(i int) string { return fmt.Sprintf("stored-%d", i/tagsPerNamespace) }
+	for i := 0; i < storedTags; i += tagsPerNamespace {
+		w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace(i)}})
+	}
+	w.eachOf(storedTags, func(ctx context.Context, i int) error {
+		tag := w.tag(namespace(i), fmt.Sprintf("tag-%d", i), false)
+		tag.Spec.Generation = new(int64(v1.DefaultHistoryLimit - 1))
+		tag.MarkAdmitted()
+		now := metav1.Now()
+		for generation := range int64(v1.DefaultHistoryLimit) {
+			digest := fmt.Sprintf("sha256:%064x", generation)
+			tag.RecordImport(v1.Reference{
+				Generation: generation, From: tag.Spec.From, ImportedAt: now, Trigger: v1.TriggerUser, ImageReference: tag.Spec.From + "@" + digest,
+			})
+		}
+		return w.admin.Create(ctx, tag)
+	})
+}
+
+// eachOf calls do for 0 to count-1, some at once.
+func (w *world) eachOf(count int, do func(ctx context.Context, i int) error) {
+	w.t.Helper()
+	group, ctx := errgroup.WithContext(w.t.Context())
+	group.SetLimit(creators)
+	for i := range count {
+		group.Go(func() error { return do(ctx, i) })
+	}
+	w.do(group.Wait())
+}
+
+// cachedTags pushes the images that are to be copied. Each Tag is in a namespace of its own, so that all copies may run at once.
+func (w *world) cachedTags() (tags []*v1.Tag) {
+	w.t.Helper()
+	for i := range copies {
+		image, err := random.Image(layerSize, copiedLayers)
+		w.do(err)
+		source := fmt.Sprintf("%s/large-%d", w.registry.Address, i)
+		w.do(crane.Push(image, source, crane.WithContext(w.t.Context())))
+		owner := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("copies-%d", i)}}
+		w.create(owner)
+		tag := w.tag(owner.Name, "large", true)
+		tag.Spec.From = source
+		tags = append(tags, tag)
+	}
+	return tags
+}
+
+// awaitImports waits until so many Tags were imported. The metrics, of which each Tag has some, are scraped for that.
+func (w *world) awaitImports(count int) {
+	w.t.Helper()
+	w.await(settled, func(ctx context.Context) (bool, error) {
+		imports, err := w.imports(ctx)
+		return imports >= count, err
+	})
+	w.t.Logf("%d Tags were imported", count)
+}
+
+func (w *world) imports(ctx context.Context) (int, error) {
+	const name = "\ntagger_import_success_total "
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.manager.MetricsURL, nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	metrics, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := bytes.Cut(metrics, []byte(name))
+	value, _, _ := bytes.Cut(after, []byte("\n"))
+	return strconv.Atoi(string(value))
+}
