@@ -18,6 +18,9 @@ type hiddenError struct{ error }
 
 func (e *hiddenError) Unwrap() error { return e.error }
 
+// Timeout reports whether the failure is a timeout. url.Error looks for it here, and no deeper.
+func (e *hiddenError) Timeout() bool { return isTimeout(e.error) }
+
 // dialedKey is for where a connection attempt notes that it went to a private address.
 type dialedKey struct{}
 

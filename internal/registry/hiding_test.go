@@ -87,25 +87,34 @@ func TestAHostOfTheClustersNetworksIsNotScannedByTags(t *testing.T) {
 	}
 }
 
-// TestTheTextsOfOtherHostsStayExact: those of public ones, and of those that the administrator lists.
+// TestTheTextsOfOtherHostsStayExact: those of public ones, and of those that the administrator lists. What a status must not
+// tell of the others is in the log. Only what answers in plain HTTP needs it, though go-containerregistry tries it at any
+// private address.
 func TestTheTextsOfOtherHostsStayExact(t *testing.T) {
-	for host, change := range map[string]func(*registry.Options){
-		"203.0.113.7:5000":     func(*registry.Options) {},
-		"registry.example.com": func(*registry.Options) {},
-		"10.20.30.40:5000":     listing(t, "10.20.30.40:5000"),
-		"registry:5000":        listing(t, "registry:5000"),
-	} {
-		texts := map[string]bool{}
-		for _, err := range failures {
-			got := failure(t, newClient(t, nil, failsAt(host, err), change), host+"/team/app", nobody)
-			texts[got.Error()] = true
-			if got.Detail() != "" {
-				t.Errorf("%s: the detail %q is for the log only", host, got.Detail())
+	const public = "203.0.113.7:5000"
+	texts := map[string]bool{}
+	for name, err := range failures {
+		exact := failure(t, newClient(t, nil, failsAt(public, err)), public+"/team/app", nobody)
+		texts[exact.Error()] = true
+		if refused := exact.Reason() == v1.ReasonRefusedByPolicy; refused != (name == "plain HTTP") || refused != exact.Terminal() || exact.Detail() != "" {
+			t.Errorf("%s: %s, for ever %t: %v (%s)", name, exact.Reason(), exact.Terminal(), exact, exact.Detail())
+		}
+		for _, host := range []string{"registry.example.com", "10.20.30.40:5000", "registry:5000", "registry.corp.local"} {
+			want := strings.ReplaceAll(exact.Error(), public, host)
+			got := failure(t, newClient(t, nil, failsAt(host, err), listing(t, host)), host+"/team/app", nobody)
+			if got.Reason() != exact.Reason() || got.Error() != want || got.Detail() != "" {
+				t.Errorf("%s, listed, %s: %s %v (%s), want %s %s", host, name, got.Reason(), got, got.Detail(), exact.Reason(), want)
+			}
+			if host == "registry.example.com" {
+				continue // public names have no detail
+			}
+			if got := failure(t, newClient(t, nil, failsAt(host, err)), host+"/team/app", nobody).Detail(); got != want {
+				t.Errorf("%s, %s: the log says %q, want %q", host, name, got, want)
 			}
 		}
-		if len(texts) < 6 {
-			t.Errorf("%s: only %d texts: %v", host, len(texts), texts)
-		}
+	}
+	if len(texts) < 6 {
+		t.Errorf("only %d texts: %v", len(texts), texts)
 	}
 }
 

@@ -169,8 +169,7 @@ func unanswered(err error, at location) *Error {
 	return exact
 }
 
-// unansweredExactly tells what happened, whatever the host is. go-containerregistry asks some hosts by plain HTTP after
-// HTTPS has failed, and joins both errors: a telling failure by HTTPS comes before our refusal of plain HTTP.
+// unansweredExactly tells what happened, whatever the host is.
 func unansweredExactly(err error, at location) *Error {
 	host := failingHost(err, at)
 	var forbidden *refusedHostError
@@ -185,15 +184,26 @@ func unansweredExactly(err error, at location) *Error {
 			return unreachable(err, at, host, silence.text)
 		}
 	}
-	var refused *plainHTTPError
+	refused, isPlain := refusedPlainHTTP(err)
 	switch {
-	case errors.As(err, &refused):
+	case isPlain:
 		return needsPlainHTTP(err, at, refused.host)
 	case isA[net.Error](err), errors.Is(err, io.ErrUnexpectedEOF):
 		return unreachable(err, at, host, "the connection failed")
 	default:
 		return newError(v1.ReasonUnavailable, err, "%s: %s does not answer as a registry does; check spec.from; Tagger tries again", at.text, at.host)
 	}
+}
+
+// refusedPlainHTTP returns our refusal of plain HTTP if the first request that failed has it. go-containerregistry asks private
+// addresses by plain HTTP after HTTPS has failed in whatever way, and joins both errors.
+func refusedPlainHTTP(err error) (refused *plainHTTPError, isPlain bool) {
+	var first *url.Error
+	if errors.As(err, &first) {
+		err = first
+	}
+	isPlain = errors.As(err, &refused)
+	return refused, isPlain
 }
 
 func unreachable(err error, at location, host, why string) *Error {
