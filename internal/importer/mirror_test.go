@@ -35,10 +35,6 @@ type failure struct {
 
 func (f failure) Reason() v1.Reason { return f.reason }
 
-type postponed struct{ error }
-
-func (postponed) Postponed() time.Duration { return time.Second }
-
 func (m *mirror) Destination() (reference.Mirror, error) {
 	if m.problem != nil {
 		return reference.Mirror{}, m.problem
