@@ -94,7 +94,7 @@ func (r *BackstopReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctr
 	return ctrl.Result{}, r.apply(ctx, owners)
 }
 
-// find returns the objects that a manager made, and whether there is one that somebody else did.
+// find returns the objects that a manager made, and whether there is one that it did not make.
 func (r *BackstopReconciler) find(ctx context.Context) (made []client.Object, installed bool, err error) {
 	objects := []client.Object{&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}, &admissionregistrationv1.ValidatingAdmissionPolicy{}}
 	for _, object := range objects {
@@ -112,7 +112,7 @@ func (r *BackstopReconciler) find(ctx context.Context) (made []client.Object, in
 	return made, installed, nil
 }
 
-// tagsAreServed says whether the definition of Tags is established, and stays. A policy whose parameters nobody serves
+// tagsAreServed says whether the definition of Tags is established, and stays. A policy whose parameters are not served
 // is an error at every workload of the cluster.
 func (r *BackstopReconciler) tagsAreServed(ctx context.Context) (bool, error) {
 	var definition apiextensionsv1.CustomResourceDefinition

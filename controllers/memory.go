@@ -20,7 +20,7 @@ import (
 const maxNamespaces = 4096
 
 // Memory is what a process knows about Tags that is in no object: when registries were asked, and when something
-// changed that imports depend on; and what they had imported, should somebody empty a status. Losing it costs one early
+// changed that imports depend on; and what they had imported, should a user empty a status. Losing it costs one early
 // check a Tag, no more.
 type Memory struct {
 	clock                clock.PassiveClock
@@ -42,7 +42,7 @@ type check struct {
 	open    openQuestion
 }
 
-// openQuestion is what the registry has not answered yet, since when somebody wants to know, and when it may be asked.
+// openQuestion is what the registry has not answered yet, since when a caller waits for that, and when it may be asked.
 type openQuestion struct {
 	question string
 	since    time.Time
@@ -105,7 +105,7 @@ func (m *Memory) remember(name types.NamespacedName, now time.Time, request stri
 	m.checks[name] = check{at: now, request: request}
 }
 
-// wanted is since when somebody wants an answer to the question: now, if it is a new one.
+// wanted returns since when an answer to the question is wanted: now, if the question is new.
 func (m *Memory) wanted(name types.NamespacedName, question string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -145,7 +145,7 @@ func (m *Memory) TagEvents() toolscache.ResourceEventHandler {
 	}
 }
 
-// learn takes note of what a Tag has imported. It shares that with the cache, which nobody changes.
+// learn takes note of what a Tag has imported. It shares that with the cache, whose objects do not change.
 func (m *Memory) learn(object any) {
 	tag, ok := object.(*v1.Tag)
 	if !ok || tag.Newest() == nil {

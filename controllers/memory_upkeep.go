@@ -18,7 +18,7 @@ type upkeep struct {
 	leaves bool
 	// failures is how often, one after the other, something could not be taken away.
 	failures int
-	// refused is since when the registry refuses to delete a generation, and warned says that somebody was told.
+	// refused is since when the registry refuses to delete a generation, and warned says that an event reported it.
 	refused map[int64]time.Time
 	warned  bool
 }
@@ -94,7 +94,7 @@ func (m *Memory) failed(name types.NamespacedName, again bool) (failures int) {
 }
 
 // deletionRefused notes that the registry refuses to delete generations. It returns those that it has refused for long enough to be
-// believed, and whether nobody was told before.
+// believed, and whether no event reported it before.
 func (m *Memory) deletionRefused(name types.NamespacedName, generations []int64, now time.Time) (believed []int64, isNews bool) {
 	m.tend(name, func(u *upkeep) {
 		for _, generation := range generations {

@@ -11,7 +11,7 @@ import (
 
 // What waits in a controller's queue is served by its priority first, and then in the order in which it came (docs/adr/0007).
 const (
-	// freshPriority is that of what somebody changed. controller-runtime gives it to every event unless told otherwise.
+	// freshPriority is that of an object that changed. controller-runtime gives it to every event unless told otherwise.
 	freshPriority = 0
 	// retryPriority is that of Tags that failed, and are tried again.
 	retryPriority = handler.LowPriority / 2
@@ -19,7 +19,7 @@ const (
 	restingPriority = handler.LowPriority
 )
 
-// queue is a controller's, as handlers get it: a priority queue, unless somebody told controller-runtime otherwise.
+// queue is a controller's, as handlers get it: a priority queue, unless controller-runtime is configured otherwise.
 type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 
 func enqueue(q queue, priority int, requests []ctrl.Request) {

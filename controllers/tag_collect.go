@@ -28,12 +28,12 @@ const (
 	// collectLimit bounds one such try. It is longer than a registry is given for the header of its answer, so that one that says
 	// nothing is known to fail, and is left alone.
 	collectLimit = 20 * time.Second
-	// failuresTold is after how many failures, one after the other, somebody is told: half a minute.
+	// failuresTold is after how many failures in a row an event reports them: half a minute.
 	failuresTold = 5
 	// postponedFor is how long to wait while another request tries whether the registry works again, or another prune reads what the
 	// namespace runs. Neither is a try.
 	postponedFor = 5 * time.Second
-	// refusalBelieved is for how long a registry must refuse to delete before nobody asks it again: one that is read-only while it
+	// refusalBelieved is for how long a registry must refuse to delete before Tagger stops asking: one that is read-only while it
 	// collects its garbage refuses, too.
 	refusalBelieved = time.Hour
 )
@@ -111,7 +111,7 @@ func complaints(ctx context.Context, found findings, fails, forbids bool) (event
 type findings struct {
 	// gone are the generations that are not there any more.
 	gone []int64
-	// forbidden are those that the registry does not let anybody take away.
+	// forbidden are those that the registry refuses to delete.
 	forbidden []v1.MirroredImage
 	// used are those that are still in use, and by whom; failed are those that could not be taken away, and why.
 	used, failed []string

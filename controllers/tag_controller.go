@@ -167,7 +167,7 @@ func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generatio
 	case generation.Restore:
 		return r.restored(tag), nil
 	case generation.Select:
-		r.Memory.verified(client.ObjectKeyFromObject(tag), r.Clock.Now()) // nobody has since it was left
+		r.Memory.verified(client.ObjectKeyFromObject(tag), r.Clock.Now()) // it was not verified since the Tag left it
 		return selected(decision, r.now()), nil
 	case generation.Refresh:
 		return refreshed(r.now()), nil

@@ -26,7 +26,7 @@ const progressInterval = 5 * time.Second
 // attachmentsRetry is how long to wait, at most, before attachments that are missing in the internal registry are looked for again.
 const attachmentsRetry = 10 * time.Minute
 
-// Copies are the copies under way, which nobody waits for.
+// Copies are the copies in progress. No worker waits for them.
 type Copies interface {
 	// Settle says that the result that the importer gave last for a Tag is written down: it is not given again.
 	Settle(tag client.ObjectKey)
@@ -78,8 +78,8 @@ func (r *TagReconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *import
 	return result, nil
 }
 
-// isUnguarded says whether somebody took the finalizer off a Tag that has something in the internal registry, as kubectl replace does
-// with a manifest that has none.
+// isUnguarded reports whether a Tag that has something in the internal registry lacks the finalizer: kubectl replace removes it with a
+// manifest that has none.
 func isUnguarded(tag *v1.Tag) bool {
 	return len(tag.Status.Mirrored) > 0 && !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // undisturbed writes a status on condition that the Tag's spec and status are still those of before. The API server tests
-// that itself (RFC 6902), in its own loop over conflicts, so it does not matter how often somebody writes to the rest.
+// that itself (RFC 6902), in its own loop over conflicts, so it does not matter how often the rest is written.
 func undisturbed(before, after *v1.Tag) (client.Patch, error) {
 	content, err := json.Marshal([]jsonpatch.Operation{
 		jsonpatch.NewOperation("test", "/metadata/uid", before.UID),

@@ -88,7 +88,7 @@ func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generat
 	}
 }
 
-// terms are those of somebody who waits for news, since the question came up, or of a poll.
+// terms returns those of a request, which waits for news since the question came up, or of a poll.
 func (r *TagReconciler) terms(tag *v1.Tag, decision generation.Decision) importer.Terms {
 	terms := importer.Terms{NotBefore: decision.NotBefore, Poll: decision.IsPoll(), Question: generation.Question(tag), Generation: decision.Generation}
 	if terms.NotBefore.IsZero() {

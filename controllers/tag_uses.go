@@ -136,7 +136,7 @@ func imagesFor(workload pin.Workload) (images []string) {
 	return images
 }
 
-// useByTag has whoever uses a generation by its tag use its digest.
+// useByTag counts the use of a generation's tag as a use of its digest.
 func useByTag(used map[string]string, tag *v1.Tag) {
 	for _, image := range tag.Status.Mirrored {
 		if who, isUsed := used[fmt.Sprintf("%s/%s:%d", tag.Namespace, tag.Name, image.Generation)]; isUsed {

@@ -70,8 +70,8 @@ func (t *Tag) MarkMirrored(missing string, now metav1.Time) {
 	t.setCondition(ConditionMirrored, metav1.ConditionTrue, ReasonMirrored, message, now)
 }
 
-// MarkNotMirrored says why the internal registry does not have the generation in use, as far as anybody can tell. Nothing
-// else changes by it.
+// MarkNotMirrored says why the internal registry does not have the generation in use, as far as Tagger can tell. Nothing
+// else changes.
 func (t *Tag) MarkNotMirrored(reason Reason, message string, now metav1.Time) {
 	t.setCondition(ConditionMirrored, metav1.ConditionFalse, reason, message, now)
 }

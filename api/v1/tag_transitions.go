@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// WantedGeneration is the generation that the Tag shall stand at. A spec without one wants what is in use.
+// WantedGeneration returns the generation that the spec asks for. A spec without one asks for the generation in use.
 func (t *Tag) WantedGeneration() int64 {
 	switch {
 	case t.Spec.Generation != nil:
@@ -105,7 +105,7 @@ func (t *Tag) Imports() TagStatus {
 	}
 }
 
-// Restore puts Imports back after somebody emptied the status.
+// Restore puts Imports back after a user emptied the status.
 func (t *Tag) Restore(imports TagStatus, now metav1.Time) {
 	t.Status = *imports.DeepCopy()
 	if current := t.Current(); current != nil && current.Generation == t.WantedGeneration() {

@@ -14,7 +14,7 @@ const MaxGeneration = 1<<53 - 1
 // Tag's life.
 const MaxFirstGeneration = 1_000_000_000_000
 
-// TagSpec says which image a Tag follows, and which generation of it workloads shall use.
+// TagSpec says which image a Tag follows, and which generation of it workloads use.
 type TagSpec struct {
 	// from is the image that the Tag follows, such as quay.io/company/myapp:latest.
 	// Without a tag it means latest. Without a registry it means docker.io, unless the administrator's
@@ -26,7 +26,7 @@ type TagSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?|[[][0-9a-fA-F:.]+[]])(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$')",message="from must be an image reference such as quay.io/company/myapp:latest, with the repository in lower case"
 	From string `json:"from,omitempty"`
 
-	// generation is the generation that workloads shall use. One that status.references lists is switched to;
+	// generation is the generation that workloads use. One that status.references lists is switched to;
 	// the newest one plus 1 imports the image again. Left out it is 0 on create, and stays what it is on update.
 	// Before the first import it is at most 1000000000000.
 	// +optional
@@ -66,7 +66,7 @@ const (
 	TriggerPush Trigger = "Push"
 	// TriggerPoll is a check made because spec.interval had passed.
 	TriggerPoll Trigger = "Poll"
-	// TriggerUser is somebody who moved spec.generation, or changed spec.from or spec.cache.
+	// TriggerUser is a user who moved spec.generation, or changed spec.from or spec.cache.
 	TriggerUser Trigger = "User"
 )
 
@@ -202,7 +202,7 @@ type Tag struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec says which image the Tag follows, and which generation of it workloads shall use.
+	// spec says which image the Tag follows, and which generation of it workloads use.
 	// +required
 	Spec TagSpec `json:"spec,omitzero"`
 

@@ -77,7 +77,7 @@ func await(ctx context.Context, h home, timeout time.Duration) (lock *os.File, e
 }
 
 // clearRemains kills what a supervisor left that was killed itself, and removes its files. Processes on a leash end
-// with it; this is for the case that somebody killed the leash's guardian too.
+// with it; this is for the case that the leash's guardian was killed too.
 func clearRemains(ctx context.Context, h home) error {
 	for _, dir := range []string{".", "registry", "cache-registry", "manager"} {
 		pids, err := cluster.Recorded(h.path(dir))

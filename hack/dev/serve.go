@@ -67,7 +67,7 @@ func startWorking(ctx context.Context, h home, progress func(string)) (*stack, e
 }
 
 // watch returns when the supervisor is told to end. A process that ends by itself is put in the log; the others keep
-// running, for somebody may be looking into it.
+// running, for a user may be looking into it.
 func watch(ctx context.Context, s *stack, out io.Writer) {
 	err := wait.PollUntilContextCancel(ctx, time.Second, false, func(context.Context) (bool, error) {
 		if err := s.exited(); err != nil {

@@ -49,7 +49,7 @@ func up(ctx context.Context, root string, out io.Writer) error {
 }
 
 // launch runs the supervisor in a session of its own and listens to it until it is ready. The supervisor inherits the
-// lock, so that there is no moment at which nobody holds it.
+// lock, so that it is held at every moment.
 func launch(ctx context.Context, root string, h home, lock *os.File, out io.Writer) error {
 	report, status, err := os.Pipe()
 	if err != nil {

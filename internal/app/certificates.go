@@ -25,7 +25,7 @@ type servingCertificate interface {
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// newServingCertificate is either the manager's own certificate, or one in files that somebody else renews, as OLM does.
+// newServingCertificate returns the manager's own certificate, or one in files that another component renews, as OLM does.
 func newServingCertificate(cfg config.Config) (servingCertificate, error) {
 	if cfg.WebhookCertSecret.Name != "" {
 		return &certificates.Served{}, nil

@@ -77,7 +77,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// cacheOptions keep out of memory what nobody reads: who wrote what, most of every workload, every secret but the identity
+// cacheOptions keep out of memory what Tagger does not read: managedFields, most of every workload, every secret but the identity
 // of pull secrets, and other policies, definitions and ConfigMaps than ours, which the manager may not list either.
 func cacheOptions() cache.Options {
 	pullSecret := &metav1.PartialObjectMetadata{}

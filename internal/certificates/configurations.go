@@ -26,8 +26,8 @@ func clients(configuration client.Object) []*admissionv1.WebhookClientConfig {
 	return clients
 }
 
-// namesIn are the names that API servers expect in the certificate: a Service's, or the host of a URL. So nobody has to say
-// them twice.
+// namesIn are the names that API servers expect in the certificate: a Service's, or the host of a URL. So they are not
+// configured twice.
 func namesIn(configurations []client.Object) []string {
 	var names []string
 	for _, configuration := range configurations {

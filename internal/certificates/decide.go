@@ -91,7 +91,7 @@ func hosts(certificate *x509.Certificate) []string {
 	return hosts
 }
 
-// trusted says whether somebody who trusts the authorities accepts the certificate of a server.
+// trusted reports whether a client that trusts the authorities accepts the certificate of a server.
 func trusted(certificate *x509.Certificate, authorities []*x509.Certificate, now time.Time) bool {
 	roots := x509.NewCertPool()
 	for _, authority := range authorities {

@@ -1,4 +1,4 @@
-// Package certificates makes the certificate that the webhooks are served with, where nobody else does: in the plain
+// Package certificates makes the certificate that the webhooks are served with, where no other component does: in the plain
 // installation. Authority and certificate are kept in a Secret, the authorities that API servers have to trust are written
 // into the caBundle of the webhook configurations, and every replica serves from memory what the Secret holds.
 //

@@ -45,8 +45,8 @@ func (p Policy) take(step Step, m Material, names []string, now time.Time) (Mate
 	return m, nil
 }
 
-// addAuthority puts a new authority before the others. The key of the one before is gone with that: nobody can sign with it
-// any more, while what it signed is trusted on.
+// addAuthority puts a new authority before the others. The key of the one before is gone with that: it signs
+// nothing more, while what it signed stays trusted.
 func (p Policy) addAuthority(m Material, now time.Time) (Material, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: fmt.Sprintf("tagger-webhook-ca@%d", now.Unix())},

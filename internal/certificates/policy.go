@@ -17,7 +17,7 @@ type Policy struct {
 	Overlap time.Duration
 
 	// Settle is how long the API servers are given to take up a caBundle that was just changed, where Overlap cannot be
-	// kept: when the Secret was lost, what is in it now is signed by an authority that nobody knew before.
+	// kept: when the Secret was lost, what is in it now is signed by an authority that no API server knew before.
 	Settle time.Duration
 }
 

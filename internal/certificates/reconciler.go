@@ -39,7 +39,7 @@ type Reconciler struct {
 	Policy       Policy
 	// Client reads a cache, and writes.
 	Client client.Client
-	// Live reads the API server: an authority is taken out of a caBundle by nobody whose cache is behind.
+	// Live reads the API server: a replica whose cache is behind must not take an authority out of a caBundle.
 	Live   client.Reader
 	Served *Served
 	Clock  clock.PassiveClock

@@ -35,7 +35,7 @@ type Config struct {
 	// WebhookCertDir holds tls.crt and tls.key, which are reloaded when they change. It counts where WebhookCertSecret is empty.
 	WebhookCertDir string
 	// WebhookCertSecret is the namespace and name of the Secret where the manager keeps a certificate that it makes itself.
-	// Both are empty where somebody else makes it.
+	// Both are empty where another component makes it.
 	WebhookCertSecret types.NamespacedName
 	// MutatingWebhookConfiguration and ValidatingWebhookConfiguration are the names of the objects whose caBundle the manager
 	// writes. They are set if WebhookCertSecret is.

@@ -30,9 +30,9 @@ const (
 	Bump Action = "Bump"
 	// Adopt carries out a request for Decision.Generation that admission missed: it writes spec.generation and drops the request.
 	Adopt Action = "Adopt"
-	// Discard drops a request that admission missed and nobody can meet.
+	// Discard drops a request that admission missed and that cannot be met.
 	Discard Action = "Discard"
-	// Restore writes back what was imported, after somebody emptied the status.
+	// Restore writes back what was imported, after a user emptied the status.
 	Restore Action = "Restore"
 	// Verify asks the internal registry whether it has the generation in use.
 	Verify Action = "Verify"
@@ -70,9 +70,9 @@ type Decision struct {
 	Request string
 	// After is how long to wait before the next decision; 0 waits for a change.
 	After time.Duration
-	// Awaited says that somebody waits for what comes after that.
+	// Awaited says that a user or a push notification waits for what comes after that.
 	Awaited bool
-	// NotBefore is how fresh an answer must be for a poll: it was due then. Zero means that somebody waits for news.
+	// NotBefore is how fresh an answer must be for a poll: it was due then. Zero means that a request waits for news.
 	NotBefore time.Time
 	Why       string
 }
@@ -108,7 +108,7 @@ func plan(in Input) Decision {
 	return hints(in)
 }
 
-// IsPoll says whether nobody asked for the action.
+// IsPoll reports whether spec.interval is the reason for the action.
 func (d Decision) IsPoll() bool { return d.Action == Check && d.Trigger == v1.TriggerPoll }
 
 // Allowed says whether a Tag may be moved to that generation: a known one, the newest plus 1, or any up to
@@ -166,7 +166,7 @@ func unknown(in Input, wanted int64) Decision {
 	return when(in, action)
 }
 
-// edited says whether the source changed while admission was away, and nobody moved the generation.
+// edited reports whether the source changed while admission was away, and the generation did not.
 func edited(tag *v1.Tag, wanted int64) bool {
 	return !tag.IsAdmitted() && tag.Status.Generation != nil && *tag.Status.Generation == wanted
 }

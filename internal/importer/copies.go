@@ -24,7 +24,7 @@ const (
 	look = 500 * time.Millisecond
 )
 
-// Copies copies images beside the reconcilers: nobody waits for a copy, but begins it and comes back. As many as the limit
+// Copies copies images beside the reconcilers: a worker does not wait for a copy, but begins it and comes back. As many as the limit
 // move at a time; those that stand still, or crawl, make room for as many again, and no more than half of these for one registry. A
 // namespace that none is copied for has one beside them, even where a few namespaces have all places: that is three times the limit
 // in all. So neither a slow registry nor a namespace full of Tags holds up the others.
@@ -76,7 +76,7 @@ func NewCopies(clock clock.WithTicker, limit int) *Copies {
 	}
 }
 
-// OnEnd has a function told of every copy that ended, and that somebody may wait for.
+// OnEnd sets the function that is called for each copy that ended.
 func (c *Copies) OnEnd(ended func(tag types.NamespacedName)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

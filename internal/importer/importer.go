@@ -39,7 +39,7 @@ type Postponed interface {
 	Postponed() time.Duration
 }
 
-// RetryAfter is how long a failure wants that nobody tries again; 0 when it does not say.
+// RetryAfter returns how long not to retry after a failure; 0 when it does not say.
 func RetryAfter(err error) time.Duration {
 	var patient interface{ RetryAfter() time.Duration }
 	if !errors.As(err, &patient) {
@@ -52,7 +52,7 @@ func RetryAfter(err error) time.Duration {
 type Terms struct {
 	// NotBefore is how fresh the answer must be: no older than that.
 	NotBefore time.Time
-	// Poll: nobody waits for the answer.
+	// Poll: no request waits for the answer.
 	Poll bool
 	// Namespace is for whom; the Importer says it.
 	Namespace string

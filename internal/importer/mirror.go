@@ -31,7 +31,7 @@ var ErrDeletionForbidden = errors.New("the internal registry forbids deletion")
 type Order struct {
 	Source reference.Source
 	Digest string
-	// Secrets are the pull secrets of the namespace; the source sees them, and nobody else.
+	// Secrets are the pull secrets of the namespace; only the source sees them.
 	Secrets   PullSecrets
 	Namespace string
 	To        reference.MirrorRepository
@@ -69,7 +69,7 @@ type Copied struct {
 type UnderWay struct {
 	// Image is what will be there. It has to be remembered before anything is: until then the copy does not begin.
 	Image v1.MirroredImage
-	// Begins: nobody was told yet that it is under way.
+	// Begins: no event reported yet that it is in progress.
 	Begins bool
 	// Waits: others are copied first.
 	Waits    bool

@@ -10,7 +10,7 @@ import (
 var certificateExpiry = prometheus.NewDesc("tagger_certificate_expiry_timestamp_seconds",
 	"When the certificate that this replica serves its webhooks with expires, in seconds since 1970.", nil, nil)
 
-// Certificate tells when the served certificate expires, whoever makes it. It has no series while none is served.
+// Certificate collects when the served certificate expires, whatever component makes it. It has no series while none is served.
 type Certificate struct {
 	Get        func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Registerer prometheus.Registerer

@@ -59,7 +59,7 @@ func NewImports(next Importer, clock clock.PassiveClock) *Imports {
 	return m
 }
 
-// Import measures one import, of which a copy is a part that nobody waited for.
+// Import measures one import. Its copy is not part of the call.
 func (m *Imports) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
 	start := m.clock.Now()
 	image, err := m.next.Import(ctx, tag, terms)

@@ -44,7 +44,7 @@ func FromTag(tag *v1.Tag, unqualifiedRegistry string) Tag {
 	return out
 }
 
-// isFrom parses only when somebody asks, which is seldom.
+// isFrom parses only when it is called, which is seldom.
 func isFrom(tag *v1.Tag, repository, unqualifiedRegistry string) bool {
 	if source, err := reference.Parse(tag.Spec.From, unqualifiedRegistry); err == nil && source.Repository() == repository {
 		return true

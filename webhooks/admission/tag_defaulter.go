@@ -18,7 +18,7 @@ import (
 	"github.com/images-io/tagger/internal/generation"
 )
 
-// TagDefaulter settles which generation a Tag shall stand at: it carries over one that is left out, keeps the current
+// TagDefaulter settles the generation that a Tag asks for: it carries over one that is left out, keeps the current
 // one when a manifest only repeats itself, carries out requests, and moves on when the source changes
 // (DESIGN: Generations, rules 5, 6 and 8).
 type TagDefaulter struct{}
@@ -132,7 +132,7 @@ func (s *settling) repeat(manifest, current int64) {
 	s.declare(manifest)
 }
 
-// source moves the Tag on when what is imported changes and nobody moved the generation: never a silent no-op.
+// source moves the Tag on when what is imported changes and the request does not move the generation: never a silent no-op.
 func (s *settling) source(current int64) {
 	newest := s.old.Newest()
 	changed := s.tag.Spec.From != s.old.Spec.From || s.tag.Spec.Cache != s.old.Spec.Cache
