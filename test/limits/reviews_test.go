@@ -117,7 +117,7 @@ type world struct {
 	tags     int
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, env ...string) *world {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tagger-limits-")
 	if err != nil {
@@ -156,7 +156,7 @@ func newWorld(t *testing.T) *world {
 	must(err)
 	must(cluster.Install(t.Context(), c, webhook.Endpoint))
 	w.manager, err = cluster.StartManager(t.Context(), cluster.ManagerOptions{
-		Dir: filepath.Join(dir, "manager"), Cluster: c, Webhook: webhook, RegistriesConf: conf, Env: w.limits.Env,
+		Dir: filepath.Join(dir, "manager"), Cluster: c, Webhook: webhook, RegistriesConf: conf, Env: append(w.limits.Env, env...),
 	})
 	must(err)
 	cleanup(w.manager.Stop)
