@@ -30,7 +30,7 @@ var failures = map[string]error{
 	"TLS with another authority": &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
 	"TLS for another name":       &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "x"}},
 	"TLS that fails":             tls.AlertError(40),
-	"plain HTTP":                 http.ErrSchemeMismatch,
+	"plain HTTP":                 tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}, // net/http says ErrSchemeMismatch
 	"another protocol":           tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
 	"hangs up":                   io.EOF,
 	"resets":                     &net.OpError{Op: "read", Err: syscall.ECONNRESET},

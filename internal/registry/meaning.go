@@ -176,7 +176,7 @@ func unansweredExactly(err error, at location) *Error {
 	if errors.As(err, &forbidden) {
 		return refusedHost(err, at, forbidden.host)
 	}
-	if errors.Is(err, http.ErrSchemeMismatch) && !at.insecure {
+	if speaksPlainHTTP(err) && !at.insecure {
 		return needsPlainHTTP(err, at, host)
 	}
 	for _, silence := range silences {
@@ -193,6 +193,13 @@ func unansweredExactly(err error, at location) *Error {
 	default:
 		return newError(v1.ReasonUnavailable, err, "%s: %s does not answer as a registry does; check spec.from; Tagger tries again", at.text, at.host)
 	}
+}
+
+// speaksPlainHTTP reports whether a host answers in plain HTTP where TLS is expected. net/http gives that an error of its own, but not
+// at a hidden host.
+func speaksPlainHTTP(err error) bool {
+	var record tls.RecordHeaderError
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/"
 }
 
 // refusedPlainHTTP returns our refusal of plain HTTP if the first request that failed has it. go-containerregistry asks private

@@ -234,7 +234,7 @@ func (m mirror) faultText(failure *Error) string {
 			advice = "it refuses the request, and says why; Tagger tries again"
 		}
 		return fmt.Sprintf("%s: %s (%s answered %d%s)%s", m.at.text, advice, answeredBy(answer, m.at), answer.StatusCode, said, unshown(failure))
-	case isPlain, errors.Is(failure, http.ErrSchemeMismatch):
+	case isPlain, speaksPlainHTTP(failure):
 		return m.at.text + ": it speaks plain HTTP, which Tagger does not use unless CACHE_REGISTRY_INSECURE is true"
 	default:
 		return strings.ReplaceAll(failure.text, "check spec.from", "check CACHE_REGISTRY_ADDRESS")
