@@ -36,6 +36,7 @@ type world struct {
 	client           client.Client
 	registry, mirror string
 	manager          *cluster.Manager
+	managers         int
 	// digests are those of the source, oldest first.
 	digests []string
 }
@@ -71,8 +72,9 @@ func (w *world) startManager(config, program string) {
 	w.do(cluster.InstallFrom(w.t.Context(), w.cluster, config, webhook.Endpoint))
 	conf := filepath.Join(w.dir, "registries.conf")
 	w.do(os.WriteFile(conf, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", w.registry), 0o600))
+	w.managers++
 	w.manager, err = cluster.StartManager(w.t.Context(), cluster.ManagerOptions{
-		Dir: filepath.Join(w.dir, "manager"), Cluster: w.cluster, Webhook: webhook, RegistriesConf: conf, CacheRegistry: w.mirror, Program: program,
+		Dir: filepath.Join(w.dir, fmt.Sprint("manager-", w.managers)), Cluster: w.cluster, Webhook: webhook, RegistriesConf: conf, CacheRegistry: w.mirror, Program: program,
 	})
 	w.do(err)
 	w.t.Cleanup(func() {
