@@ -371,6 +371,16 @@ func TestPollsOfManySourcesAreSpreadOverTheInterval(t *testing.T) {
 	}
 }
 
+// TestAPollIsDueWhateverTheClockIsSetTo: the time between two checks is measured by the monotonic clock (package time). Without it a
+// clock that is set back by an hour holds up polls for an hour.
+func TestAPollIsDueWhateverTheClockIsSetTo(t *testing.T) {
+	checked := time.Now()
+	next := generation.NextPoll("quay.io/company/myapp", time.Minute, checked)
+	if next == next.Round(0) || !next.Equal(next.Round(0)) {
+		t.Errorf("%s has no monotonic reading, and %s has one", next, checked)
+	}
+}
+
 func TestPollsKeepTheirDistance(t *testing.T) {
 	first := generation.NextPoll("quay.io/company/myapp", time.Minute, now)
 	if second := generation.NextPoll("quay.io/company/myapp", time.Minute, first); second.Sub(first) != time.Minute {

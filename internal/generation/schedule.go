@@ -146,14 +146,14 @@ func Backoff(uid string, since, attempt time.Time) time.Duration {
 
 // NextPoll is the first time after the last check at which a source is polled. Each source has its own phase in the
 // interval, so that a restart, or many Tags made at once, do not ask all at once; Tags that share a source share the phase, so
-// that one answer does for all.
+// that one answer does for all. It keeps the monotonic reading of checked, so that a clock that is set back holds up no poll.
 func NextPoll(source string, interval time.Duration, checked time.Time) time.Time {
 	phase := time.Duration(fraction(source) * float64(interval))
 	next := checked.Truncate(interval).Add(phase)
 	if !next.After(checked) {
 		next = next.Add(interval)
 	}
-	return next
+	return checked.Add(next.Sub(checked))
 }
 
 // fraction maps a key to [0, 1), evenly.
