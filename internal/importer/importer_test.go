@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ const digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 
 // registry notes what it is asked, and with which secrets.
 type registry struct {
+	mu      sync.Mutex // of asked
 	asked   []string
 	secrets []string
 	err     error
@@ -28,7 +30,9 @@ type registry struct {
 }
 
 func (r *registry) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, _ importer.Terms) (string, []error, error) {
+	r.mu.Lock()
 	r.asked = append(r.asked, source.String())
+	r.mu.Unlock()
 	tooLarge, err := secrets(ctx, func(read []corev1.Secret) {
 		for i := range read {
 			r.secrets = append(r.secrets, read[i].Name)

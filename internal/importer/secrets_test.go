@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,8 @@ import (
 type pagedSecrets struct {
 	client.Reader
 	all []corev1.Secret
+
+	mu sync.Mutex
 	// sent counts secrets, and largest is the largest page in bytes.
 	sent, largest int
 }
@@ -44,6 +47,8 @@ func (p *pagedSecrets) List(_ context.Context, list client.ObjectList, options .
 		page.Items = append(page.Items, *secret.DeepCopy())
 		bytes += secret.Size()
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.sent, p.largest = p.sent+len(page.Items), max(p.largest, bytes)
 	return nil
 }
