@@ -24,8 +24,7 @@ import (
 type pagedSecrets struct {
 	client.Reader
 	all []corev1.Secret
-
-	mu sync.Mutex
+	mu  sync.Mutex
 	// sent counts secrets, and largest is the largest page in bytes.
 	sent, largest int
 }
@@ -165,7 +164,7 @@ func (s *slowSecrets) List(context.Context, client.ObjectList, ...client.ListOpt
 
 // TestPullSecretsAreReadConcurrently: an API server may take 100 ms for each list, which must not be the pace of all imports.
 func TestPullSecretsAreReadConcurrently(t *testing.T) {
-	const workers, ofNamespace, inAll = 100, 8, 16
+	const workers, ofNamespace, inAll = 40, 8, 16
 	for _, row := range []struct {
 		name string
 		// namespace is that of a worker; read is how many read at once, and free is how many come back later.
@@ -178,7 +177,9 @@ func TestPullSecretsAreReadConcurrently(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				api := &slowSecrets{began: make(chan struct{}, 2*workers), release: make(chan struct{})}
-				imports := &importer.Importer{Registry: &registry{}, Secrets: api}
+				asked := &parsing{began: make(chan string, workers), release: make(chan string)}
+				close(asked.release)
+				imports := &importer.Importer{Registry: asked, Secrets: api}
 				ended := make(chan error, workers)
 				for worker := range workers {
 					check(t, imports, row.namespace(worker), ended)
