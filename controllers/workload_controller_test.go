@@ -54,7 +54,7 @@ func boundedLists(t *testing.T, live client.WithWatch) client.WithWatch {
 	return interceptor.NewClient(live, interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 			var asked client.ListOptions
-			if asked.ApplyOptions(options); asked.Limit == 0 && !strings.HasPrefix(fmt.Sprint(asked.FieldSelector), metav1.ObjectNameField+"=") {
+			if asked.ApplyOptions(options); asked.Limit == 0 && !strings.Contains(fmt.Sprint(asked.FieldSelector), metav1.ObjectNameField+"=") {
 				t.Errorf("%T are listed without a limit", list)
 			}
 			return c.List(ctx, list, options...)
@@ -73,7 +73,8 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 		}
 	}
 	typeOf := func(secret client.Object) []string { return []string{string(secret.(*corev1.Secret).Type)} }
-	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(liveTag, deployment).WithIndex(&corev1.Secret{}, "type", typeOf).Build()
+	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(liveTag, deployment).WithIndex(&corev1.Secret{}, "type", typeOf).
+		WithIndex(&corev1.Secret{}, metav1.ObjectNameField, func(secret client.Object) []string { return []string{secret.GetName()} }).Build()
 	cache := interceptor.NewClient(live, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 			if tag, isTag := object.(*v1.Tag); isTag {

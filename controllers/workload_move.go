@@ -15,9 +15,10 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// move asks admission to write what is wanted. An answer that still carries the request shows that the webhook was
+// move asks admission to write what is wanted, as much as fits into a request: the change of the workload brings the rest. An answer that still carries the request shows that the webhook was
 // not called; then the template is written here, which says so in an event.
 func (r *WorkloadReconciler) move(ctx context.Context, object client.Object, wanted pin.Record) error {
+	wanted = wanted.Fitting()
 	asked := object.DeepCopyObject().(client.Object)
 	setAnnotation(asked, v1.AnnotationRequested, wanted.Format())
 	patch := client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{})

@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -32,14 +31,17 @@ func (r *WorkloadReconciler) warnOfSecrets(ctx context.Context, object client.Ob
 	if len(workload.Pod.ImagePullSecrets) == 0 {
 		return
 	}
-	there, err := r.pullSecrets(ctx, object.GetNamespace())
-	if err != nil {
-		log.FromContext(ctx).Info("pull secrets are not looked at", "error", err.Error()) // the workload is as it should be all the same
-		return
-	}
 	var missing []string
-	for _, secret := range workload.Pod.ImagePullSecrets {
-		if !there[secret.Name] {
+	for i, secret := range workload.Pod.ImagePullSecrets {
+		if i == maxNamedSecrets {
+			break
+		}
+		isThere, err := r.hasPullSecret(ctx, object.GetNamespace(), secret.Name)
+		if err != nil {
+			log.FromContext(ctx).Info("pull secrets are not looked at", "error", err.Error()) // the workload is as it should be all the same
+			return
+		}
+		if !isThere {
 			missing = append(missing, secret.Name)
 		}
 	}
@@ -49,22 +51,19 @@ func (r *WorkloadReconciler) warnOfSecrets(ctx context.Context, object client.Ob
 	}
 }
 
-// pullSecrets are the names of the secrets that nodes would take for credentials of registries. Their content is not read.
-func (r *WorkloadReconciler) pullSecrets(ctx context.Context, namespace string) (map[string]bool, error) {
-	there := map[string]bool{}
-	newList := func() client.ObjectList {
+// maxNamedSecrets bounds the imagePullSecrets of a workload that are looked at: a tenant names any number.
+const maxNamedSecrets = 16
+
+// hasPullSecret reports whether the namespace has a secret of the name that nodes would take for credentials of registries. Its content is
+// not read. The manager has the right to list secrets, and needs no other.
+func (r *WorkloadReconciler) hasPullSecret(ctx context.Context, namespace, name string) (bool, error) {
+	for _, kind := range []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg} {
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-		return list
-	}
-	for _, kind := range []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg} {
-		err := eachListed(ctx, r.Live, newList, func(secret runtime.Object) error {
-			there[secret.(*metav1.PartialObjectMetadata).Name] = true
-			return nil
-		}, client.InNamespace(namespace), client.MatchingFields{"type": string(kind)})
-		if err != nil {
-			return nil, err
+		named := client.MatchingFields{"type": string(kind), metav1.ObjectNameField: name}
+		if err := r.Live.List(ctx, list, client.InNamespace(namespace), named); err != nil || len(list.Items) > 0 {
+			return len(list.Items) > 0, err
 		}
 	}
-	return there, nil
+	return false, nil
 }
