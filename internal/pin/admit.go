@@ -241,12 +241,12 @@ func (a *admission) move(f ImageField, wanted Entry) error {
 // release ends the management of a workload whose annotation is removed; the running images stay. It refuses an image that
 // is still the Tag's name: a node would take it for an image of docker.io (DESIGN 4.8).
 func (a *admission) release() error {
+	followed := map[string]Entry{}
+	for _, entry := range a.stored {
+		followed[entry.Tag] = entry
+	}
 	for _, f := range a.fields {
-		entry, recorded := a.stored[f.Key]
-		if !recorded {
-			continue
-		}
-		if *f.Image == entry.Tag {
+		if entry, isName := followed[*f.Image]; isName {
 			instead := entry.Image
 			if reference.IsPlaceholder(instead) {
 				instead = "the full reference of an image"
@@ -254,7 +254,7 @@ func (a *admission) release() error {
 			return refuse("%s still has the name of Tag %s as its image, and without the annotation %s: \"true\" a node would pull it from docker.io; write %s instead, or keep the annotation",
 				f, entry.Tag, v1.AnnotationEnabled, instead)
 		}
-		if !isRecorded(*f.Image, a.Namespace, entry) {
+		if entry, recorded := a.stored[f.Key]; recorded && !isRecorded(*f.Image, a.Namespace, entry) {
 			a.restorePullPolicy(f, entry)
 		}
 	}

@@ -391,10 +391,15 @@ func TestAdmitRefusesToOptOutWithTheNameOfATag(t *testing.T) {
 				request := row.stored.DeepCopy()
 				request.Annotations[v1.AnnotationEnabled] = value
 				request.Spec.Template.Spec.Containers[0].Image = old.PinnedFields()[0].Entry.Tag
-				_, err := pin.Admit(pin.Request{Old: old, New: workload(request), Namespace: "dev", Lookup: lookup, Fresh: lookup})
-				var refused *pin.RefusedError
-				if !errors.As(err, &refused) || !strings.Contains(err.Error(), row.says) {
-					t.Errorf("with the annotation %q: got %v, want %s", value, err, row.says)
+				renamed, added := request.DeepCopy(), request.DeepCopy()
+				renamed.Spec.Template.Spec.Containers[0].Name = "renamed"
+				added.Spec.Template.Spec.Containers = append(row.stored.DeepCopy().Spec.Template.Spec.Containers, renamed.Spec.Template.Spec.Containers[0])
+				for _, requested := range []*appsv1.Deployment{request, renamed, added} {
+					_, err := pin.Admit(pin.Request{Old: old, New: workload(requested), Namespace: "dev", Lookup: lookup, Fresh: lookup})
+					var refused *pin.RefusedError
+					if !errors.As(err, &refused) || !strings.Contains(err.Error(), row.says) {
+						t.Errorf("with the annotation %q and the containers %v: got %v, want %s", value, requested.Spec.Template.Spec.Containers, err, row.says)
+					}
 				}
 			}
 		})
@@ -545,6 +550,34 @@ func TestWhatTaggerReadsOfAnnotationsIsBounded(t *testing.T) {
 	}
 	if _, err := pin.ParseRecord("{" + strings.Repeat(" ", pin.MaxAnnotation-2) + "}"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestALargeWorkloadLeavesItsPlaceholders: what replaces them is larger than what is read at a time.
+func TestALargeWorkloadLeavesItsPlaceholders(t *testing.T) {
+	d := deployment("empty", corev1.PullAlways, nil)
+	for i := range 500 {
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: fmt.Sprintf("c%d", i), Image: "empty"})
+	}
+	if _, err := pin.Admit(pin.Request{New: workload(d), Namespace: "dev", Lookup: lookup, Fresh: lookup}); err != nil {
+		t.Fatal(err)
+	}
+	imported := func(string) (pin.Tag, bool, error) { return pin.Tag{Image: now1}, true, nil }
+	for range 3 {
+		wanted, err := pin.Wanted(workload(d), "dev", imported)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := d.DeepCopy()
+		d.Annotations[v1.AnnotationRequested] = wanted.Fitting().Format()
+		if _, err := pin.Admit(pin.Request{Old: workload(old), New: workload(d), Namespace: "dev", Trusted: true, Lookup: imported, Fresh: imported}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range workload(d).ImageFields() {
+		if *f.Image != now1 {
+			t.Fatalf("%s has the image %s, want %s", f, *f.Image, now1)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package pin
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	fastjson "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -62,6 +64,19 @@ func (r Record) Format() string {
 		return "{}"
 	}
 	return string(text)
+}
+
+// Fitting returns the entries that fit into an annotation, in the order of their keys.
+func (r Record) Fitting() Record {
+	fitting, size := Record{}, len("{}")
+	for _, key := range slices.Sorted(maps.Keys(r)) {
+		entry := Record{key: r[key]}
+		if size += len(entry.Format()); size > MaxAnnotation { // the braces of each are more than its comma
+			break
+		}
+		fitting[key] = r[key]
+	}
+	return fitting
 }
 
 // setRecord writes the record. It writes none, and reports false, where that would be larger than what is read.
