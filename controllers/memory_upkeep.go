@@ -12,6 +12,8 @@ import (
 // upkeep is when a Tag's images in the internal registry are looked after next.
 type upkeep struct {
 	verify, collect time.Time
+	// asked is when a check was requested last: a verification that began before does not answer it.
+	asked time.Time
 	// tries to take something away, since something was there to take.
 	tries int
 	// leaves: the Tag is deleted, and its tries are counted anew.
@@ -48,6 +50,20 @@ func (m *Memory) tend(name types.NamespacedName, change func(*upkeep)) {
 // verified has the generation in use verified again at that time.
 func (m *Memory) verified(name types.NamespacedName, again time.Time) {
 	m.tend(name, func(u *upkeep) { u.verify = again })
+}
+
+// checkRequested has the generation in use verified at once, and once more if that is in progress already.
+func (m *Memory) checkRequested(name types.NamespacedName, now time.Time) {
+	m.tend(name, func(u *upkeep) { u.verify, u.asked = now, now })
+}
+
+// verifiedSince has the generation in use verified again at that time, or at once where a check was requested after the verification began.
+func (m *Memory) verifiedSince(name types.NamespacedName, began, again time.Time) {
+	m.tend(name, func(u *upkeep) {
+		if u.verify = again; u.asked.After(began) {
+			u.verify = u.asked
+		}
+	})
 }
 
 // collectAgain counts a try to take something away, and says how long to wait for the next.

@@ -103,7 +103,7 @@ func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error
 	var failure importer.Failure
 	switch {
 	case err == nil:
-		r.Memory.verified(name, r.verifyNext(tag, copied.Missing))
+		r.Memory.verifiedSince(name, copied.Began, r.verifyNext(tag, copied.Missing))
 		return verified(tag, ref, copied, now), nil
 	case errors.As(err, &underWay):
 		r.Memory.verified(name, now.Add(progressInterval))
@@ -123,10 +123,10 @@ func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error
 	}
 }
 
-// verifyNext is when to verify again: sooner where attachments are missing, since they may be there by then.
+// verifyNext returns when to verify again: once sooner where attachments are missing, since they may be there by then.
 func (r *TagReconciler) verifyNext(tag *v1.Tag, missing string) time.Time {
 	next := generation.NextPoll(string(tag.UID), r.VerifyInterval, r.Clock.Now())
-	if soon := r.Clock.Now().Add(attachmentsRetry); missing != "" && soon.Before(next) {
+	if soon := r.Clock.Now().Add(attachmentsRetry); missing != "" && !tag.MayLackAttachments() && soon.Before(next) {
 		return soon
 	}
 	return next
@@ -142,7 +142,7 @@ func verified(tag *v1.Tag, ref *v1.Reference, copied importer.Copied, now metav1
 	switch {
 	case copied.Restored:
 		result.events = []notice{{corev1.EventTypeNormal, "MirroredAgain", "Mirror", fmt.Sprintf("generation %d was missing and is there again: %s", ref.Generation, spent(copied))}}
-	case copied.Sent > 0:
+	case copied.Attachments > 0:
 		result.events = []notice{{corev1.EventTypeNormal, "AttachmentsMirrored", "Mirror", fmt.Sprintf("what was attached to generation %d since is in the internal registry: %s", ref.Generation, spent(copied))}}
 	}
 	return result

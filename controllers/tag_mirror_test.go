@@ -268,7 +268,7 @@ func TestWhatWasAttachedLaterIsAnEvent(t *testing.T) {
 	w.pass(w.reconcile().RequeueAfter)
 	w.reconcile() // the condition is known
 	w.said()
-	w.registry.copied = importer.Copied{Sent: 7, Took: time.Second}
+	w.registry.copied = importer.Copied{Sent: 7, Attachments: 1, Took: time.Second}
 	w.pass(time.Hour)
 	version := w.tag().ResourceVersion
 	w.reconcile()
@@ -289,11 +289,63 @@ func TestAttachmentsThatMayBeMissingAreLookedForSooner(t *testing.T) {
 	if wait := w.reconcile().RequeueAfter; wait != 10*time.Minute {
 		t.Errorf("they are looked for in %s", wait)
 	}
-	w.registry.copied = importer.Copied{Took: time.Second}
 	w.pass(10 * time.Minute)
+	w.reconcile()
+	if wait := w.reconcile().RequeueAfter; wait <= 10*time.Minute || wait > time.Hour {
+		t.Errorf("after another try they are looked for in %s", wait)
+	}
+	w.registry.copied = importer.Copied{Took: time.Second}
+	w.pass(time.Hour)
 	w.reconcile()
 	if got := w.condition(v1.ConditionMirrored); strings.Contains(got.Message, "attachments") {
 		t.Errorf("nothing is missing, and the condition is %+v", got)
+	}
+}
+
+// TestARequestDuringACopyLooksForAttachmentsAgain: the copy may have looked for them before the image was signed.
+func TestARequestDuringACopyLooksForAttachmentsAgain(t *testing.T) {
+	tag := newTag()
+	tag.Spec.Cache = true
+	tag.MarkAdmitted()
+	w := newWorld(t, tag)
+	image := v1.MirroredImage{Generation: 0, ImageReference: "quay.io/company/myapp@sha256:aa"}
+	w.registry.onImport = &importer.UnderWay{Image: image, Begins: true}
+	w.reconcile()
+	w.change(func(t *v1.Tag) {
+		t.Annotations = map[string]string{v1.AnnotationRequestedCheck: "signed now"}
+		t.MarkAdmitted()
+	})
+	w.pass(5 * time.Second)
+	w.reconcile()
+	w.registry.onImport, w.registry.copied = nil, importer.Copied{Took: time.Minute}
+	w.reconciler.Memory.CopyEnded(name)
+	w.pass(5 * time.Second)
+	w.reconcile()
+	w.reconcile()
+	if got := w.tag().Status.LastHandledRequest; got != "signed now" || w.registry.verifies != 1 {
+		t.Errorf("the request handled is %q, and there were %d verifications", got, w.registry.verifies)
+	}
+}
+
+// TestARequestDuringAVerificationIsAnsweredByAnother, which begins after the request.
+func TestARequestDuringAVerificationIsAnsweredByAnother(t *testing.T) {
+	w := newWorld(t, cached(0))
+	w.registry.digest = mirrorImage[len("mirror.test/dev/myapp@"):]
+	w.pass(w.reconcile().RequeueAfter)
+	began := w.clock.Now()
+	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Begins: true}
+	w.reconcile()
+	w.pass(time.Second)
+	w.change(func(t *v1.Tag) { t.Annotations[v1.AnnotationRequestedCheck] = "signed now" })
+	w.reconcile()
+	w.registry.verified, w.registry.copied = nil, importer.Copied{Began: began, Took: time.Second}
+	w.pass(5 * time.Second)
+	w.reconcile()
+	before := w.registry.verifies
+	w.registry.copied.Began = w.clock.Now()
+	w.reconcile()
+	if wait := w.reconcile().RequeueAfter; w.registry.verifies != before+1 || wait < time.Minute {
+		t.Errorf("there were %d more verifications, the next in %s", w.registry.verifies-before, wait)
 	}
 }
 

@@ -46,7 +46,10 @@ func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decis
 	}
 	r.answered(tag, decision)
 	r.Memory.leavesHistory(client.ObjectKeyFromObject(tag))
-	if image.Copied.Missing != "" {
+	switch {
+	case decision.Request != tag.Status.LastHandledRequest: // the image may have been signed while it was copied
+		r.Memory.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
+	case image.Copied.Missing != "":
 		r.Memory.verified(client.ObjectKeyFromObject(tag), r.verifyNext(tag, image.Copied.Missing))
 	}
 	ref := r.reference(tag, image, decision)
@@ -77,7 +80,7 @@ func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generat
 	case generation.SameDigest(newest, image.Digest):
 		r.answered(tag, decision)
 		if !decision.IsPoll() { // the image may have been signed
-			r.Memory.verified(client.ObjectKeyFromObject(tag), r.Clock.Now())
+			r.Memory.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
 		}
 		return r.unchanged(tag, image, decision), nil
 	case tag.WantedGeneration() < newest.Generation:

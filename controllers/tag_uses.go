@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -32,6 +33,8 @@ func inMirror(image string) string {
 }
 
 const (
+	// usageWait is how long a worker waits for the prune of another namespace, which may take minutes.
+	usageWait = time.Second
 	// maxUsedImages bounds the images of one Tag that a namespace may use for the Tag to be pruned.
 	maxUsedImages = 4096
 )
@@ -40,7 +43,12 @@ const (
 // uses each: workloads, and other Tags in their history. It reads in pages and keeps nothing else of the objects. One prune at a
 // time does so; the result is nil where another one reads the namespace.
 func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
-	unlock, err := r.usageReads.TryLock(ctx, tag.Namespace)
+	waiting, cancel := context.WithTimeout(ctx, usageWait)
+	defer cancel()
+	unlock, err := r.usageReads.TryLock(waiting, tag.Namespace)
+	if unlock == nil && waiting.Err() != nil && ctx.Err() == nil {
+		return nil, nil
+	}
 	if unlock == nil {
 		return nil, err
 	}

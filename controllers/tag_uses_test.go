@@ -133,6 +133,50 @@ func TestOnePruneAtATimeReadsUsage(t *testing.T) {
 	}
 }
 
+// TestAPruneThatTakesLongParksNoWorkers: the prune of another namespace comes back later.
+func TestAPruneThatTakesLongParksNoWorkers(t *testing.T) {
+	w := newWorld(t, left())
+	slow := left()
+	slow.Namespace, slow.UID, slow.ResourceVersion = "slow", "slow", ""
+	if err := w.live.Create(t.Context(), slow); err != nil {
+		t.Fatal(err)
+	}
+	reading := make(chan struct{})
+	w.reconciler.Live = interceptor.NewClient(w.live, interceptor.Funcs{
+		List: func(ctx context.Context, live client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+			var asked client.ListOptions
+			if asked.ApplyOptions(options); asked.Namespace == slow.Namespace {
+				close(reading)
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return live.List(ctx, list, options...)
+		},
+	})
+	pruning, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = w.reconciler.Reconcile(pruning, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(slow)}) // ends with its context
+	}()
+	<-reading
+	if result := w.reconcile(); result.RequeueAfter <= 0 || len(w.mirror.removed) > 0 {
+		t.Errorf("got %+v, removed %v", result, w.mirror.removed)
+	}
+	select {
+	case <-ended:
+		t.Error("the prune that takes long ended")
+	default:
+	}
+	stop()
+	<-ended
+	w.pass(10 * time.Second)
+	w.reconcile()
+	if len(w.mirror.removed) != 1 {
+		t.Errorf("removed were %v", w.mirror.removed)
+	}
+}
+
 // TestUsageKeepsTheImagesOfTheTagOnly: a Job may name tens of thousands of images.
 func TestUsageKeepsTheImagesOfTheTagOnly(t *testing.T) {
 	many := func(prefix string) func(int) []string {

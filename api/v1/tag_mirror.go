@@ -2,6 +2,7 @@ package v1
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -61,11 +62,20 @@ func (t *Tag) RecordProgress(message string, now metav1.Time) {
 	t.RecordRejection(ReasonMirroring, message, false, now)
 }
 
+// attachmentsMissing is in the message of the condition Mirrored before what may be missing.
+const attachmentsMissing = "; attachments may be missing: "
+
+// MayLackAttachments reports whether the status says that attachments of the generation in use may be missing in the internal registry.
+func (t *Tag) MayLackAttachments() bool {
+	condition := meta.FindStatusCondition(t.Status.Conditions, ConditionMirrored)
+	return condition != nil && strings.Contains(condition.Message, attachmentsMissing)
+}
+
 // MarkMirrored says that the internal registry has the generation in use, and which of its attachments may be missing there, and why.
 func (t *Tag) MarkMirrored(missing string, now metav1.Time) {
 	message := "the internal registry has the generation in use"
 	if missing != "" {
-		message += "; attachments may be missing: " + missing
+		message += attachmentsMissing + missing
 	}
 	t.setCondition(ConditionMirrored, metav1.ConditionTrue, ReasonMirrored, message, now)
 }

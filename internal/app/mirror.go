@@ -139,7 +139,7 @@ func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context
 		Progress: func(p registry.Progress) { order.Progress(importer.Progress(p)) },
 	})
 	logDetail(ctrl.LoggerFrom(ctx), err, order.Namespace)
-	return importer.Copied{Sent: copied.Sent, Found: copied.Found, Mounted: copied.Mounted, Missing: copied.Missing}, err
+	return importer.Copied{Sent: copied.Sent, Found: copied.Found, Mounted: copied.Mounted, Attachments: copied.Attachments, Missing: copied.Missing}, err
 }
 
 // Holds asks for a tag or a digest.

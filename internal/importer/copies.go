@@ -55,6 +55,7 @@ type job struct {
 	image    v1.MirroredImage
 	to       reference.MirrorRepository // we may write elsewhere than we did, and nodes read it all the same
 	registry string
+	verifies bool // an image that is in use already
 	run      run
 
 	cancel   context.CancelFunc // of one that runs
@@ -127,7 +128,7 @@ func (c *Copies) begin(ctx context.Context) (runs []func()) {
 func (c *Copies) finish(j *job, running context.Context) {
 	began := c.clock.Now()
 	result, err := j.run(running, func(p Progress) { c.progressed(j, p) })
-	result.Took = c.clock.Since(began)
+	result.Began, result.Took = began, c.clock.Since(began)
 	j.cancel()
 	c.mu.Lock()
 	j.done, j.result, j.err = true, result, err

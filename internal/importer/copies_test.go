@@ -218,6 +218,49 @@ func TestANamespaceThatStandsStillHoldsNobodyUp(t *testing.T) {
 	})
 }
 
+// TestANamespaceThatStandsStillAtARegistryHoldsNobodyUpThere: the registry may serve the others well.
+func TestANamespaceThatStandsStillAtARegistryHoldsNobodyUpThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newYard(t, 4)
+		defer y.stop()
+		for _, name := range []string{"evil-1", "evil-2", "evil-3"} {
+			_ = y.order(tagOf("evil", name), "docker.io", 1)
+		}
+		synctest.Wait()
+		y.pass(3 * time.Second)
+		for _, namespace := range []string{"a", "b", "c"} {
+			_ = y.order(tagOf(namespace, namespace), "docker.io", 1)
+		}
+		synctest.Wait()
+		y.runs("the others have one each", "evil-1", "evil-2", "evil-3", "a", "b", "c")
+		y.pass(3 * time.Second)
+		_ = y.order(tagOf("d", "d"), "docker.io", 1)
+		_ = y.order(tagOf("e", "e"), "quay.io", 1)
+		synctest.Wait()
+		y.runs("a registry that serves none of them leaves room for others", "evil-1", "evil-2", "evil-3", "a", "b", "c", "e")
+	})
+}
+
+// TestImportsAreCopiedBeforeWhatIsVerified: users wait for them.
+func TestImportsAreCopiedBeforeWhatIsVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newYard(t, 1)
+		defer y.stop()
+		_ = y.order(tagOf("dev", "first"), "quay.io", 1)
+		synctest.Wait()
+		verified := make(chan struct{})
+		_, _ = y.copy(tagOf("dev", "verified"), job{image: v1.MirroredImage{Generation: 1}, registry: "quay.io", verifies: true, run: func(context.Context, func(Progress)) (Copied, error) {
+			close(verified)
+			return Copied{}, nil
+		}})
+		_ = y.order(tagOf("dev", "import"), "quay.io", 1)
+		y.end("first", nil)
+		y.runs("the import came later", "import")
+		y.end("import", nil)
+		<-verified
+	})
+}
+
 func TestACopyThatCrawlsMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 2)

@@ -58,7 +58,10 @@ func (p Progress) String() string {
 // Copied is what became of the bytes of a copy, and how long it took, its waiting not included.
 type Copied struct {
 	Sent, Found, Mounted int64
-	Took                 time.Duration
+	// Attachments is how many attachments are new in the internal registry.
+	Attachments int
+	Began       time.Time
+	Took        time.Duration
 	// Missing says which attachments of the image are missing, or may be, and why; empty if none is.
 	Missing string
 	// Restored: the image was missing, and was copied again. Else only attachments were copied, if anything.
@@ -141,7 +144,7 @@ func (i *Importer) Verify(tag *v1.Tag, ref *v1.Reference) (Copied, error) {
 	}
 	order := Order{Source: source, Digest: digest, Namespace: tag.Namespace, To: at, Generation: ref.Generation}
 	image := v1.MirroredImage{Generation: ref.Generation, ImageReference: ref.ImageReference}
-	return i.Copies.copy(tag, job{image: image, to: at, registry: source.Registry(), run: i.verify(order, sameImage(tag, ref))})
+	return i.Copies.copy(tag, job{image: image, to: at, registry: source.Registry(), verifies: true, run: i.verify(order, sameImage(tag, ref))})
 }
 
 // verify copies the image where the internal registry does not have it, and else what was attached to it since.

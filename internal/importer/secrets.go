@@ -18,7 +18,7 @@ const (
 	maxSecretBytes    = 256 << 10
 	maxNamespaceBytes = 1 << 20
 	// minSecretBytes is what a secret counts for at least, so that their number is bounded, too.
-	minSecretBytes = 512
+	minSecretBytes = 4 << 10
 	// maxListedBytes bounds what is read of a namespace to find them, secrets that are too large included.
 	maxListedBytes = 64 << 20
 	// secretsPerPage bounds the secrets that are in memory for one read, and namespaceReads and secretReads the concurrent reads, of one
@@ -162,8 +162,8 @@ func (b *boundedSecrets) problems(namespace string) (problems []error) {
 			namespace, maxSecretBytes>>10, strings.Join(b.large, ", ")))
 	}
 	if b.unread != "" {
-		problems = append(problems, fmt.Errorf("pull secret %s/%s and those after it are not used, because those before it reach the limit: %d MiB that are used and %d MiB in all; remove pull secrets that the namespace does not need",
-			namespace, b.unread, maxNamespaceBytes>>20, maxListedBytes>>20))
+		problems = append(problems, fmt.Errorf("pull secret %s/%s and those after it are not used, because those before it reach the limit: %d secrets or %d MiB that are used, and %d MiB in all; remove pull secrets that the namespace does not need",
+			namespace, b.unread, maxNamespaceBytes/minSecretBytes, maxNamespaceBytes>>20, maxListedBytes>>20))
 	}
 	return problems
 }

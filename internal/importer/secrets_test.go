@@ -84,7 +84,7 @@ func TestPullSecretsAreBounded(t *testing.T) {
 		{name: "60 of 1 MiB, and a small one at the end", secrets: append(several("large", 60, 1008), sized("small", 1)), used: 1, named: []string{"large-000"}, sent: 61},
 		{name: "2 MiB of those that fit", secrets: several("fits", 16, 128), used: 8, named: []string{"fits-008"}, sent: 16},
 		{name: "more than 64 MiB of those that do not", secrets: several("large", 200, 1008), named: []string{"large-000"}, sent: 72},
-		{name: "10,000 that are empty", secrets: several("empty", 10000, 0), used: 2048, named: []string{"empty-2048"}, sent: 2056},
+		{name: "10,000 that are empty", secrets: several("empty", 10000, 0), used: 256, named: []string{"empty-256"}, sent: 258},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			api := &pagedSecrets{all: row.secrets}

@@ -2,12 +2,13 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	v1 "github.com/images-io/tagger/api/v1"
 )
@@ -17,9 +18,11 @@ const aboutAttachments = "; this is about what is attached to the image, such as
 
 // attachment is a manifest that goes with an image.
 type attachment struct {
+	// node is nil where it is known that the attachment is refused.
 	*node
 	// tag is what it is found by; empty for one that names the image as its subject.
-	tag string
+	tag     string
+	refusal error
 }
 
 // attachmentSet is what is attached to an image.
@@ -44,7 +47,14 @@ func (s *attachmentSet) discover(ctx context.Context, c *copying, image digest.D
 			return err
 		}
 	}
-	s.found = once(slices.Concat(found...))
+	for _, a := range slices.Concat(found...) {
+		if a.node == nil {
+			s.errors = append(s.errors, a.refusal)
+		} else {
+			s.found = append(s.found, a)
+		}
+	}
+	s.found = once(s.found)
 	return nil
 }
 
@@ -54,7 +64,11 @@ func (s *attachmentSet) copy(ctx context.Context, c *copying, image digest.Diges
 		root := s.found[0].node
 		same := slices.DeleteFunc(slices.Clone(s.found), func(a attachment) bool { return a.node != root })
 		s.found = slices.DeleteFunc(s.found, func(a attachment) bool { return a.node == root })
-		if err := s.add(ctx, c.alone().attach(ctx, image, same)); err != nil {
+		err := c.alone().attach(ctx, image, same)
+		if isFinalForAttachment(err) {
+			c.noteAttachments(same, err)
+		}
+		if err := s.add(ctx, err); err != nil {
 			return err
 		}
 	}
@@ -88,11 +102,28 @@ func (s *attachmentSet) missing() string {
 	return v1.Truncate(strings.Join(texts, "; "), v1.MaxReasonLength/2)
 }
 
+// isFinalForAttachment reports whether another try fares no better: a registry refuses the attachment, or it is not whole. A login may
+// be corrected.
+func isFinalForAttachment(err error) bool {
+	var failure *Error
+	if errors.As(err, &failure) && failure.reason == v1.ReasonInvalidContent {
+		return true
+	}
+	return isAbsent(err) && !isStatus(err, http.StatusUnauthorized, http.StatusForbidden)
+}
+
+// noteAttachments notes what became of attachments.
+func (c *copying) noteAttachments(attachments []attachment, refusal error) {
+	for _, a := range attachments {
+		c.mirror.placements.noteAttachment(c.mirror.at, a.tag, a.Digest, refusal)
+	}
+}
+
 // alone returns a copying of its own for one attachment: nothing waits for a blob that another attachment failed to bring.
 func (c *copying) alone() *copying {
 	return &copying{
 		delivery: newDelivery(c.source, c.mirror, c.namespace, c.limits.BlobsPerCopy, c.tally),
-		tag:      c.tag, limits: c.limits, listing: c.listing, indexes: c.indexes,
+		tag:      c.tag, limits: c.limits, listing: c.listing, indexes: c.indexes, onlyNew: c.onlyNew, size: c.size,
 	}
 }
 
@@ -101,9 +132,14 @@ func (c *copying) alone() *copying {
 func (c *copying) attach(ctx context.Context, image digest.Digest, found []attachment) error {
 	roots := make([]*node, 0, len(found))
 	for _, attached := range found {
+		c.mirror.placements.forgetAttachment(c.mirror.at, attached.tag, attached.Digest)
 		if !slices.Contains(roots, attached.node) {
 			roots = append(roots, attached.node)
 		}
+	}
+	count, err := c.countNew(ctx, found)
+	if err != nil {
+		return err
 	}
 	if err := c.below(ctx, roots...); err != nil {
 		return err
@@ -111,24 +147,42 @@ func (c *copying) attach(ctx context.Context, image digest.Digest, found []attac
 	if err := c.arrived(ctx, roots); err != nil {
 		return err
 	}
-	group, working := errgroup.WithContext(ctx)
-	group.SetLimit(manifestsAtOnce)
 	for _, attached := range found {
 		if attached.tag == "" {
 			continue
 		}
-		group.Go(func() error { return c.mirror.putAttachment(working, attached.node, attached.tag) })
-	}
-	if err := group.Wait(); err != nil {
-		return err
+		written, err := c.mirror.putAttachment(ctx, attached.node, attached.tag)
+		if err != nil {
+			return err
+		}
+		if written || !c.onlyNew {
+			count++
+		}
 	}
 	unlisted := slices.DeleteFunc(roots, func(n *node) bool { return c.manifests.of(n.Digest).noted || n.body.Subject == nil })
 	if err := c.mirror.addReferrers(ctx, image, unlisted); err != nil {
 		return err
 	}
-	for _, attached := range found {
-		c.mirror.placements.attach(c.mirror.at, attached.tag, attached.Digest)
-	}
-	c.tally.attached(len(found))
+	c.noteAttachments(found, nil)
+	c.tally.attached(count)
 	return nil
+}
+
+// countNew counts the attachments without a tag that the mirror does not have; all of them in a copy of the image.
+func (c *copying) countNew(ctx context.Context, found []attachment) (count int, err error) {
+	for _, attached := range found {
+		if attached.tag != "" {
+			continue
+		}
+		held := ""
+		if c.onlyNew {
+			if held, err = c.mirror.holds(ctx, attached.Digest.String()); err != nil {
+				return 0, err
+			}
+		}
+		if held == "" {
+			count++
+		}
+	}
+	return count, nil
 }

@@ -71,7 +71,7 @@ func New(options Options) *Client {
 		copies:        options.Copies,
 		reading:       newSessions(forReading(options, quotas), greetings, options.Clock, options.limits.requests),
 		writing:       newSessions(forWriting(options, quotas), greetings, options.Clock, options.limits.requests),
-		placements:    newPlacements(options.limits.requests),
+		placements:    newPlacements(options.Clock, options.limits.requests),
 		indexes:       newIndexes(),
 		listing:       newListing(options.Clock, options.limits.requests),
 		answers:       newAnswers(options.Clock, options.limits.requests),

@@ -146,6 +146,8 @@ type copying struct {
 	limits  CopyLimits
 	listing *listing
 	indexes *indexes
+	// size is how large all is that was copied so far, in bytes.
+	size *int64
 	// onlyNew: attachments that are known to be at the mirror are left out.
 	onlyNew bool
 	// isReader: the identity is known to be let into the source.
@@ -161,6 +163,7 @@ func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) 
 		limits:   c.copies,
 		listing:  c.listing,
 		indexes:  c.indexes,
+		size:     new(int64(0)),
 	}
 }
 
@@ -217,6 +220,7 @@ func (c *copying) below(ctx context.Context, roots ...*node) error {
 	if err := whole.add(ctx, roots...); err != nil {
 		return err
 	}
+	*c.size = whole.size
 	c.remember(whole)
 	return c.bring(ctx, whole)
 }

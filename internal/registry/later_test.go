@@ -2,10 +2,11 @@ package registry_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,120 +106,6 @@ func TestWhatWasMissingIsCopiedLater(t *testing.T) {
 	}
 }
 
-// signed is what cosign keeps under a tag: payloads as layers, whose signatures are annotations.
-func signed(t *testing.T, signatures ...string) gcr.Image {
-	t.Helper()
-	payload := image(t, 1, 1<<8)
-	layers, err := payload.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := mutate.MediaType(image(t, 0, 0), types.OCIManifestSchema1)
-	for _, signature := range signatures {
-		if made, err = mutate.Append(made, mutate.Addendum{Layer: layers[0], Annotations: map[string]string{"dev.cosignproject.cosign/signature": signature}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return made
-}
-
-// extended is the image with one more signature, as cosign makes it.
-func extended(t *testing.T, base gcr.Image, signature string) gcr.Image {
-	t.Helper()
-	layers, err := base.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := mutate.Append(base, mutate.Addendum{Layer: layers[0], Annotations: map[string]string{"dev.cosignproject.cosign/signature": signature}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made
-}
-
-// signaturesAt are those that the mirror has under a tag.
-func (s *stage) signaturesAt(tag string) (signatures []string) {
-	s.t.Helper()
-	w := httptest.NewRecorder()
-	s.mirror.images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/cache/shop/app/manifests/"+tag, nil))
-	var manifest struct {
-		Layers []struct{ Annotations map[string]string }
-	}
-	if err := json.Unmarshal(w.Body.Bytes(), &manifest); err != nil {
-		s.t.Fatal(err)
-	}
-	for _, layer := range manifest.Layers {
-		signatures = append(signatures, layer.Annotations["dev.cosignproject.cosign/signature"])
-	}
-	return signatures
-}
-
-// TestASignatureThatWasMadeAtTheMirrorStays, whatever the source gets.
-func TestASignatureThatWasMadeAtTheMirrorStays(t *testing.T) {
-	for name, copy := range map[string]func(*stage, registry.Order){
-		"by what is attached later": func(s *stage, order registry.Order) { s.caughtUp(order) },
-		"by the next import":        func(s *stage, order registry.Order) { order.Tag = "1"; s.copied(order) },
-		"after a restart": func(s *stage, order registry.Order) {
-			s.client = newClient(s.t, nil, insecureHosts(s.t, s.source), withBestEffort)
-			s.caughtUp(order)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
-			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-			tag, order := tagOf(want)+".sig", s.order(want)
-			first := signed(t, "a")
-			s.source.pushImage(t, "team/app", tag, first)
-			s.copied(order)
-
-			s.mirror.pushImage(t, "cache/shop/app", tag, extended(t, first, "m"))
-			copy(s, order)
-			s.hasSignatures(tag, "a", "m")
-
-			second := extended(t, first, "b")
-			s.source.pushImage(t, "team/app", tag, second)
-			copy(s, order)
-			s.hasSignatures(tag, "a", "b", "m")
-
-			s.source.pushImage(t, "team/app", tag, extended(t, second, "c"))
-			copy(s, order)
-			s.hasSignatures(tag, "a", "b", "c", "m")
-			union := s.holds("cache/shop/app", tag)
-			copy(s, order)
-			if again := s.holds("cache/shop/app", tag); again != union {
-				t.Errorf("the tag is written again: %s, was %s", again, union)
-			}
-			if missing := s.missing("cache/shop/app", tag); len(missing) > 0 {
-				t.Errorf("the mirror lacks %v", missing)
-			}
-		})
-	}
-}
-
-func (s *stage) hasSignatures(tag string, want ...string) {
-	s.t.Helper()
-	if got := s.signaturesAt(tag); !slices.Equal(got, want) {
-		s.t.Errorf("the mirror has the signatures %v, want %v", got, want)
-	}
-}
-
-// TestWhatCannotBeMergedStays, and it is said what to do.
-func TestWhatCannotBeMergedStays(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	tag, order := tagOf(want)+".sig", s.order(want)
-	s.copied(order)
-	mirrors := s.mirror.pushIndex(t, "cache/shop/app", tag, platforms(t, 1, 1, 1<<8))
-	s.source.pushImage(t, "team/app", tag, signed(t, "a"))
-	done := s.caughtUp(order)
-	if !strings.Contains(done.Missing, "the tag "+tag+" cannot be merged with what the source has: one is an index and the other is an image; delete the tag to have it replaced") {
-		t.Errorf("got %+v", done)
-	}
-	if got := s.holds("cache/shop/app", tag); got != mirrors {
-		t.Errorf("the tag has %s, want %s", got, mirrors)
-	}
-}
-
 // TestAttachmentsAreLookedForAsWhoIsLetIn: a pull secret that is over sees no attachments, which does not mean that there are none.
 func TestAttachmentsAreLookedForAsWhoIsLetIn(t *testing.T) {
 	s := newStage(t, newPlainGuarded(t, wanting("robot", "right")), newPlainUpstream(t), withBestEffort)
@@ -235,4 +122,99 @@ func TestAttachmentsAreLookedForAsWhoIsLetIn(t *testing.T) {
 		t.Errorf("got %+v", done)
 	}
 	s.isWhole("cache/shop/app", tagOf(want)+".sig", signature)
+}
+
+// referrers attaches artifacts to an image at the source.
+func (s *stage) referrers(of gcr.Image, count int, size int64) {
+	s.t.Helper()
+	for i := range count {
+		oci := mutate.MediaType(mutate.ConfigMediaType(image(s.t, 1, size), "application/vnd.example.signature"), types.OCIManifestSchema1)
+		subject := gcr.Descriptor{MediaType: types.OCIManifestSchema1}
+		if err := json.Unmarshal(fmt.Appendf(nil, "%q", digestOf(s.t, of)), &subject.Digest); err != nil {
+			s.t.Fatal(err)
+		}
+		s.source.pushImage(s.t, "team/app", fmt.Sprint("referrer-", i), mutate.Subject(oci, subject).(gcr.Image))
+	}
+}
+
+// TestWhatIsRefusedIsNotTriedAgain at each verification: manifests of docker.io that are read count as pulls.
+func TestWhatIsRefusedIsNotTriedAgain(t *testing.T) {
+	refuses := refusing(http.StatusMethodNotAllowed, func(r *http.Request) bool {
+		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:")
+	})
+	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainGuarded(t, refuses), withBestEffort)
+	made := image(t, 1, 1<<10)
+	order := s.order(s.source.pushImage(t, "team/app", "latest", made))
+	s.referrers(made, 10, 1<<8)
+	first := s.copied(order)
+	asked, told := s.source.count("", ""), s.mirror.count("", "")
+	again := s.caughtUp(order)
+	if asked, told = s.source.count("", "")-asked, s.mirror.count("", "")-told; asked > 3 || told != 0 || again.Sent != 0 {
+		t.Errorf("%d requests to the source and %d to the mirror, %d bytes sent", asked, told, again.Sent)
+	}
+	if again.Missing != first.Missing || !strings.Contains(again.Missing, "405") {
+		t.Errorf("missing is %q, was %q", again.Missing, first.Missing)
+	}
+}
+
+// TestWhatTheMirrorLostIsCopiedAgain although it was there before, and the first try of it fails.
+func TestWhatTheMirrorLostIsCopiedAgain(t *testing.T) {
+	var broken atomic.Bool
+	guard := func(next http.Handler) http.Handler {
+		refused := refusing(http.StatusServiceUnavailable, func(r *http.Request) bool { return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".sig") })(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if broken.Load() {
+				refused.ServeHTTP(w, r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	clock := newClock()
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, guard), withBestEffort, at(clock))
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	order := s.order(want)
+	s.copied(order)
+	for _, lost := range []string{tagOf(want) + ".sig", signature, "0", want} {
+		s.mirror.images.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, "/v2/cache/shop/app/manifests/"+lost, nil))
+	}
+	broken.Store(true)
+	if done, err := s.client.Copy(t.Context(), order); err == nil && done.Missing == "" {
+		t.Errorf("got %+v", done)
+	}
+	broken.Store(false)
+	pass(clock, time.Hour)
+	s.caughtUp(order)
+	s.isWhole("cache/shop/app", tagOf(want)+".sig", signature)
+}
+
+// TestNothingIsNewAfterARestart, whatever a process remembers.
+func TestNothingIsNewAfterARestart(t *testing.T) {
+	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainUpstream(t), withBestEffort)
+	made := image(t, 1, 1<<10)
+	want := s.source.pushImage(t, "team/app", "latest", made)
+	s.source.pushImage(t, "team/app", tagOf(want)+".sig", signed(t, "a"))
+	s.referrers(made, 1, 1<<8)
+	order := s.order(want)
+	s.copied(order)
+	s.client = newClient(t, nil, insecureHosts(t, s.source), withBestEffort)
+	if done := s.caughtUp(order); done.Attachments != 0 || done.Missing != "" {
+		t.Errorf("got %+v", done)
+	}
+}
+
+// TestAttachmentsCountForTheSizeOfAnImage, all of them together.
+func TestAttachmentsCountForTheSizeOfAnImage(t *testing.T) {
+	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainUpstream(t), withBestEffort, func(o *registry.Options) {
+		o.Copies.MaxImageSize = 100 << 10
+	})
+	made := image(t, 1, 1<<10)
+	want := s.source.pushImage(t, "team/app", "latest", made)
+	s.referrers(made, 8, 40<<10)
+	done := s.copied(s.order(want))
+	if done.Attachments != 2 || !strings.Contains(done.Missing, "--mirror-max-image-size") || done.Sent > 100<<10 {
+		t.Errorf("got %+v", done)
+	}
+	s.isWhole("cache/shop/app", "0", want)
 }

@@ -38,12 +38,23 @@ func once(found []attachment) []attachment {
 	return all
 }
 
-// tagged is what has the tag. What is known to be at the mirror is not read, and left out.
+// tagged is what has the tag. What is at the mirror is not read, and left out.
 func (c *copying) tagged(ctx context.Context, tag string) ([]attachment, error) {
 	if c.onlyNew {
 		found, err := c.source.lookForDigest(ctx, c.source.at.tagged(tag), isAbsent)
-		if err != nil || found == "" || c.mirror.placements.isAttached(c.mirror.at, tag, digest.Digest(found)) {
+		if err != nil || found == "" {
 			return nil, err
+		}
+		if known, isKnown := c.known(tag, digest.Digest(found)); isKnown {
+			return known, nil
+		}
+		held, err := c.mirror.holds(ctx, tag)
+		if err != nil {
+			return nil, err
+		}
+		if held == found {
+			c.mirror.placements.noteAttachment(c.mirror.at, tag, digest.Digest(found), nil)
+			return nil, nil
 		}
 	}
 	content, found, err := c.source.look(ctx, c.source.at.tagged(tag), isAbsent)
@@ -89,10 +100,13 @@ func (c *copying) indexed(ctx context.Context, image digest.Digest) ([]attachmen
 // fetched are the manifests that a list names. What was deleted may still be in there.
 func (c *copying) fetched(ctx context.Context, listed []descriptor) ([]attachment, error) {
 	var nodes []*node
+	var found []attachment
 	for _, one := range listed {
-		if !c.onlyNew || !c.mirror.placements.isAttached(c.mirror.at, "", one.Digest) {
-			nodes = append(nodes, &node{descriptor: one})
+		if known, isKnown := c.known("", one.Digest); c.onlyNew && isKnown {
+			found = append(found, known...)
+			continue
 		}
+		nodes = append(nodes, &node{descriptor: one})
 	}
 	var large sync.Mutex
 	err := eachNode(ctx, nodes, func(ctx context.Context, n *node) error {
@@ -101,13 +115,21 @@ func (c *copying) fetched(ctx context.Context, listed []descriptor) ([]attachmen
 	if err != nil {
 		return nil, err
 	}
-	found := make([]attachment, 0, len(nodes))
 	for _, n := range nodes {
 		if n.content != nil {
 			found = append(found, attachment{node: n})
 		}
 	}
 	return found, nil
+}
+
+// known returns nothing for an attachment that is known to be at the mirror, and why it is refused for one that is.
+func (c *copying) known(tag string, of digest.Digest) (known []attachment, isKnown bool) {
+	refusal, isKnown := c.mirror.placements.attachment(c.mirror.at, tag, of)
+	if refusal != nil {
+		known = []attachment{{tag: tag, refusal: refusal}}
+	}
+	return known, isKnown
 }
 
 // smallReferrer is the largest referrer, in bytes, that is read beside others.

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"k8s.io/apimachinery/pkg/util/cache"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 )
 
@@ -21,8 +23,8 @@ type placements struct {
 	kept *lru.Cache
 	// held are the blobs that a repository had the last time.
 	held *lru.Cache
-	// attached are the attachments that were copied into a repository, by their tag and digest.
-	attached *lru.Cache
+	// attached is what became of the attachments of images, by repository, digest and tag.
+	attached *cache.LRUExpireCache
 
 	// mounter is from registry to mounting.
 	mounter *lru.Cache
@@ -39,9 +41,9 @@ const (
 	mountsNever
 )
 
-func newPlacements(limit time.Duration) *placements {
+func newPlacements(clock clock.PassiveClock, limit time.Duration) *placements {
 	return &placements{
-		kept: lru.New(maxPlacements), held: lru.New(maxPlacements), attached: lru.New(maxPlacements),
+		kept: lru.New(maxPlacements), held: lru.New(maxPlacements), attached: cache.NewLRUExpireCacheWithClock(maxPlacements, clock),
 		mounter: lru.New(maxMounters), comparing: newTrait(limit), separating: newTrait(limit),
 	}
 }
@@ -64,15 +66,25 @@ func (p *placements) isHeld(at location, blob digest.Digest) bool {
 	return known
 }
 
-// attach notes that an attachment was copied into a repository. The tag is empty for one that names its image.
-func (p *placements) attach(at location, tag string, of digest.Digest) {
-	p.attached.Add(heldKey(at, of)+" "+tag, nil)
+// attachmentsHold is for how long it is remembered what became of an attachment. After that it is copied, or found, again.
+const attachmentsHold = 24 * time.Hour
+
+// noteAttachment notes that an attachment was copied into a repository, or is refused there. The tag is empty for one that names its image.
+func (p *placements) noteAttachment(at location, tag string, of digest.Digest, refusal error) {
+	p.attached.Add(heldKey(at, of)+" "+tag, refusal, attachmentsHold)
 }
 
-// isAttached reports whether an attachment was copied into a repository. One that vanished there since counts, too.
-func (p *placements) isAttached(at location, tag string, of digest.Digest) bool {
-	_, known := p.attached.Get(heldKey(at, of) + " " + tag)
-	return known
+// forgetAttachment drops what is known of an attachment.
+func (p *placements) forgetAttachment(at location, tag string, of digest.Digest) {
+	p.attached.Remove(heldKey(at, of) + " " + tag)
+}
+
+// attachment returns what became of an attachment: whether that is known, and why the repository refuses it. One that vanished there since
+// is known, too.
+func (p *placements) attachment(at location, tag string, of digest.Digest) (refusal error, isKnown bool) {
+	kept, isKnown := p.attached.Get(heldKey(at, of) + " " + tag)
+	refusal, _ = kept.(error)
+	return refusal, isKnown
 }
 
 // from is the repository of the namespace to mount a blob from, empty for the very same. isKnown: the blob should be there.

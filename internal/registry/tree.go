@@ -60,14 +60,14 @@ type tree struct {
 	// ordered are the same, from the roots down.
 	ordered []*node
 	blobs   map[digest.Digest]bool
-	// size is that of manifests and blobs, each counted once.
+	// size is that of manifests and blobs, each counted once, and of what was copied before.
 	size int64
 }
 
 func (c *copying) newTree() *tree {
 	return &tree{
 		source: c.source, limit: c.limits.MaxImageSize, room: &c.manifestRoom,
-		nodes: map[digest.Digest]*node{}, blobs: map[digest.Digest]bool{},
+		nodes: map[digest.Digest]*node{}, blobs: map[digest.Digest]bool{}, size: *c.size,
 	}
 }
 

@@ -1,36 +1,37 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
 // putAttachment puts a manifest of cosign under its tag. cosign adds a signature to the layers of the manifest that has the tag already, at
 // the mirror as well as at the source: what only the mirror has stays.
-func (m mirror) putAttachment(ctx context.Context, n *node, tag string) error {
+func (m mirror) putAttachment(ctx context.Context, n *node, tag string) (written bool, err error) {
 	held, err := m.holds(ctx, tag)
 	if err != nil || held == n.Digest.String() {
-		return err
+		return false, err
 	}
 	if held != "" {
 		content, _, err := m.look(ctx, m.at.tagged(tag), isGone)
 		if err != nil {
-			return m.fault(err)
+			return false, m.fault(err)
 		}
 		if n, err = n.union(content); err != nil {
-			return newError(v1.ReasonInvalidContent, err, "%s: what has the tag %s cannot be merged with what the source has: %v; delete the tag to have it replaced", m.at.text, tag, err)
+			return false, newError(v1.ReasonInvalidContent, err, "%s: what has the tag %s cannot be merged with what the source has: %v; delete the tag to have it replaced", m.at.text, tag, err)
 		}
 		if n == nil {
-			return nil
+			return false, nil
 		}
 	}
 	_, err = m.put(ctx, n, tag)
-	return err
+	return err == nil, err
 }
 
 // errDifferentKinds is an index here and an image there.
@@ -61,11 +62,18 @@ func (n *node) union(other []byte) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	added := without(heldEntries, ownEntries)
+	added, err := without(heldEntries, ownEntries)
+	if err != nil {
+		return nil, err
+	}
+	missing, err := without(ownEntries, heldEntries)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case len(added) == 0:
 		return n, nil
-	case len(without(ownEntries, heldEntries)) == 0:
+	case len(missing) == 0:
 		return nil, nil
 	case len(ownEntries)+len(added) > maxLayers:
 		return nil, errTooManyLayers
@@ -80,32 +88,38 @@ func (n *node) union(other []byte) (*node, error) {
 	return &node{descriptor: descriptor{MediaType: n.MediaType}, content: content}, err
 }
 
-// descriptorsOf returns the descriptors of a list without white space, so that equal ones are equal texts. The whole text counts: cosign keeps
-// signatures in annotations of descriptors, so that two of them may have one digest.
-func descriptorsOf(list json.RawMessage) (entries []json.RawMessage, err error) {
-	if err := json.Unmarshal(list, &entries); err != nil {
-		return nil, err
-	}
-	for i, entry := range entries {
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, entry); err != nil {
-			return nil, err
-		}
-		entries[i] = compact.Bytes()
-	}
-	return entries, nil
+// descriptorsOf returns the descriptors of a list.
+func descriptorsOf(list json.RawMessage) (descriptors []json.RawMessage, err error) {
+	err = json.Unmarshal(list, &descriptors)
+	return descriptors, err
 }
 
-// without returns the entries that are not among the others.
-func without(entries, others []json.RawMessage) (left []json.RawMessage) {
+// without returns the descriptors that are not among the others. All that they say counts: cosign keeps signatures in annotations of
+// descriptors, so that two of them may have one digest.
+func without(descriptors, others []json.RawMessage) (left []json.RawMessage, err error) {
 	known := map[string]bool{}
-	for _, entry := range others {
-		known[string(entry)] = true
+	for _, other := range others {
+		text, err := canonical(other)
+		if err != nil {
+			return nil, err
+		}
+		known[text] = true
 	}
-	for _, entry := range entries {
-		if !known[string(entry)] {
-			left = append(left, entry)
+	for _, one := range descriptors {
+		text, err := canonical(one)
+		if err != nil {
+			return nil, err
+		}
+		if !known[text] {
+			left = append(left, one)
 		}
 	}
-	return left
+	return left, nil
+}
+
+// canonical returns JSON in the form that equal values share (RFC 8785).
+func canonical(value json.RawMessage) (string, error) {
+	form := jsontext.Value(value).Clone()
+	err := form.Canonicalize(jsontext.AllowInvalidUTF8(true))
+	return string(form), err
 }
