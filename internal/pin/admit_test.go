@@ -3,6 +3,7 @@ package pin_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -393,7 +394,7 @@ func TestAdmitRefusesToOptOutWithTheNameOfATag(t *testing.T) {
 				request.Spec.Template.Spec.Containers[0].Image = old.PinnedFields()[0].Entry.Tag
 				renamed, added := request.DeepCopy(), request.DeepCopy()
 				renamed.Spec.Template.Spec.Containers[0].Name = "renamed"
-				added.Spec.Template.Spec.Containers = append(row.stored.DeepCopy().Spec.Template.Spec.Containers, renamed.Spec.Template.Spec.Containers[0])
+				added.Spec.Template.Spec.Containers = slices.Concat(row.stored.DeepCopy().Spec.Template.Spec.Containers, renamed.Spec.Template.Spec.Containers)
 				for _, requested := range []*appsv1.Deployment{request, renamed, added} {
 					_, err := pin.Admit(pin.Request{Old: old, New: workload(requested), Namespace: "dev", Lookup: lookup, Fresh: lookup})
 					var refused *pin.RefusedError
