@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -214,6 +215,17 @@ func TestAttachmentsCountForTheSizeOfAnImage(t *testing.T) {
 	s.referrers(made, 8, 40<<10)
 	done := s.copied(s.order(want))
 	if done.Attachments != 2 || !strings.Contains(done.Missing, "--mirror-max-image-size") || done.Sent > 100<<10 {
+		t.Errorf("got %+v", done)
+	}
+	s.isWhole("cache/shop/app", "0", want)
+}
+
+// TestALongerListThanIsCopiedKeepsNoImageOut: the image is there without what the list names.
+func TestALongerListThanIsCopiedKeepsNoImageOut(t *testing.T) {
+	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
+	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s.source.serve("team/app", tagOf(want), ociIndex, indexOf(ociImage, slices.Repeat([]string{want}, 129)...))
+	if done := s.copied(s.order(want)); done.Attachments != 0 || !strings.Contains(done.Missing, "lists more than 128 manifests") {
 		t.Errorf("got %+v", done)
 	}
 	s.isWhole("cache/shop/app", "0", want)
