@@ -59,9 +59,9 @@ type road struct {
 // newRoad dials hosts through the gate, and the proxy past it.
 func newRoad(proxy func(*url.URL) (*url.URL, error), gate gate, straight *http.Transport) *road {
 	proxied := straight.Clone()
-	proxied.DialContext = wide(gate.open.DialContext)
+	proxied.DialContext = gate.open.DialContext
 	proxied.Proxy = func(request *http.Request) (*url.URL, error) { return proxy(request.URL) }
-	straight.DialContext = wide(gate.dial)
+	straight.DialContext = gate.dial
 	return &road{proxy: proxy, straight: straight, proxied: proxied}
 }
 
