@@ -64,7 +64,7 @@ func (a access) use(ctx context.Context, ask asking) error {
 			return nil
 		}
 		refusal := a.quotas.explain(current.explained(err), a.at)
-		if !a.isWorthALogin(current, err) && !(current.isGuess && isRefusal(refusal)) {
+		if !a.isWorthALogin(current, err) && !(current.isCached && isRefusal(refusal)) {
 			return refusal
 		}
 		challenge, isNews := current.next(err, a.at)

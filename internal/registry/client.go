@@ -62,18 +62,19 @@ type Client struct {
 func New(options Options) *Client {
 	options = options.complete()
 	quotas := newQuotas(options.Clock, options.limits.slow)
-	greetings := newGreetings(options.limits.requests)
+	features := newFeatures(options.Clock)
+	challenges := newChallengeCache(features, options.limits.requests)
 	return &Client{
 		configuration: options.Configuration,
 		clock:         options.Clock,
 		quotas:        quotas,
-		sessions:      newSessions(forResolving(options, quotas), greetings, options.Clock, options.limits.requests),
+		sessions:      newSessions(forResolving(options, quotas), challenges, options.Clock, options.limits.requests),
 		copies:        options.Copies,
-		reading:       newSessions(forReading(options, quotas), greetings, options.Clock, options.limits.requests),
-		writing:       newSessions(forWriting(options, quotas), greetings, options.Clock, options.limits.requests),
-		placements:    newPlacements(options.Clock, options.limits.requests),
+		reading:       newSessions(forReading(options, quotas), challenges, options.Clock, options.limits.requests),
+		writing:       newSessions(forWriting(options, quotas), challenges, options.Clock, options.limits.requests),
+		placements:    newPlacements(options.Clock, features),
 		indexes:       newIndexes(),
-		listing:       newListing(options.Clock, options.limits.requests),
+		listing:       newListing(features, options.limits.requests),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
 	}

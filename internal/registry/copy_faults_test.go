@@ -143,6 +143,9 @@ func TestAFaultOfTheSourceIsItsOwn(t *testing.T) {
 			continue
 		}
 		t.Run(row.name+", in a large blob", func(t *testing.T) { isItsOwn(t, row, newPlainUpstream(t), 8<<20) })
+		if row.text == "does not have the digest" { // which the mirror compares
+			continue
+		}
 		t.Run(row.name+", in a large blob, and the mirror takes anything", func(t *testing.T) {
 			isItsOwn(t, row, newPlainGuarded(t, takingAnything), 8<<20)
 		})
@@ -234,7 +237,6 @@ func mirrorFaults() []blobFault {
 		{name: "it denies", text: "it refuses the request, and says why", answer: answer(http.MethodPost, http.StatusForbidden, "DENIED")},
 		{name: "it is broken", text: "answered 500", answer: answer(http.MethodPost, http.StatusInternalServerError, "UNKNOWN")},
 		{name: "it is full", text: "answered 507", answer: answer(http.MethodPut, http.StatusInsufficientStorage, "UNKNOWN")},
-		{name: "it finds the blob invalid", text: "DIGEST_INVALID", answer: answer(http.MethodPut, http.StatusBadRequest, "DIGEST_INVALID")},
 		{name: "it asks to wait", text: "asks to wait", answer: answer(http.MethodPost, http.StatusTooManyRequests, "TOOMANYREQUESTS")},
 		{name: "it hangs up in the middle", text: "127.0.0.1", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut {
@@ -317,6 +319,7 @@ func TestAMirrorThatIsNotThere(t *testing.T) {
 		"asking":    func() error { _, err := s.client.Holds(t.Context(), order.To, "0"); return err },
 		"untagging": func() error { return s.client.UntagNow(t.Context(), order.To, "0") },
 	} {
+		s.client = newClient(t, nil, insecureHosts(t, s.source)) // one that does not know yet that the mirror is not there
 		var got *registry.Error
 		if err := ask(); !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || !strings.Contains(got.Error(), "refuses connections") {
 			t.Errorf("%s: %v", name, err)

@@ -105,7 +105,6 @@ func TestASourceAtTheCachesOwnHostSeesTheNamespacesCredentialsOnly(t *testing.T)
 func TestABlobOfAnotherNamespaceIsNeverMounted(t *testing.T) {
 	for name, guard := range map[string]func(http.Handler) http.Handler{
 		"the mirror mounts from the repository that is named": mounting,
-		"the mirror mounts from anywhere":                     mountingFromAnywhere,
 		"the mirror has blobs for all repositories":           nil,
 	} {
 		for source, row := range map[string]struct {
@@ -151,22 +150,6 @@ func recorded(registry http.Handler, r *http.Request) []byte {
 	return answer.Body.Bytes()
 }
 
-// mountingFromAnywhere makes a registry that mounts what any repository has.
-func mountingFromAnywhere(next http.Handler) http.Handler {
-	var held sync.Map
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query := r.URL.Query()
-		if _, isHeld := held.Load(query.Get("mount")); isHeld && r.Method == http.MethodPost {
-			w.WriteHeader(http.StatusCreated)
-			return
-		}
-		if r.Method == http.MethodPut && query.Has("digest") {
-			held.Store(query.Get("digest"), true)
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 func isNeverMounted(t *testing.T, mirror, attackers *upstream, reason v1.Reason) {
 	t.Helper()
 	victims := newPlainUpstream(t)
@@ -193,29 +176,6 @@ func isNeverMounted(t *testing.T, mirror, attackers *upstream, reason v1.Reason)
 	}
 	if found := attacker.holds("shop/app", "0"); found != "" {
 		t.Errorf("%s is under the tag", found)
-	}
-}
-
-// TestTheMirrorIsAskedOnceWhetherItKeepsRepositoriesApart, by a process that did not put there what it finds.
-func TestTheMirrorIsAskedOnceWhetherItKeepsRepositoriesApart(t *testing.T) {
-	for name, row := range map[string]struct {
-		guard func(http.Handler) http.Handler
-	}{"it does": {mounting}, "it does not": {mountingFromAnywhere}} {
-		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, row.guard))
-			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<10))
-			sent := s.copied(s.order(want)).Sent
-			s.client = newClient(t, nil, insecureHosts(t, s.source))
-			for _, generation := range []string{"1", "2"} {
-				done := s.copied(s.order(want, func(o *registry.Order) { o.Tag = generation }))
-				if done.Found != sent || done.Sent != 0 {
-					t.Errorf("generation %s: %+v, of %d bytes", generation, done, sent)
-				}
-			}
-			if asked := s.mirror.count(http.MethodPost, "/none/blobs/uploads/"); asked != 1 {
-				t.Errorf("it was asked %d times", asked)
-			}
-		})
 	}
 }
 

@@ -84,7 +84,7 @@ func TestRequestsOfACopy(t *testing.T) {
 		t.Fatal(held, err)
 	}
 	s.copied(order)
-	if requests := append(s.source.requests("", ""), s.mirror.requests("", "")...); len(requests) > 39 {
+	if requests := append(s.source.requests("", ""), s.mirror.requests("", "")...); len(requests) > 40 {
 		t.Errorf("%d requests: %v", len(requests), requests)
 	}
 	s.mirror.clearLog()

@@ -3,10 +3,10 @@ package registry
 import (
 	"context"
 	"errors"
-	"io"
 	"net/url"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 )
@@ -120,16 +120,11 @@ func (d *delivery) arrived(ctx context.Context, nodes []*node) error {
 	return nil
 }
 
-// bringBlob mounts, finds or sends a blob. Where the mirror does not let us mount it, it is sent. Where the mirror finds that
-// it has another digest, it is sent again and compared here, so that it comes out whose fault that is.
+// bringBlob mounts, finds or sends a blob. A blob that the mirror does not let us mount is sent.
 func (d *delivery) bringBlob(ctx context.Context, blob descriptor, p *parcel) error {
 	from, isKnown := d.mirror.placements.from(d.mirror.at, d.namespace, blob.Digest)
-	to := d.mirror.comparing(ctx, blob)
-	how, err := d.transfer(ctx, to.mounting(from), blob, isKnown)
+	how, err := d.transfer(ctx, d.mirror.mounting(from), blob, isKnown)
 	if from != "" && d.mirror.givesUpMounting(err) {
-		how, err = d.transfer(ctx, to, blob, false)
-	}
-	if to.compares && isInvalidDigest(err) {
 		how, err = d.transfer(ctx, d.mirror, blob, false)
 	}
 	if err != nil {
@@ -145,9 +140,8 @@ func (d *delivery) bringBlob(ctx context.Context, blob descriptor, p *parcel) er
 	return nil
 }
 
-// transfer asks the source for a blob while it asks the mirror where to send it, unless the mirror should have it already. A blob that
-// is found without our having put it there may be somebody else's, whatever repository the mirror was asked for: it counts only where
-// the source has it, too. Where the mirror wants another token in the middle, all of it is done once more.
+// transfer asks the mirror where to send a blob and, unless the mirror should have it already, the source for its content at the same
+// time. Where the mirror wants another token in the middle, all of it is done once more.
 func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isKnown bool) (how outcome, err error) {
 	var failure error // of the source
 	err = to.patiently(ctx, func(ctx context.Context, with *session) error {
@@ -155,7 +149,7 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 		coming := d.fetch(ctx, blob, !isKnown)
 		defer coming.leave(cancel)
 		where, was, err := to.offer(ctx, with, blob)
-		if how = was; err != nil || where == nil && isKnown {
+		if how = was; err != nil || where == nil {
 			return err
 		}
 		content, err := coming.get()
@@ -163,13 +157,12 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 			failure = err
 			return errAtSource
 		}
-		if where == nil {
-			err = d.believe(ctx, to, content)
-		} else {
-			err = d.send(ctx, to, with, where, content)
-		}
-		if errors.Is(err, errAtSource) {
+		err = d.send(ctx, to, with, where, content)
+		switch {
+		case errors.Is(err, errAtSource):
 			failure = err
+		case isInvalidDigest(err):
+			failure = errWrongDigest
 		}
 		return err
 	})
@@ -179,26 +172,12 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 	return how, to.fault(err)
 }
 
-// believe has a blob counted as found. There are registries that say of every blob that they have it, in whatever repository; there
-// the source must show that it has it.
-func (d *delivery) believe(ctx context.Context, to mirror, content *download) error {
-	if to.separates(ctx, content.of) {
-		return nil
-	}
-	content.compare()
-	counted := &counter{Reader: content, tally: d.tally}
-	defer counted.undo()
-	if _, err := io.Copy(io.Discard, counted); err != nil {
-		return errors.Join(errAtSource, err)
-	}
-	return nil
-}
+// isInvalidDigest reports whether a registry refused content for its digest (distribution-spec, "Error Codes").
+func isInvalidDigest(err error) bool { return hasCode(err, transport.DigestInvalidErrorCode) }
 
-// send sends a blob, and counts what is sent.
+// send sends a blob, and counts what is sent. The registry that stores it compares its digest (distribution-spec, "Pushing Blobs"), and so
+// does the node that pulls it: Tagger does not.
 func (d *delivery) send(ctx context.Context, to mirror, with *session, where *url.URL, content *download) error {
-	if !to.compares {
-		content.compare()
-	}
 	counted := &counter{Reader: content, tally: d.tally}
 	err := to.send(ctx, with, where, content.of, counted)
 	if err != nil {

@@ -9,17 +9,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
-	"k8s.io/apimachinery/pkg/util/cache"
-	"k8s.io/utils/clock"
-)
-
-const (
-	// maxListing bounds of how many registries and repositories it is known whether they list what is attached to an image.
-	maxListing = 4096
-	// noListsHolds is for how long it is taken for granted that there are none: registries learn it with a new version. That there are
-	// some holds longer.
-	noListsHolds = time.Hour
-	listsHold    = 24 * time.Hour
 )
 
 // unknownQuestion are the answers of a registry that does not know the question.
@@ -34,8 +23,8 @@ var errNoList = errors.New("the registry does not list what is attached to the i
 // listing asks registries for what they list as attached to an image (distribution-spec, "Listing Referrers"), and remembers which
 // of them keep no such lists.
 type listing struct {
-	known  *cache.LRUExpireCache
-	asking coalesced[firstList]
+	features *features
+	asking   coalesced[firstList]
 }
 
 // firstList is what came of asking for the list of an image where it was not known whether there are any.
@@ -45,8 +34,8 @@ type firstList struct {
 	err    error
 }
 
-func newListing(clock clock.PassiveClock, limit time.Duration) *listing {
-	return &listing{known: cache.NewLRUExpireCacheWithClock(maxListing, clock), asking: coalesced[firstList]{limit: limit}}
+func newListing(features *features, limit time.Duration) *listing {
+	return &listing{features: features, asking: coalesced[firstList]{limit: limit}}
 }
 
 // of is the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
@@ -74,30 +63,35 @@ func (l *listing) ask(ctx context.Context, from source, image digest.Digest) ([]
 	return listed, err
 }
 
-// recall is what is known: of this repository as this identity sees it, or else of the whole registry.
-func (l *listing) recall(from source) (kept, isKnown bool) {
-	for _, key := range []string{from.who.id + " " + from.at.passageKey(), from.at.address()} {
-		if known, isKnown := l.known.Get(key); isKnown {
-			return known.(bool), true
-		}
+// recall returns what is known: of this repository as this credential sees it, or else of the whole registry.
+func (l *listing) recall(from source) (has, isKnown bool) {
+	if has, isKnown = l.features.has(ofRepository(from)); isKnown {
+		return has, true
 	}
-	return false, false
+	return l.features.has(ofRegistry(from))
 }
 
 // learn takes in what came of asking for a list. An answer about one image tells nothing of the next one, and what went wrong on the
 // way to an answer tells nothing at all. A registry that keeps lists does not lose them.
 func (l *listing) learn(from source, err error) {
-	registry, repository := from.at.address(), from.who.id+" "+from.at.passageKey()
-	kept, isKnown := l.known.Get(registry)
+	has, _ := l.features.has(ofRegistry(from))
 	switch {
 	case err == nil:
-		l.known.Add(registry, true, listsHold)
+		l.features.set(ofRegistry(from), true)
 	case !errors.Is(err, errNoList):
 	case isForRepository(err):
-		l.known.Add(repository, false, noListsHolds)
-	case isForAllImages(err) && !(isKnown && kept.(bool)):
-		l.known.Add(registry, false, noListsHolds)
+		l.features.set(ofRepository(from), false)
+	case isForAllImages(err) && !has:
+		l.features.set(ofRegistry(from), false)
 	}
+}
+
+func ofRegistry(from source) featureKey {
+	return featureKey{kind: featureReferrers, registry: from.at.address()}
+}
+
+func ofRepository(from source) featureKey {
+	return featureKey{kind: featureReferrers, registry: from.at.address(), repository: from.at.passageKey(), credential: from.who.id}
 }
 
 // isNoList says whether an answer means that a list is not to be had.

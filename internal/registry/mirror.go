@@ -20,8 +20,6 @@ import (
 type mirror struct {
 	access
 	placements *placements
-	// compares: what is sent there with another digest than it has is refused there.
-	compares bool
 	// hurries: who asks does not wait for its turn.
 	hurries bool
 }
@@ -151,13 +149,17 @@ func (m mirror) put(ctx context.Context, n *node, identifier string) (noted bool
 	return noted, err
 }
 
-// putTag puts a manifest under a tag that does not have it yet. A registry with immutable tags refuses to write the same tag twice.
+// putTag puts a manifest under a tag. A registry with immutable tags refuses to write a tag that has the manifest already: that is no
+// error.
 func (m mirror) putTag(ctx context.Context, n *node, tag string) error {
-	held, err := m.holds(ctx, tag)
-	if err != nil || held == n.Digest.String() {
+	_, err := m.put(ctx, n, tag)
+	var answer *transport.Error
+	if !errors.As(err, &answer) {
 		return err
 	}
-	_, err = m.put(ctx, n, tag)
+	if held, headErr := m.holds(ctx, tag); headErr == nil && held == n.Digest.String() {
+		return nil
+	}
 	return err
 }
 

@@ -9,15 +9,11 @@ import (
 	"k8s.io/utils/lru"
 )
 
-// maxPlacements bounds how many blobs it is remembered of where they were put, and maxMounters for how many registries it is
-// known what they do.
-const (
-	maxPlacements = 16384
-	maxMounters   = 64
-)
+// maxPlacements bounds of how many blobs it is remembered where they are.
+const maxPlacements = 16384
 
 // placements remember which blobs this process put where, so that they are mounted from there: only within a namespace, and
-// only what was put. They also remember whether a registry mounts at all.
+// only what was put.
 type placements struct {
 	// kept is from registry, namespace and digest to the repository that the blob was put into last.
 	kept *lru.Cache
@@ -25,26 +21,13 @@ type placements struct {
 	held *lru.Cache
 	// attached is what became of the attachments of images, by repository, digest and tag.
 	attached *cache.LRUExpireCache
-
-	// mounter is from registry to mounting.
-	mounter *lru.Cache
-	// comparing is to compare blobs with their digests, and separating to have a blob only in the repository that it was put into.
-	comparing, separating trait
+	features *features
 }
 
-// mounting is whether a registry mounts blobs that are there.
-type mounting int
-
-const (
-	mountsMaybe mounting = iota
-	mounts
-	mountsNever
-)
-
-func newPlacements(clock clock.PassiveClock, limit time.Duration) *placements {
+func newPlacements(clock clock.PassiveClock, features *features) *placements {
 	return &placements{
 		kept: lru.New(maxPlacements), held: lru.New(maxPlacements), attached: cache.NewLRUExpireCacheWithClock(maxPlacements, clock),
-		mounter: lru.New(maxMounters), comparing: newTrait(limit), separating: newTrait(limit),
+		features: features,
 	}
 }
 
@@ -94,20 +77,22 @@ func (p *placements) from(at location, namespace string, blob digest.Digest) (re
 	}
 	kept, _ := p.kept.Get(placementKey(at, namespace, blob))
 	repository, isKnown = kept.(string)
-	if !isKnown || repository == at.repository || p.mounting(at) == mountsNever {
+	if !isKnown || repository == at.repository || p.mountsNot(at) {
 		return "", false
 	}
 	return repository, true
 }
 
-// mounting is what is known of the registry.
-func (p *placements) mounting(at location) mounting {
-	kept, _ := p.mounter.Get(at.address())
-	known, _ := kept.(mounting)
-	return known
+// mountsNot reports whether the registry is known not to mount blobs.
+func (p *placements) mountsNot(at location) bool {
+	mounts, isKnown := p.features.has(mountsKey(at))
+	return isKnown && !mounts
 }
 
-func (p *placements) learn(at location, what mounting) { p.mounter.Add(at.address(), what) }
+// mountsKey is the key of whether the registry mounts blobs.
+func mountsKey(at location) featureKey {
+	return featureKey{kind: featureMounts, registry: at.address()}
+}
 
 func placementKey(at location, namespace string, blob digest.Digest) string {
 	return at.address() + " " + namespace + " " + blob.String()

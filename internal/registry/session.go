@@ -41,8 +41,8 @@ type session struct {
 	readers *readers
 	// issued is when the token was requested, and expires when it ends; zero where there is none.
 	issued, expires time.Time
-	// isGuess: the registry was greeted before, and may want something else by now.
-	isGuess bool
+	// isCached: the challenge comes from the cache, and the registry may want another one by now.
+	isCached bool
 	// worked: the registry took it once, so a refusal says that its token is over.
 	worked *atomic.Bool
 }
@@ -89,8 +89,12 @@ func (s *session) mayHaveEnded(err error, now time.Time) bool {
 	if s.issued.IsZero() || now.Sub(s.issued) <= freshToken || !isStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &answer) {
 		return false
 	}
-	_, canRepeat := repeated(answer.Request)
-	return canRepeat
+	return canRepeat(answer.Request)
+}
+
+// canRepeat reports whether a request that was sent can be sent once more: a body that was streamed cannot.
+func canRepeat(request *http.Request) bool {
+	return request.Body == nil || request.Body == http.NoBody || request.GetBody != nil
 }
 
 // tokenFor exchanges the credential for a token (distribution's token authentication). There is nothing to exchange when

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -21,17 +20,17 @@ type sessions struct {
 	clock      clock.PassiveClock
 	kept       *lru.Cache
 	opening    coalesced[*session]
-	greetings  *greetings
+	challenges *challengeCache
 	readers    *readers
 }
 
-func newSessions(transports *transports, greetings *greetings, clock clock.PassiveClock, limit time.Duration) *sessions {
+func newSessions(transports *transports, challenges *challengeCache, clock clock.PassiveClock, limit time.Duration) *sessions {
 	return &sessions{
 		transports: transports,
 		clock:      clock,
 		kept:       lru.New(maxSessions),
 		opening:    coalesced[*session]{limit: limit},
-		greetings:  greetings,
+		challenges: challenges,
 		readers:    newReaders(),
 	}
 }
@@ -48,7 +47,7 @@ func (s *sessions) get(ctx context.Context, at location, who credential) (found 
 	found, err = s.opening.do(ctx, key, func(ctx context.Context) (*session, error) {
 		return s.open(ctx, at, who)
 	})
-	return found, err == nil && !found.isGuess, err
+	return found, err == nil && !found.isCached, err
 }
 
 // open looks again first: another opening may have ended just before this one began.
@@ -73,29 +72,16 @@ func (s *sessions) opened(ctx context.Context, at location, who credential, old 
 	if old != nil && wantsToken(old.challenge) {
 		return login(ctx, wire, at, who, old.challenge, policy)
 	}
-	if s.transports.guesses != nil && who == anonymous && old == nil && !s.greetings.knows(at) {
-		return guessed(ctx, wire, at, policy)
-	}
-	challenge, isOld, err := s.greetings.get(ctx, wire, at, old == nil)
+	challenge, isCached, err := s.challenges.get(ctx, wire, at, old == nil)
 	if err != nil {
 		return nil, err
 	}
 	opened, err := login(ctx, wire, at, who, challenge, policy)
 	if err != nil {
-		s.greetings.forget(at) // the token service may be another by now
+		s.challenges.forget(at) // the token service may be another by now
 		return nil, err
 	}
-	opened.isGuess = isOld && !wantsToken(challenge)
-	return opened, nil
-}
-
-// guessed is a session with a registry that takes anybody, as far as we know: the first request greets it.
-func guessed(ctx context.Context, wire http.RoundTripper, at location, policy policy) (*session, error) {
-	opened, err := login(ctx, wire, at, anonymous, &transport.Challenge{}, policy)
-	if err != nil {
-		return nil, err
-	}
-	opened.isGuess = true
+	opened.isCached = isCached && !wantsToken(challenge)
 	return opened, nil
 }
 
@@ -110,7 +96,7 @@ func (s *sessions) end(at location, who credential, refused *session, challenge 
 func (s *sessions) forget(at location, who credential, refused *session) {
 	if key := sessionKey(at, who); s.lookup(key) == refused {
 		s.kept.Remove(key)
-		s.greetings.forget(at)
+		s.challenges.forget(at)
 	}
 }
 

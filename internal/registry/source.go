@@ -75,30 +75,19 @@ func (s *session) blob(ctx context.Context, at location, of descriptor) (io.Read
 	return response.Body, nil
 }
 
-// download is a blob on its way. What was read of it is of the size and, if that is compared, of the digest, or the last of it is
-// never read.
+// download is a blob on its way. What was read of it is of the size, or the last of it is never read.
 type download struct {
 	io.ReadCloser
-	of descriptor
-	// hash is that of what was read, and nil where somebody else compares it.
-	hash    digest.Verifier
+	of      descriptor
 	left    int64
 	explain func(error) error
 	cancel  context.CancelFunc
 }
 
-// compare has the content compared with its digest, from its beginning.
-func (d *download) compare() { d.hash = d.of.Digest.Verifier() }
-
 // Read implements io.Reader.
 func (d *download) Read(buffer []byte) (int, error) {
 	count, err := d.ReadCloser.Read(buffer)
-	if count > 0 {
-		d.left -= int64(count)
-		if d.hash != nil {
-			_, _ = d.hash.Write(buffer[:count])
-		}
-	}
+	d.left -= int64(count)
 	if wrong := d.judge(err); wrong != nil {
 		return 0, d.explain(wrong)
 	}
@@ -110,8 +99,6 @@ func (d *download) judge(err error) error {
 	switch {
 	case d.left < 0, errors.Is(err, errTooLarge), errors.Is(err, io.EOF) && d.left > 0:
 		return errWrongSize
-	case d.left == 0 && d.hash != nil && !d.hash.Verified():
-		return errWrongDigest
 	case err != nil && !errors.Is(err, io.EOF):
 		return err
 	default:

@@ -35,25 +35,23 @@ type transports struct {
 	wires         *newest
 	quotas        *quotas
 	around        layer
-	// guesses are which hosts that are listed as insecure speak plain HTTP; nil where every host is greeted first.
-	guesses *plainHosts
 	// tune changes what connections are like.
 	tune func(*http.Transport)
 }
 
 // forResolving are the transports for small questions.
 func forResolving(options Options, quotas *quotas) *transports {
-	return newTransports(options, quotas, nil, func(*http.Transport) {})
+	return newTransports(options, quotas, func(*http.Transport) {})
 }
 
 // forReading are the transports for copying from a source, and forWriting those for the mirror. They share no connections:
 // the mirror may be at an address where no source may be.
 func forReading(options Options, quotas *quotas) *transports {
-	return newTransports(options, quotas, newPlainHosts(), forBlobs)
+	return newTransports(options, quotas, forBlobs)
 }
 
 func forWriting(options Options, quotas *quotas) *transports {
-	return newTransports(options, quotas, newPlainHosts(), func(transport *http.Transport) {
+	return newTransports(options, quotas, func(transport *http.Transport) {
 		forBlobs(transport)
 		transport.ResponseHeaderTimeout = options.limits.stored
 	})
@@ -66,13 +64,12 @@ func forBlobs(transport *http.Transport) {
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 256, 64
 }
 
-func newTransports(options Options, quotas *quotas, guesses *plainHosts, tune func(*http.Transport)) *transports {
+func newTransports(options Options, quotas *quotas, tune func(*http.Transport)) *transports {
 	dialer := net.Dialer{Timeout: dialTimeout, Resolver: options.resolver, Control: options.control}
 	made := &transports{
 		configuration: options.Configuration,
 		quotas:        quotas,
 		around:        options.Around,
-		guesses:       guesses,
 		tune:          tune,
 		agent:         "tagger/" + cmp.Or(options.Version, "dev"),
 		limits:        options.limits,
@@ -97,7 +94,6 @@ func (t *transports) to(at location) http.RoundTripper {
 	insecure := t.insecureAt(at)
 	return layered(
 		tlsByHost{insecure: insecure, wires: t.wires},
-		t.guesses.guessing(insecure),
 		t.around,
 		t.gate.hiding,
 		t.quotas.meter(at),

@@ -40,8 +40,8 @@ const (
 // itself is how to ask for both at once (distribution-spec, "Mounting a blob from another repository"): a registry that
 // mounts has the blob or tells where to send it.
 func (m mirror) offer(ctx context.Context, with *session, blob descriptor) (upload *url.URL, how outcome, err error) {
-	known := m.placements.mounting(m.at)
-	if known == mountsNever {
+	mounts, isKnown := m.placements.features.has(mountsKey(m.at))
+	if isKnown && !mounts {
 		return m.offerWithoutMount(ctx, with, blob)
 	}
 	upload, err = m.start(ctx, with, "?"+url.Values{"mount": {blob.Digest.String()}, "from": {m.mountFrom()}}.Encode())
@@ -49,7 +49,7 @@ func (m mirror) offer(ctx context.Context, with *session, blob descriptor) (uplo
 	case refusesMounts(err):
 		upload, how, err = m.offerWithoutMount(ctx, with, blob)
 		if err == nil {
-			m.placements.learn(m.at, mountsNever)
+			m.placements.features.set(mountsKey(m.at), false)
 		}
 		return upload, how, err
 	case err != nil:
@@ -57,16 +57,16 @@ func (m mirror) offer(ctx context.Context, with *session, blob descriptor) (uplo
 	case upload == nil && m.at.mountsFrom != "":
 		return nil, wasMounted, nil
 	case upload == nil:
-		m.placements.learn(m.at, mounts)
+		m.placements.features.set(mountsKey(m.at), true)
 		return nil, wasFound, nil
-	case known == mounts, !m.placements.isHeld(m.at, blob.Digest) && blob.Size < worthAsking:
+	case mounts, !m.placements.isHeld(m.at, blob.Digest) && blob.Size < worthAsking:
 		return upload, wasSent, nil
 	}
 	isThere, err := m.has(ctx, with, blob)
 	if err != nil || !isThere {
 		return upload, wasSent, err
 	}
-	m.placements.learn(m.at, mountsNever)
+	m.placements.features.set(mountsKey(m.at), false)
 	return nil, wasFound, nil
 }
 
@@ -99,7 +99,7 @@ func refusesMounts(err error) bool {
 // us, or its token service takes no two scopes. Then the registry's blobs are mounted no more.
 func (m mirror) givesUpMounting(err error) bool {
 	if errors.Is(err, errNoSession) && isStatus(err, http.StatusBadRequest) {
-		m.placements.learn(m.at, mountsNever)
+		m.placements.features.set(mountsKey(m.at), false)
 		return true
 	}
 	return wasRefused(err)
