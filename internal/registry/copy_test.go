@@ -292,12 +292,19 @@ func TestWhatCannotBeCached(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	elsewhere, err := mutate.Append(empty.Image, mutate.Addendum{
+		Layer: static.NewLayer([]byte("layer"), types.OCILayer), URLs: []string{"https://example.com/layer"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range []struct {
 		name, text string
 		image      gcr.Image
 		limit      int64
 	}{
 		{name: "foreign layers", image: foreign, text: "a foreign layer"},
+		{name: "a layer that is to be had elsewhere", image: elsewhere, text: "a foreign layer"},
 		{name: "an image that is too large", image: image(t, 2, 1<<20), limit: 2 << 20, text: "larger than the 2 MiB"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

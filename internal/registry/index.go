@@ -36,6 +36,17 @@ type descriptor struct {
 	MediaType types.MediaType `json:"mediaType"`
 	Digest    digest.Digest   `json:"digest"`
 	Size      int64           `json:"size"`
+	// URLs is whether the content may be downloaded from elsewhere.
+	URLs nonEmpty `json:"urls,omitempty"`
+}
+
+// nonEmpty is whether a list has an element.
+type nonEmpty bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *nonEmpty) UnmarshalJSON(list []byte) error {
+	*n = string(list) != "null" && len(bytes.Trim(list, "[] \t\r\n")) > 0
+	return nil
 }
 
 // parseManifest wants the schemaVersion to be 2, as the image-spec does in indexes and manifests alike.

@@ -99,7 +99,7 @@ func (d descriptor) check() error {
 	if d.Size < 0 {
 		return errWrongSize
 	}
-	if isForeign(d.MediaType) {
+	if bool(d.URLs) || isForeign(d.MediaType) { // distribution refuses a manifest whose layer has URLs, of whatever media type
 		return errForeignLayer
 	}
 	return nil

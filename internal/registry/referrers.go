@@ -196,7 +196,7 @@ const maxEntry = 16 << 10
 // entry is the node as an entry. It says what kind of artifact it is (image-spec, "Guidelines for Artifact Usage").
 func (n *node) entry() ([]byte, error) {
 	made := referrer{descriptor: n.descriptor, ArtifactType: n.body.ArtifactType}
-	made.Size = int64(len(n.content))
+	made.Size, made.URLs = int64(len(n.content)), false
 	if made.ArtifactType == "" && n.body.Config != nil {
 		made.ArtifactType = string(n.body.Config.MediaType)
 	}
