@@ -13,7 +13,7 @@ import (
 
 // look reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
 func (a access) look(ctx context.Context, at location, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
-	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with *session) (err error) {
+	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with requester) (err error) {
 		content, found, err = with.fetch(ctx, at)
 		return err
 	})
@@ -25,7 +25,7 @@ func (a access) look(ctx context.Context, at location, isAbsent func(error) bool
 
 // lookForDigest returns the digest of a manifest, empty where there is none. It takes one HEAD.
 func (a access) lookForDigest(ctx context.Context, at location, isAbsent func(error) bool) (found string, err error) {
-	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with *session) (err error) {
+	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with requester) (err error) {
 		found, err = with.digest(ctx, at)
 		return err
 	})
@@ -39,11 +39,11 @@ func (a access) lookForDigest(ctx context.Context, at location, isAbsent func(er
 // session.
 func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask asking) error {
 	var absent error
-	err := a.patiently(ctx, func(ctx context.Context, with *session) error {
-		ctx, cancel := context.WithTimeout(ctx, a.sessions.limit())
+	err := a.patiently(ctx, func(ctx context.Context, with requester) error {
+		ctx, cancel := context.WithTimeout(ctx, a.limits.requests)
 		defer cancel()
 		absent = ask(ctx, with)
-		if isAbsent(absent) && !a.isWorthALogin(with, absent) {
+		if isAbsent(absent) && !a.isWorthALogin(with.session, absent) {
 			return nil
 		}
 		return absent

@@ -29,16 +29,24 @@ const patience = time.Minute
 type access struct {
 	sessions *sessions
 	quotas   *quotas
+	readers  *readers
+	limits   limits
 	at       location
 	who      credential
 }
 
+// requester sends requests to a repository.
+type requester struct {
+	*session
+	readers *readers
+}
+
 // asking is done once or, where a session is over, once more.
-type asking func(context.Context, *session) error
+type asking func(context.Context, requester) error
 
 // digest resolves.
 func (a access) digest(ctx context.Context) (digest string, err error) {
-	err = a.use(ctx, func(ctx context.Context, with *session) error {
+	err = a.use(ctx, func(ctx context.Context, with requester) error {
 		digest, err = with.digest(ctx, a.at)
 		return err
 	})
@@ -59,7 +67,7 @@ func (a access) use(ctx context.Context, ask asking) error {
 		if err != nil {
 			return withoutSession(a.quotas.explain(err, a.at))
 		}
-		err = ask(ctx, current)
+		err = ask(ctx, requester{current, a.readers})
 		if err == nil {
 			return nil
 		}

@@ -56,6 +56,9 @@ type Client struct {
 	listing *listing
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
+	// readers bounds the manifests that are read at a time.
+	readers *readers
+	limits  limits
 }
 
 // New makes a Client.
@@ -77,6 +80,8 @@ func New(options Options) *Client {
 		listing:       newListing(features, options.limits.requests),
 		answers:       newAnswers(options.Clock, options.limits.requests),
 		remembered:    lru.New(maxRemembered),
+		readers:       newReaders(),
+		limits:        options.limits,
 	}
 }
 
@@ -206,6 +211,10 @@ func (c *Client) resolveAs(ctx context.Context, at location, who credential, ter
 	return "", c.quotas.underWay(at)
 }
 
+func (c *Client) access(sessions *sessions, at location, who credential) access {
+	return access{sessions: sessions, quotas: c.quotas, readers: c.readers, limits: c.limits, at: at, who: who}
+}
+
 func (c *Client) question(at location, who credential, terms Terms) question {
 	return question{
 		key:       who.id + " " + at.key(),
@@ -226,7 +235,7 @@ func (c *Client) question(at location, who credential, terms Terms) question {
 			return c.quotas.begin(at, terms.Asker, isStray)
 		},
 		ask: func(ctx context.Context) (string, error) {
-			return access{sessions: c.sessions, quotas: c.quotas, at: at, who: who}.digest(ctx)
+			return c.access(c.sessions, at, who).digest(ctx)
 		},
 	}
 }

@@ -127,7 +127,7 @@ func (c *Client) copyAs(ctx context.Context, order Order, run func(*copying, con
 				return err
 			}
 			counts.restart()
-			from := source{access{sessions: c.reading, quotas: c.quotas, at: at, who: who}}
+			from := source{c.access(c.reading, at, who)}
 			made := c.newCopying(from, to, order, counts)
 			made.isReader = c.isRemembered(at, order.Credentials)
 			return run(made, ctx)
@@ -198,7 +198,7 @@ func (c *copying) run(ctx context.Context) error {
 func (c *copying) runAttachments(ctx context.Context) error {
 	image := c.source.at.digest
 	if !c.isReader {
-		err := c.source.patiently(ctx, func(ctx context.Context, with *session) error {
+		err := c.source.patiently(ctx, func(ctx context.Context, with requester) error {
 			_, err := with.digest(ctx, c.source.at.child(image))
 			return err
 		})

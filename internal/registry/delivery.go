@@ -144,7 +144,7 @@ func (d *delivery) bringBlob(ctx context.Context, blob descriptor, p *parcel) er
 // time. Where the mirror wants another token in the middle, all of it is done once more.
 func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isKnown bool) (how outcome, err error) {
 	var failure error // of the source
-	err = to.patiently(ctx, func(ctx context.Context, with *session) error {
+	err = to.patiently(ctx, func(ctx context.Context, with requester) error {
 		ctx, cancel := context.WithCancel(ctx)
 		coming := d.fetch(ctx, blob, !isKnown)
 		defer coming.leave(cancel)
@@ -177,7 +177,7 @@ func isInvalidDigest(err error) bool { return hasCode(err, transport.DigestInval
 
 // send sends a blob, and counts what is sent. The registry that stores it compares its digest (distribution-spec, "Pushing Blobs"), and so
 // does the node that pulls it: Tagger does not.
-func (d *delivery) send(ctx context.Context, to mirror, with *session, where *url.URL, content *download) error {
+func (d *delivery) send(ctx context.Context, to mirror, with requester, where *url.URL, content *download) error {
 	counted := &counter{Reader: content, tally: d.tally}
 	err := to.send(ctx, with, where, content.of, counted)
 	if err != nil {

@@ -100,7 +100,7 @@ func (h *holding) names(ctx context.Context, of digest.Digest) (named []digest.D
 		return named, nil
 	}
 	var content []byte
-	err = h.mirror.ask(ctx, func(ctx context.Context, with *session) error {
+	err = h.mirror.ask(ctx, func(ctx context.Context, with requester) error {
 		content, _, err = with.fetch(ctx, h.mirror.at.child(of))
 		return err
 	})

@@ -27,10 +27,10 @@ var errWrongDigest = errors.New("the content does not have the digest")
 
 // digest asks with a HEAD (distribution-spec, section "Checking if content exists in the registry"), which counts as no
 // pull. Only where that gives no digest, as with older registries, the manifest is read and hashed.
-func (s *session) digest(ctx context.Context, at location) (string, error) {
-	response, err := s.ask(ctx, http.MethodHead, at)
+func (r requester) digest(ctx context.Context, at location) (string, error) {
+	response, err := r.ask(ctx, http.MethodHead, at)
 	if hasNoHead(err) {
-		return s.hashed(ctx, at)
+		return r.hashed(ctx, at)
 	}
 	if err != nil {
 		return "", err
@@ -42,20 +42,20 @@ func (s *session) digest(ctx context.Context, at location) (string, error) {
 	if found, err := digest.Parse(response.Header.Get("Docker-Content-Digest")); err == nil && at.takes(found) {
 		return found.String(), nil
 	}
-	return s.hashed(ctx, at)
+	return r.hashed(ctx, at)
 }
 
 // takes says whether the digest can be the answer: any for a tag, the very same for a digest.
 func (l location) takes(found digest.Digest) bool { return l.digest == "" || l.digest == found }
 
 // hashed reads the manifest, makes the digest itself, and looks at the indexes below.
-func (s *session) hashed(ctx context.Context, at location) (string, error) {
-	leave, err := s.readers.enter(ctx)
+func (r requester) hashed(ctx context.Context, at location) (string, error) {
+	leave, err := r.readers.enter(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer leave()
-	content, found, err := s.read(ctx, at)
+	content, found, err := r.read(ctx, at)
 	if err != nil {
 		return "", err
 	}
@@ -63,15 +63,15 @@ func (s *session) hashed(ctx context.Context, at location) (string, error) {
 		if !child.MediaType.IsIndex() {
 			return nil, nil
 		}
-		content, _, err := s.read(ctx, at.child(child.Digest))
+		content, _, err := r.read(ctx, at.child(child.Digest))
 		return content, err
 	})
 	return found.String(), indexes.from(ctx, content)
 }
 
 // read is a manifest as it was sent, and its digest.
-func (s *session) read(ctx context.Context, at location) ([]byte, digest.Digest, error) {
-	content, found, err := s.fetch(ctx, at)
+func (r requester) read(ctx context.Context, at location) ([]byte, digest.Digest, error) {
+	content, found, err := r.fetch(ctx, at)
 	if err != nil {
 		return nil, "", err
 	}
@@ -80,8 +80,8 @@ func (s *session) read(ctx context.Context, at location) ([]byte, digest.Digest,
 }
 
 // fetch is the same of whatever is there.
-func (s *session) fetch(ctx context.Context, at location) ([]byte, digest.Digest, error) {
-	response, err := s.ask(ctx, http.MethodGet, at)
+func (r requester) fetch(ctx context.Context, at location) ([]byte, digest.Digest, error) {
+	response, err := r.ask(ctx, http.MethodGet, at)
 	if err != nil {
 		return nil, "", err
 	}
@@ -110,18 +110,18 @@ func (l location) algorithm() digest.Algorithm {
 }
 
 // ask sends one request. An answer but 200 is a *transport.Error.
-func (s *session) ask(ctx context.Context, method string, at location) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, at.manifestURL(s.scheme), nil)
+func (r requester) ask(ctx context.Context, method string, at location) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, at.manifestURL(r.scheme), nil)
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("Accept", acceptable)
-	return s.send(request, http.StatusOK)
+	return r.send(request, http.StatusOK)
 }
 
 // send is an answer that has one of these statuses. Any other is a *transport.Error.
-func (s *session) send(request *http.Request, statuses ...int) (*http.Response, error) {
-	response, err := s.client.Do(request)
+func (r requester) send(request *http.Request, statuses ...int) (*http.Response, error) {
+	response, err := r.client.Do(request)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (s *session) send(request *http.Request, statuses ...int) (*http.Response, 
 		response.Body.Close()
 		return nil, challenged(err, request, response)
 	}
-	s.worked.Store(true)
+	r.worked.Store(true)
 	return response, nil
 }
 

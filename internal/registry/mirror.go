@@ -82,16 +82,16 @@ func (c *Client) mirror(at Repository) (mirror, error) {
 	list(admitted, at.Address, at.Insecure)
 	return mirror{
 		placements: c.placements,
-		access: access{sessions: c.writing, quotas: c.quotas, who: who, at: location{
+		access: c.access(c.writing, location{
 			registry: registry, host: at.Address, repository: at.Path, insecure: at.Insecure,
 			writes: true, admitted: admitted, text: fmt.Sprintf("the internal registry, %v", at),
-		}},
+		}, who),
 	}, nil
 }
 
 // greet finds out how the registry wants to be asked, where that is worth a request.
 func (m mirror) greet(ctx context.Context) error {
-	return m.fault(m.patiently(ctx, func(context.Context, *session) error { return nil }))
+	return m.fault(m.patiently(ctx, func(context.Context, requester) error { return nil }))
 }
 
 // mounting is the mirror for mounting from a repository; an empty one is the mirror's own.
@@ -106,8 +106,8 @@ func (m mirror) ask(ctx context.Context, ask asking) error {
 	if m.hurries {
 		use = m.use
 	}
-	return m.fault(use(ctx, func(ctx context.Context, with *session) error {
-		ctx, cancel := context.WithTimeout(ctx, m.sessions.limit())
+	return m.fault(use(ctx, func(ctx context.Context, with requester) error {
+		ctx, cancel := context.WithTimeout(ctx, m.limits.requests)
 		defer cancel()
 		return ask(ctx, with)
 	}))
@@ -119,7 +119,7 @@ func (m mirror) holds(ctx context.Context, identifier string) (held string, err 
 	if parsed, err := digest.Parse(identifier); err == nil {
 		at = at.child(parsed)
 	}
-	err = m.ask(ctx, func(ctx context.Context, with *session) error {
+	err = m.ask(ctx, func(ctx context.Context, with requester) error {
 		held, err = with.digest(ctx, at)
 		if isStatus(err, http.StatusNotFound) {
 			return nil
@@ -132,7 +132,7 @@ func (m mirror) holds(ctx context.Context, identifier string) (held string, err 
 // put puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
 // registry noted by itself what the manifest is attached to.
 func (m mirror) put(ctx context.Context, n *node, identifier string) (noted bool, err error) {
-	err = m.ask(ctx, func(ctx context.Context, with *session) error {
+	err = m.ask(ctx, func(ctx context.Context, with requester) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.at.url(with.scheme, "manifests/"+identifier), bytes.NewReader(n.content))
 		if err != nil {
 			return err
@@ -176,7 +176,7 @@ func (m mirror) forget(n *node, err error) {
 
 // remove deletes (distribution-spec, section "Content Management").
 func (m mirror) remove(ctx context.Context, identifier string) error {
-	err := m.ask(ctx, func(ctx context.Context, with *session) error {
+	err := m.ask(ctx, func(ctx context.Context, with requester) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.at.url(with.scheme, "manifests/"+identifier), nil)
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ var nextPage = regexp.MustCompile(`(?i)<([^>]*)>(?:\s*;\s*[^;,="\s]+(?:\s*=\s*(?
 
 // referrers are the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
 func (s source) referrers(ctx context.Context, image digest.Digest) (listed []descriptor, err error) {
-	err = s.askForWhatMayBeAbsent(ctx, isNoList, func(ctx context.Context, with *session) (err error) {
+	err = s.askForWhatMayBeAbsent(ctx, isNoList, func(ctx context.Context, with requester) (err error) {
 		listed, err = with.referrers(ctx, s.at, image)
 		return err
 	})
@@ -45,12 +45,12 @@ func (s source) referrers(ctx context.Context, image digest.Digest) (listed []de
 }
 
 // referrers reads the list, page by page.
-func (s *session) referrers(ctx context.Context, at location, image digest.Digest) ([]descriptor, error) {
+func (r requester) referrers(ctx context.Context, at location, image digest.Digest) ([]descriptor, error) {
 	var all []descriptor
-	first := at.url(s.scheme, "referrers/"+image.String())
+	first := at.url(r.scheme, "referrers/"+image.String())
 	next := first
 	for range maxPages {
-		listed, after, err := s.page(ctx, next)
+		listed, after, err := r.page(ctx, next)
 		if next != first && isNoList(err) {
 			err = errors.Join(errListEnds, err)
 		}
@@ -70,13 +70,13 @@ func (s *session) referrers(ctx context.Context, at location, image digest.Diges
 }
 
 // page is one page, and where the next one is; empty after the last one.
-func (s *session) page(ctx context.Context, address string) (listed []descriptor, next string, err error) {
+func (r requester) page(ctx context.Context, address string) (listed []descriptor, next string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, "", err
 	}
 	request.Header.Set("Accept", string(types.OCIImageIndex))
-	response, err := s.staying().send(request, http.StatusOK)
+	response, err := r.staying().send(request, http.StatusOK)
 	if err != nil {
 		return nil, "", err
 	}
@@ -91,16 +91,18 @@ func (s *session) page(ctx context.Context, address string) (listed []descriptor
 
 // staying is the session that does not go where something else is to be seen than was asked for (RFC 9110, section 15.4.4). There
 // are registries that lead to their web site in this way.
-func (s session) staying() *session {
-	client := *s.client
+func (r requester) staying() requester {
+	client := *r.session.client
 	client.CheckRedirect = func(request *http.Request, _ []*http.Request) error {
 		if request.Response.StatusCode == http.StatusSeeOther {
 			return http.ErrUseLastResponse
 		}
 		return nil
 	}
-	s.client = &client
-	return &s
+	session := *r.session
+	session.client = &client
+	r.session = &session
+	return r
 }
 
 // linkedFrom is where the next page is. A list goes on where it was asked for, or where that led: behind a proxy many name a host, or a

@@ -37,8 +37,6 @@ type session struct {
 	challenge *transport.Challenge
 	// keptFrom is the token service that was not shown the credential, as it is not the registry's own; mostly empty.
 	keptFrom string
-	// readers are those who read manifests, of all sessions.
-	readers *readers
 	// issued is when the token was requested, and expires when it ends; zero where there is none.
 	issued, expires time.Time
 	// isCached: the challenge comes from the cache, and the registry may want another one by now.
@@ -52,8 +50,6 @@ type policy struct {
 	clock clock.PassiveClock
 	// lists says what the administrator names in registries.conf.
 	lists func(address string) bool
-	// readers bounds who reads manifests at a time.
-	readers *readers
 }
 
 func (s *session) usableAt(now time.Time) bool {
@@ -63,7 +59,7 @@ func (s *session) usableAt(now time.Time) bool {
 // login gets a token where the registry wants one.
 func login(ctx context.Context, wire http.RoundTripper, at location, who credential, challenge *transport.Challenge, policy policy) (*session, error) {
 	asked := policy.clock.Now()
-	opened := &session{scheme: "https", challenge: challenge, readers: policy.readers, worked: new(atomic.Bool)}
+	opened := &session{scheme: "https", challenge: challenge, worked: new(atomic.Bool)}
 	if challenge.Insecure {
 		opened.scheme = "http"
 	}

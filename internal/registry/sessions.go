@@ -21,7 +21,6 @@ type sessions struct {
 	kept       *lru.Cache
 	opening    coalesced[*session]
 	challenges *challengeCache
-	readers    *readers
 }
 
 func newSessions(transports *transports, challenges *challengeCache, clock clock.PassiveClock, limit time.Duration) *sessions {
@@ -31,12 +30,8 @@ func newSessions(transports *transports, challenges *challengeCache, clock clock
 		kept:       lru.New(maxSessions),
 		opening:    coalesced[*session]{limit: limit},
 		challenges: challenges,
-		readers:    newReaders(),
 	}
 }
-
-// limit is how long a question may take.
-func (s *sessions) limit() time.Duration { return s.opening.limit }
 
 // get is the session that is kept, or a new one; isNew says which. Callers at the same time share the opening.
 func (s *sessions) get(ctx context.Context, at location, who credential) (found *session, isNew bool, err error) {
@@ -68,7 +63,7 @@ func (s *sessions) open(ctx context.Context, at location, who credential) (*sess
 
 // opened asks for a new token only, where an old session's is over and all else may well be as it was.
 func (s *sessions) opened(ctx context.Context, at location, who credential, old *session) (*session, error) {
-	wire, policy := s.transports.to(at), policy{clock: s.clock, lists: s.transports.configuration.lists, readers: s.readers}
+	wire, policy := s.transports.to(at), policy{clock: s.clock, lists: s.transports.configuration.lists}
 	if old != nil && wantsToken(old.challenge) {
 		return login(ctx, wire, at, who, old.challenge, policy)
 	}

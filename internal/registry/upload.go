@@ -39,7 +39,7 @@ const (
 // offer asks the mirror for a place to send a blob to; none where the blob is there by now. Mounting from the repository
 // itself is how to ask for both at once (distribution-spec, "Mounting a blob from another repository"): a registry that
 // mounts has the blob or tells where to send it.
-func (m mirror) offer(ctx context.Context, with *session, blob descriptor) (upload *url.URL, how outcome, err error) {
+func (m mirror) offer(ctx context.Context, with requester, blob descriptor) (upload *url.URL, how outcome, err error) {
 	mounts, isKnown := m.placements.features.has(mountsKey(m.at))
 	if isKnown && !mounts {
 		return m.offerWithoutMount(ctx, with, blob)
@@ -70,7 +70,7 @@ func (m mirror) offer(ctx context.Context, with *session, blob descriptor) (uplo
 	return nil, wasFound, nil
 }
 
-func (m mirror) offerWithoutMount(ctx context.Context, with *session, blob descriptor) (*url.URL, outcome, error) {
+func (m mirror) offerWithoutMount(ctx context.Context, with requester, blob descriptor) (*url.URL, outcome, error) {
 	if isThere, err := m.has(ctx, with, blob); err != nil || isThere {
 		return nil, wasFound, err
 	}
@@ -106,8 +106,8 @@ func (m mirror) givesUpMounting(err error) bool {
 }
 
 // has asks with a HEAD whether a blob is there (distribution-spec, "Checking if content exists in the registry").
-func (m mirror) has(ctx context.Context, with *session, blob descriptor) (bool, error) {
-	ctx, cancel := context.WithTimeout(allowing(ctx, blob.Size), m.sessions.limit())
+func (m mirror) has(ctx context.Context, with requester, blob descriptor) (bool, error) {
+	ctx, cancel := context.WithTimeout(allowing(ctx, blob.Size), m.limits.requests)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, m.at.blobURL(with.scheme, blob.Digest), nil)
 	if err != nil {
@@ -124,8 +124,8 @@ func (m mirror) has(ctx context.Context, with *session, blob descriptor) (bool, 
 }
 
 // start opens an upload. None is opened where a blob was mounted.
-func (m mirror) start(ctx context.Context, with *session, query string) (*url.URL, error) {
-	ctx, cancel := context.WithTimeout(ctx, m.sessions.limit())
+func (m mirror) start(ctx context.Context, with requester, query string) (*url.URL, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.limits.requests)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.at.url(with.scheme, "blobs/uploads/")+query, nil)
 	if err != nil {
@@ -149,10 +149,10 @@ func (m mirror) start(ctx context.Context, with *session, query string) (*url.UR
 }
 
 // send sends a blob in one piece (distribution-spec, "POST then PUT").
-func (m mirror) send(ctx context.Context, with *session, to *url.URL, blob descriptor, content io.Reader) error {
+func (m mirror) send(ctx context.Context, with requester, to *url.URL, blob descriptor, content io.Reader) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body := newUpload(content, m.sessions.transports.limits, func() { cancel(errUploadStalled) })
+	body := newUpload(content, m.limits, func() { cancel(errUploadStalled) })
 	defer body.timer.Stop()
 	request, err := body.request(ctx, to, blob)
 	if err != nil {
