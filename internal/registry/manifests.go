@@ -1,0 +1,35 @@
+package registry
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Manifests are the digests of all manifests that a repository has of images, level by level: theirs, those of the manifests that
+// they name, and so on, each once. What is not there is left out, unless it is known what it named. It takes one GET for each
+// that is not known.
+//
+// The error is an *Error, MirrorUnavailable; or ctx's own.
+func (c *Client) Manifests(ctx context.Context, at Repository, images ...string) (levels [][]string, err error) {
+	to, err := c.mirror(at)
+	if err != nil {
+		return nil, err
+	}
+	visit := holding{mirror: to, indexes: c.indexes, seen: map[digest.Digest]bool{}}
+	level := make([]digest.Digest, len(images))
+	for i, image := range images {
+		level[i] = digest.Digest(image)
+	}
+	for level = visit.unseen(level); len(level) > 0; {
+		held, below, err := visit.read(ctx, level)
+		if err != nil {
+			return nil, to.fault(err)
+		}
+		if len(held) > 0 {
+			levels = append(levels, held)
+		}
+		level = visit.unseen(below)
+	}
+	return levels, nil
+}
