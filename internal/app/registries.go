@@ -42,7 +42,9 @@ func newRegistries(cfg config.Config) (*registries, error) {
 	}
 	requests := metrics.NewRegistries()
 	client := registry.New(registry.Options{
-		Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration, Around: requests.Around,
+		TransportOptions: registry.TransportOptions{
+			Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration, Around: requests.Around,
+		},
 		Copies: registry.CopyLimits{
 			BlobsPerCopy: cfg.Mirror.BlobsPerCopy, MaxImageSize: cfg.Mirror.MaxImageSize.Value(),
 			Attachments: cfg.Mirror.Attachments != config.AttachmentsIgnored, BestEffort: cfg.Mirror.Attachments == config.AttachmentsBestEffort,

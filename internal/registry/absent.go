@@ -40,7 +40,7 @@ func (a access) lookForDigest(ctx context.Context, at location, isAbsent func(er
 func (a access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask asking) error {
 	var absent error
 	err := a.patiently(ctx, func(ctx context.Context, with requester) error {
-		ctx, cancel := context.WithTimeout(ctx, a.limits.requests)
+		ctx, cancel := context.WithTimeout(ctx, a.timeouts.Request)
 		defer cancel()
 		absent = ask(ctx, with)
 		if isAbsent(absent) && !a.isWorthALogin(with.session, absent) {

@@ -30,7 +30,7 @@ type access struct {
 	sessions *sessions
 	quotas   *quotas
 	readers  *readers
-	limits   limits
+	timeouts Timeouts
 	at       location
 	who      credential
 }

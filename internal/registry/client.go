@@ -57,31 +57,31 @@ type Client struct {
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
 	// readers bounds the manifests that are read at a time.
-	readers *readers
-	limits  limits
+	readers  *readers
+	timeouts Timeouts
 }
 
 // New makes a Client.
 func New(options Options) *Client {
 	options = options.complete()
-	quotas := newQuotas(options.Clock, options.limits.slow)
+	quotas := newQuotas(options.Clock, options.Timeouts.Slow)
 	features := newFeatures(options.Clock)
-	challenges := newChallengeCache(features, options.limits.requests)
+	challenges := newChallengeCache(features, options.Timeouts.Request)
 	return &Client{
 		configuration: options.Configuration,
 		clock:         options.Clock,
 		quotas:        quotas,
-		sessions:      newSessions(forResolving(options, quotas), challenges, options.Clock, options.limits.requests),
+		sessions:      newSessions(forResolving(options.TransportOptions, quotas.meter), challenges, options.Clock, options.Timeouts.Request),
 		copies:        options.Copies,
-		reading:       newSessions(forReading(options, quotas), challenges, options.Clock, options.limits.requests),
-		writing:       newSessions(forWriting(options, quotas), challenges, options.Clock, options.limits.requests),
+		reading:       newSessions(forReading(options.TransportOptions, quotas.meter), challenges, options.Clock, options.Timeouts.Request),
+		writing:       newSessions(forWriting(options.TransportOptions, quotas.meter), challenges, options.Clock, options.Timeouts.Request),
 		placements:    newPlacements(options.Clock, features),
 		indexes:       newIndexes(),
-		listing:       newListing(features, options.limits.requests),
-		answers:       newAnswers(options.Clock, options.limits.requests),
+		listing:       newListing(features, options.Timeouts.Request),
+		answers:       newAnswers(options.Clock, options.Timeouts.Request),
 		remembered:    lru.New(maxRemembered),
 		readers:       newReaders(),
-		limits:        options.limits,
+		timeouts:      options.Timeouts,
 	}
 }
 
@@ -212,7 +212,7 @@ func (c *Client) resolveAs(ctx context.Context, at location, who credential, ter
 }
 
 func (c *Client) access(sessions *sessions, at location, who credential) access {
-	return access{sessions: sessions, quotas: c.quotas, readers: c.readers, limits: c.limits, at: at, who: who}
+	return access{sessions: sessions, quotas: c.quotas, readers: c.readers, timeouts: c.timeouts, at: at, who: who}
 }
 
 func (c *Client) question(at location, who credential, terms Terms) question {

@@ -62,8 +62,8 @@ func (c changing) Write(content []byte) (int, error) {
 func stalled(r *http.Request) { <-r.Context().Done() }
 
 func waitingBriefly(options *registry.Options) {
-	registry.Waiting(2*time.Second, 300*time.Millisecond, 300*time.Millisecond)(options)
-	registry.Storing(300 * time.Millisecond)(options)
+	waiting(2*time.Second, 300*time.Millisecond, 300*time.Millisecond)(options)
+	options.Timeouts.Store = 300 * time.Millisecond
 }
 
 // atLength is a refusal that is larger than the blob that was asked for.
@@ -332,7 +332,7 @@ func TestAMirrorThatHangsIsNotSaidToBeAskedWrongly(t *testing.T) {
 	hangs := func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	}
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, hangs), registry.Waiting(200*time.Millisecond, time.Minute, time.Minute))
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, hangs), waiting(200*time.Millisecond, time.Minute, time.Minute))
 	_, err := s.client.Holds(t.Context(), s.order("").To, "0")
 	var got *registry.Error
 	if !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || strings.Contains(got.Error(), "plain HTTP") {

@@ -130,7 +130,7 @@ func TestWhatNoRegistryIsAtIsNeverConnectedTo(t *testing.T) {
 			for _, host := range forbidden {
 				u := newUpstream(t, lead(host+":"+caught.port))
 				made := &dials{}
-				client := newClient(t, u, registry.Dialing(nil, made.control))
+				client := newClient(t, u, dialing(nil, made.control))
 				refusedAt(t, failure(t, client, u.host()+"/team/app", as(t, u, "robot", "s3cret")), host)
 				made.only(t, u.host())
 			}
@@ -152,7 +152,7 @@ func refusedAt(t *testing.T, got *registry.Error, host string) {
 func TestASourceWhereNoRegistryIsIsRefused(t *testing.T) {
 	caught := newTrap(t)
 	made := &dials{}
-	client := newClient(t, nil, registry.Dialing(nil, made.control))
+	client := newClient(t, nil, dialing(nil, made.control))
 	for _, host := range forbidden {
 		from := host + ":" + caught.port + "/team/app"
 		if _, err := reference.Parse(from, ""); err != nil {
@@ -234,7 +234,7 @@ func TestANameThatChangesWhatItMeansIsJudgedByWhatIsConnectedTo(t *testing.T) {
 	resolver := nameserver(t, func(question int) []netip.Addr {
 		return []netip.Addr{[]netip.Addr{public, loopback}[question%2]}
 	})
-	client := newClient(t, nil, registry.Dialing(resolver, made.control))
+	client := newClient(t, nil, dialing(resolver, made.control))
 	reasons := map[v1.Reason]int{}
 	for range 20 {
 		reasons[failure(t, client, "rebinding.example.com:"+caught.port+"/team/app", nobody).Reason()]++
@@ -252,7 +252,7 @@ func TestANameWithTwoAddressesIsConnectedToAtTheAllowedOneOnly(t *testing.T) {
 	caught := newTrap(t)
 	made := &dials{}
 	resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback, public} })
-	client := newClient(t, nil, registry.Dialing(resolver, made.control))
+	client := newClient(t, nil, dialing(resolver, made.control))
 	failure(t, client, "both.example.com:"+caught.port+"/team/app", nobody)
 	made.only(t, "192.0.2.1:"+caught.port)
 	if count := caught.accepted.Load(); count != 0 {
@@ -286,7 +286,7 @@ func TestTheExceptionIsForWhatIsAskedForAndNotForItsAddress(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			u.clearLog()
-			client := newClient(t, u, registry.Dialing(resolver, nil), configuredBy(t, "%s", row.conf))
+			client := newClient(t, u, dialing(resolver, nil), configuredBy(t, "%s", row.conf))
 			if !row.refused {
 				resolved(t, client, row.from+"/team/app", nobody, want)
 				return
@@ -306,7 +306,7 @@ func TestWhoIsNotListedAnyMoreIsNotReachedByAConnectionThatWasKept(t *testing.T)
 	from := "registry.example.com:" + port
 	content := listed(from)
 	c := newConf(t, &content)
-	client := newClient(t, u, registry.Dialing(nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback} }), nil),
+	client := newClient(t, u, dialing(nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback} }), nil),
 		func(options *registry.Options) { options.Configuration = c.RegistriesConf })
 	told := make(chan struct{}, 100)
 	c.OnChange(func() { told <- struct{}{} })

@@ -26,6 +26,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -157,7 +158,7 @@ func (u *upstream) clearLog() {
 // test has a registries.conf of its own.
 func newClient(t *testing.T, u *upstream, change ...func(*registry.Options)) *registry.Client {
 	t.Helper()
-	options := registry.Options{Version: "1.2.3"}
+	options := registry.Options{TransportOptions: registry.TransportOptions{Version: "1.2.3"}}
 	for _, apply := range change {
 		apply(&options)
 	}
@@ -335,4 +336,21 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 // isPrintable says whether a text is fit for a status.
 func isPrintable(text string) bool {
 	return len(text) <= 1024 && !bytes.ContainsFunc([]byte(text), func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// waiting sets timeouts that a test can wait for.
+func waiting(request, header, stall time.Duration) func(*registry.Options) {
+	return func(options *registry.Options) {
+		options.Timeouts = registry.Timeouts{Request: request, Header: header, Stall: stall}
+	}
+}
+
+// slowAfter sets from when on a host counts as slow.
+func slowAfter(wait time.Duration) func(*registry.Options) {
+	return func(options *registry.Options) { options.Timeouts.Slow = wait }
+}
+
+// dialing sets what looks names up, and what is called before a connection is made.
+func dialing(resolver *net.Resolver, control func(network, address string, connection syscall.RawConn) error) func(*registry.Options) {
+	return func(options *registry.Options) { options.Resolver, options.Control = resolver, control }
 }

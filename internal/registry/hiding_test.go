@@ -146,7 +146,7 @@ func TestANameThatMeansAPrivateAddressIsHiddenToo(t *testing.T) {
 	for address, isHidden := range map[string]bool{"10.20.30.40": true, "100.64.0.9": true, "192.0.2.1": false} {
 		resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{netip.MustParseAddr(address)} })
 		for _, err := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH} {
-			client := newClient(t, nil, registry.Dialing(resolver, func(string, string, syscall.RawConn) error { return err }))
+			client := newClient(t, nil, dialing(resolver, func(string, string, syscall.RawConn) error { return err }))
 			got := failure(t, client, "internal.example.com/team/app", nobody)
 			if hides := got.Detail() != "" && !strings.Contains(got.Error(), "refuses"); hides != isHidden || got.Reason() != v1.ReasonUnavailable {
 				t.Errorf("%s: %s %v (%s)", address, got.Reason(), got, got.Detail())

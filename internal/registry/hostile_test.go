@@ -195,7 +195,7 @@ func TestARegistryThatKeepsUsWaitingIsUnavailable(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			u := newUpstream(t, answersWith(row.answer))
 			began := time.Now()
-			got := failure(t, newClient(t, u, registry.Waiting(row.requests, row.header, row.stall)), u.host()+"/team/app", nobody)
+			got := failure(t, newClient(t, u, waiting(row.requests, row.header, row.stall)), u.host()+"/team/app", nobody)
 			if got.Reason() != v1.ReasonUnavailable || got.Terminal() || !strings.Contains(got.Error(), row.text) {
 				t.Errorf("%s %v, want %q", got.Reason(), got, row.text)
 			}
@@ -203,11 +203,5 @@ func TestARegistryThatKeepsUsWaitingIsUnavailable(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
-	}
-}
-
-func TestTheTimesThatWeWait(t *testing.T) {
-	if requests, header, stall := registry.Defaults(); requests != 30*time.Second || header != 15*time.Second || stall != 30*time.Second {
-		t.Errorf("%v, %v, %v", requests, header, stall)
 	}
 }

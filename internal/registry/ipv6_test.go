@@ -57,9 +57,3 @@ func TestARegistryMayBeAnIPv6Address(t *testing.T) {
 	}))
 	s.isWhole("cache/shop/app", "0", digest)
 }
-
-func TestACredentialMayBeForAnIPv6AddressWithoutPort(t *testing.T) {
-	if found := registry.CredentialsFor(keyring(t, auths(t, map[string]map[string]string{"[fd00::1]": login("alice", "p")})), "[fd00::1]", "team/app"); found != 1 {
-		t.Errorf("%d credentials", found)
-	}
-}

@@ -40,7 +40,7 @@ func (m mirror) ask(ctx context.Context, ask asking) error {
 		use = m.use
 	}
 	return m.fault(use(ctx, func(ctx context.Context, with requester) error {
-		ctx, cancel := context.WithTimeout(ctx, m.limits.requests)
+		ctx, cancel := context.WithTimeout(ctx, m.timeouts.Request)
 		defer cancel()
 		return ask(ctx, with)
 	}))

@@ -34,7 +34,7 @@ func TestNoProxyIsHonouredAndTheAddressIsJudgedThen(t *testing.T) {
 	_, port, _ := net.SplitHostPort(u.host())
 	resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback} })
 	from := "registry.example.com:" + port
-	straight := registry.Dialing(resolver, nil)
+	straight := dialing(resolver, nil)
 	resolved(t, newClient(t, u, p.by("example.com"), straight, listing(t, from)), from+"/team/app", nobody, want)
 	u.clearLog()
 	refusedAt(t, failure(t, newClient(t, u, p.by("example.com"), straight), from+"/team/app", nobody), from)

@@ -36,7 +36,7 @@ func TestASlowHostAnswersEverybodyOnce(t *testing.T) {
 	}
 	start := time.Now()
 	const patience = slow * 3 / 4 // as much as 3 s are of 4 s
-	tags := newReconciler(t, newClient(t, u, registry.SlowAfter(patience)), patience)
+	tags := newReconciler(t, newClient(t, u, slowAfter(patience)), patience)
 	tags.ask(t, asked...)
 	if !happens(3*rounds*slow, func() bool { return tags.answered.Load() == sources }) {
 		t.Errorf("%d of %d are answered in %d rounds", tags.answered.Load(), sources, 3*rounds)
@@ -62,7 +62,7 @@ func TestNobodyGetsTheAnswerOfAnotherCredentialByComingForIt(t *testing.T) {
 		})
 	})
 	t.Cleanup(func() { close(release) })
-	client := newClient(t, u, registry.SlowAfter(time.Nanosecond))
+	client := newClient(t, u, slowAfter(time.Nanosecond))
 	want := u.push(t, "team/app", "v1", "one")
 	source, err := reference.Parse(u.host()+"/team/app:v1", "")
 	if err != nil {

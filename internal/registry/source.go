@@ -26,7 +26,7 @@ func (s source) explain(err error) error { return s.quotas.explain(err, s.at) }
 // manifest is a manifest of the digest. One larger than the limit is not read.
 func (s source) manifest(ctx context.Context, of digest.Digest, limit int64) (content []byte, err error) {
 	err = s.patiently(ctx, func(ctx context.Context, with requester) error {
-		ctx, cancel := context.WithTimeout(allowing(ctx, limit), s.limits.requests)
+		ctx, cancel := context.WithTimeout(allowing(ctx, limit), s.timeouts.Request)
 		defer cancel()
 		content, _, err = with.read(ctx, s.at.child(of))
 		if errors.Is(err, errTooLarge) && limit < maxManifest {
@@ -40,7 +40,7 @@ func (s source) manifest(ctx context.Context, of digest.Digest, limit int64) (co
 // blob is the content of a blob, as it comes. The errors of reading it have their meaning.
 func (s source) blob(ctx context.Context, of descriptor) (coming *download, err error) {
 	var content io.ReadCloser
-	ctx, cancel := context.WithTimeout(ctx, blobQuestions*s.limits.requests+time.Duration(of.Size/slowest)*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, blobQuestions*s.timeouts.Request+time.Duration(of.Size/slowest)*time.Second)
 	err = s.patiently(ctx, func(ctx context.Context, with requester) error {
 		content, err = with.blob(allowing(ctx, of.Size), s.at, of) // and no token of that size
 		return err

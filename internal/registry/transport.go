@@ -23,37 +23,35 @@ const (
 	maxHeader = 256 << 10
 )
 
-// limits are how long we wait. Tests wait shorter.
-type limits struct{ requests, header, stall, slow, stored time.Duration }
-
 // transports makes the way to a place: connections for all, and the layers round them.
 type transports struct {
 	configuration *RegistriesConf
 	agent         string
-	limits        limits
+	timeouts      Timeouts
 	gate          gate
 	wires         *newest
-	quotas        *quotas
-	around        layer
+	// throttle holds the requests of a location to what its hosts may get.
+	throttle func(location) layer
+	around   layer
 	// tune changes what connections are like.
 	tune func(*http.Transport)
 }
 
 // forResolving are the transports for small questions.
-func forResolving(options Options, quotas *quotas) *transports {
-	return newTransports(options, quotas, func(*http.Transport) {})
+func forResolving(options TransportOptions, throttle func(location) layer) *transports {
+	return newTransports(options, throttle, func(*http.Transport) {})
 }
 
 // forReading are the transports for copying from a source, and forWriting those for the mirror. They share no connections:
 // the mirror may be at an address where no source may be.
-func forReading(options Options, quotas *quotas) *transports {
-	return newTransports(options, quotas, forBlobs)
+func forReading(options TransportOptions, throttle func(location) layer) *transports {
+	return newTransports(options, throttle, forBlobs)
 }
 
-func forWriting(options Options, quotas *quotas) *transports {
-	return newTransports(options, quotas, func(transport *http.Transport) {
+func forWriting(options TransportOptions, throttle func(location) layer) *transports {
+	return newTransports(options, throttle, func(transport *http.Transport) {
 		forBlobs(transport)
-		transport.ResponseHeaderTimeout = options.limits.stored
+		transport.ResponseHeaderTimeout = options.Timeouts.Store
 	})
 }
 
@@ -64,15 +62,15 @@ func forBlobs(transport *http.Transport) {
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 256, 64
 }
 
-func newTransports(options Options, quotas *quotas, tune func(*http.Transport)) *transports {
-	dialer := net.Dialer{Timeout: dialTimeout, Resolver: options.resolver, Control: options.control}
+func newTransports(options TransportOptions, throttle func(location) layer, tune func(*http.Transport)) *transports {
+	dialer := net.Dialer{Timeout: dialTimeout, Resolver: options.Resolver, Control: options.Control}
 	made := &transports{
 		configuration: options.Configuration,
-		quotas:        quotas,
+		throttle:      throttle,
 		around:        options.Around,
 		tune:          tune,
 		agent:         "tagger/" + cmp.Or(options.Version, "dev"),
-		limits:        options.limits,
+		timeouts:      options.Timeouts,
 		gate:          newGate(options.Configuration.lists, dialer),
 	}
 	made.wires = newNewest(func() *wires { return made.newWires(options.Proxy, options.Authorities) })
@@ -96,14 +94,14 @@ func (t *transports) to(at location) http.RoundTripper {
 		tlsByHost{insecure: insecure, wires: t.wires},
 		t.around,
 		t.gate.hiding,
-		t.quotas.meter(at),
+		t.throttle(at),
 		userAgent(t.agent),
 		t.gate.judging,
 		httpsUnless(insecure),
 		redirectsUpTo(maxRedirects),
 		unencoded,
 		oneChallenge,
-		stallsUpTo(t.limits.stall),
+		stallsUpTo(t.timeouts.Stall),
 		bodiesUpTo(maxManifest),
 		admitting(at.admitted),
 	)
@@ -124,7 +122,7 @@ func (t *transports) newTransport(config *tls.Config) *http.Transport {
 	made := &http.Transport{
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
-		ResponseHeaderTimeout:  t.limits.header,
+		ResponseHeaderTimeout:  t.timeouts.Header,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConns:           100,
 		MaxIdleConnsPerHost:    16,

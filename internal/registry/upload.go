@@ -107,7 +107,7 @@ func (m mirror) givesUpMounting(err error) bool {
 
 // has asks with a HEAD whether a blob is there (distribution-spec, "Checking if content exists in the registry").
 func (m mirror) has(ctx context.Context, with requester, blob descriptor) (bool, error) {
-	ctx, cancel := context.WithTimeout(allowing(ctx, blob.Size), m.limits.requests)
+	ctx, cancel := context.WithTimeout(allowing(ctx, blob.Size), m.timeouts.Request)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, m.at.blobURL(with.scheme, blob.Digest), nil)
 	if err != nil {
@@ -125,7 +125,7 @@ func (m mirror) has(ctx context.Context, with requester, blob descriptor) (bool,
 
 // start opens an upload. None is opened where a blob was mounted.
 func (m mirror) start(ctx context.Context, with requester, query string) (*url.URL, error) {
-	ctx, cancel := context.WithTimeout(ctx, m.limits.requests)
+	ctx, cancel := context.WithTimeout(ctx, m.timeouts.Request)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.at.url(with.scheme, "blobs/uploads/")+query, nil)
 	if err != nil {
@@ -152,7 +152,7 @@ func (m mirror) start(ctx context.Context, with requester, query string) (*url.U
 func (m mirror) send(ctx context.Context, with requester, to *url.URL, blob descriptor, content io.Reader) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body := newUpload(content, m.limits, func() { cancel(errUploadStalled) })
+	body := newUpload(content, m.timeouts, func() { cancel(errUploadStalled) })
 	defer body.timer.Stop()
 	request, err := body.request(ctx, to, blob)
 	if err != nil {
@@ -175,14 +175,14 @@ func (m mirror) send(ctx context.Context, with requester, to *url.URL, blob desc
 // limited; so is the time for the end, with which the mirror stores the blob.
 type upload struct {
 	io.Reader
-	limits limits
-	timer  *time.Timer
+	timeouts Timeouts
+	timer    *time.Timer
 	// failure is why there is no more content.
 	failure atomic.Pointer[error]
 }
 
-func newUpload(content io.Reader, limits limits, stalled func()) *upload {
-	return &upload{Reader: content, limits: limits, timer: time.AfterFunc(limits.stall, stalled)}
+func newUpload(content io.Reader, timeouts Timeouts, stalled func()) *upload {
+	return &upload{Reader: content, timeouts: timeouts, timer: time.AfterFunc(timeouts.Stall, stalled)}
 }
 
 func (u *upload) request(ctx context.Context, to *url.URL, blob descriptor) (*http.Request, error) {
@@ -208,9 +208,9 @@ func (u *upload) request(ctx context.Context, to *url.URL, blob descriptor) (*ht
 func (u *upload) Read(buffer []byte) (int, error) {
 	u.timer.Stop()
 	count, err := u.Reader.Read(buffer)
-	limit := u.limits.stall
+	limit := u.timeouts.Stall
 	if err != nil {
-		limit += u.limits.stored
+		limit += u.timeouts.Store
 	}
 	u.timer.Reset(limit)
 	if err != nil && !errors.Is(err, io.EOF) {

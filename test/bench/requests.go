@@ -102,7 +102,7 @@ func clientFor(path, address string, clock *clocktesting.FakePassiveClock) (*reg
 	if err != nil {
 		return nil, err
 	}
-	return registry.New(registry.Options{Configuration: configuration, Clock: clock}), nil
+	return registry.New(registry.Options{TransportOptions: registry.TransportOptions{Configuration: configuration}, Clock: clock}), nil
 }
 
 func (c *checks) requestsPerCheck(round func() error) (float64, error) {

@@ -116,7 +116,7 @@ func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := registry.Options{Configuration: configuration, Authorities: authorities, Copies: registry.CopyLimits{Attachments: true}}
+	options := registry.Options{TransportOptions: registry.TransportOptions{Configuration: configuration, Authorities: authorities}, Copies: registry.CopyLimits{Attachments: true}}
 	for _, apply := range change {
 		apply(&options)
 	}

@@ -67,7 +67,7 @@ func reach(t *testing.T, server *httptest.Server) (reference.Source, *registry.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	return source, registry.New(registry.Options{Configuration: configuration})
+	return source, registry.New(registry.Options{TransportOptions: registry.TransportOptions{Configuration: configuration}})
 }
 
 // greeting answers who asks how to ask, and leaves the manifests to next.

@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, orders io.Reader, results io.Writer
 	if err != nil {
 		return err
 	}
-	client := registry.New(registry.Options{Configuration: configuration, Copies: registry.CopyLimits{Attachments: *attachments}})
+	client := registry.New(registry.Options{TransportOptions: registry.TransportOptions{Configuration: configuration}, Copies: registry.CopyLimits{Attachments: *attachments}})
 	for lines := bufio.NewScanner(orders); lines.Scan(); {
 		order, err := parse(lines.Text())
 		if err != nil {
