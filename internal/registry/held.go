@@ -2,8 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -87,27 +85,4 @@ func (h *holding) names(ctx context.Context, of digest.Digest) (named []digest.D
 	}
 	h.indexes.note(of, named)
 	return named, nil
-}
-
-// namedBy is what a manifest names. It may be an index of what is attached, which may be longer than that of an image.
-func namedBy(content []byte) ([]digest.Digest, error) {
-	var body struct {
-		Manifests json.RawMessage `json:"manifests"`
-	}
-	if err := json.Unmarshal(content, &body); err != nil {
-		return nil, errors.Join(errNoManifest, err)
-	}
-	if body.Manifests == nil {
-		return []digest.Digest{}, nil
-	}
-	children, err := parseDescriptors(body.Manifests, maxReferrers, errTooManyReferrers)
-	return digestsOf(children), err
-}
-
-func digestsOf(manifests []descriptor) []digest.Digest {
-	digests := make([]digest.Digest, len(manifests))
-	for i, one := range manifests {
-		digests[i] = one.Digest
-	}
-	return digests
 }

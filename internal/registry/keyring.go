@@ -43,6 +43,16 @@ func NewKeyring(secrets []corev1.Secret) (Keyring, []error) {
 	return newKeyring(entries), problems
 }
 
+// NewKeyringFor is NewKeyring reduced to the entries that are tried at the locations: a few, however many the secrets have.
+func NewKeyringFor(secrets []corev1.Secret, locations []location) (Keyring, []error) {
+	entries, problems := readEntries(secrets)
+	var reduced []entry
+	for _, at := range locations {
+		reduced = append(reduced, Keyring{entries: entries}.matching(at.host, at.repository)...)
+	}
+	return newKeyring(reduced), problems
+}
+
 // readEntries reads what can be read, most specific first.
 func readEntries(secrets []corev1.Secret) (entries []entry, problems []error) {
 	for _, secret := range secrets {

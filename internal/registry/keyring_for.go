@@ -8,14 +8,9 @@ import (
 
 // KeyringFor is NewKeyring reduced to the entries that are tried for the source: a few, however many the secrets have.
 func (c *Client) KeyringFor(source reference.Source, secrets []corev1.Secret) (Keyring, []error) {
-	entries, problems := readEntries(secrets)
 	locations, err := c.configuration.locations(source)
 	if err != nil {
-		return Keyring{}, problems // a request for the source fails with this error
+		locations = nil // a request for the source fails with this error
 	}
-	var reduced []entry
-	for _, at := range locations {
-		reduced = append(reduced, Keyring{entries: entries}.matching(at.host, at.repository)...)
-	}
-	return newKeyring(reduced), problems
+	return NewKeyringFor(secrets, locations)
 }

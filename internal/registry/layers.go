@@ -48,18 +48,3 @@ func httpsUnless(insecure func(host string) bool) layer {
 		})
 	}
 }
-
-// hidingChallenges hides from go-containerregistry the challenges to requests that it had authenticated: it would renew the
-// token by itself, and where two requests do so at once, they write the same fields. We open a new session instead, once for
-// all who wait, with the challenge that is hidden. Challenges of other hosts, where a redirect led, stay: those it answers anonymously, and
-// keeps nothing.
-func hidingChallenges(next http.RoundTripper) http.RoundTripper {
-	return roundTrip(func(request *http.Request) (*http.Response, error) {
-		response, err := next.RoundTrip(request)
-		if err == nil && request.Header.Get("Authorization") != "" {
-			response.Header[hiddenChallenge] = response.Header.Values("WWW-Authenticate")
-			response.Header.Del("WWW-Authenticate")
-		}
-		return response, err
-	})
-}

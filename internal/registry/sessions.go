@@ -63,7 +63,7 @@ func (s *sessions) open(ctx context.Context, at location, who credential) (*sess
 
 // opened asks for a new token only, where an old session's is over and all else may well be as it was.
 func (s *sessions) opened(ctx context.Context, at location, who credential, old *session) (*session, error) {
-	wire, policy := s.transports.to(at), policy{clock: s.clock, lists: s.transports.configuration.lists}
+	wire, policy := oneChallenge(s.transports.to(at)), policy{clock: s.clock, lists: s.transports.configuration.lists}
 	if old != nil && wantsToken(old.challenge) {
 		return login(ctx, wire, at, who, old.challenge, policy)
 	}

@@ -100,7 +100,6 @@ func (t *transports) to(at location) http.RoundTripper {
 		httpsUnless(insecure),
 		redirectsUpTo(maxRedirects),
 		unencoded,
-		oneChallenge,
 		stallsUpTo(t.timeouts.Stall),
 		bodiesUpTo(maxManifest),
 		admitting(at.admitted),
