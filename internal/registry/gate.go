@@ -94,24 +94,3 @@ func (g gate) judging(next http.RoundTripper) http.RoundTripper {
 func (g gate) refuses(ctx context.Context, address *url.URL) bool {
 	return isForbiddenName(address.Hostname()) && !g.lists(ctx, origin(address))
 }
-
-// redirectOf is where an answer redirects to, or nil.
-func redirectOf(response *http.Response) *url.URL {
-	if response == nil || response.StatusCode/100 != 3 {
-		return nil
-	}
-	target, err := response.Location()
-	if err != nil {
-		return nil
-	}
-	return target
-}
-
-// origin is the host and the port that a URL leads to.
-func origin(address *url.URL) string {
-	port := address.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[address.Scheme]
-	}
-	return net.JoinHostPort(address.Hostname(), port)
-}

@@ -117,3 +117,19 @@ func (l location) passageKey() string {
 // key tells questions apart, and by their text also those of different sources that lead to one place: the answer may be
 // an error, which names the source.
 func (l location) key() string { return l.passageKey() + " " + l.identifier + " " + l.text }
+
+// address is the host as contacted.
+func (l location) address() string {
+	return addressOf(&url.URL{Scheme: "https", Host: l.registry.RegistryStr()})
+}
+
+// takes says whether the digest can be the answer: any for a tag, the very same for a digest.
+func (l location) takes(found digest.Digest) bool { return l.digest == "" || l.digest == found }
+
+// algorithm is that of the digest asked for.
+func (l location) algorithm() digest.Algorithm {
+	if l.digest == "" {
+		return digest.Canonical
+	}
+	return l.digest.Algorithm()
+}

@@ -45,9 +45,6 @@ func (r requester) digest(ctx context.Context, at location) (string, error) {
 	return r.hashed(ctx, at)
 }
 
-// takes says whether the digest can be the answer: any for a tag, the very same for a digest.
-func (l location) takes(found digest.Digest) bool { return l.digest == "" || l.digest == found }
-
 // hashed reads the manifest, makes the digest itself, and looks at the indexes below.
 func (r requester) hashed(ctx context.Context, at location) (string, error) {
 	leave, err := r.readers.enter(ctx)
@@ -99,14 +96,6 @@ func (r requester) fetch(ctx context.Context, at location) ([]byte, digest.Diges
 	default:
 		return nil, "", errWrongDigest
 	}
-}
-
-// algorithm is that of the digest asked for.
-func (l location) algorithm() digest.Algorithm {
-	if l.digest == "" {
-		return digest.Canonical
-	}
-	return l.digest.Algorithm()
 }
 
 // ask sends one request. An answer but 200 is a *transport.Error.

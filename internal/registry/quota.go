@@ -2,8 +2,6 @@ package registry
 
 import (
 	"math/rand/v2"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -131,23 +129,5 @@ func (q *quotas) spare(at location, who credential, hint bool) error {
 		return &Postponed{host: at.address(), why: "little is left of its rate limit", after: min(wait, 10*time.Minute)}
 	default:
 		return at.refusedUntil(&closedError{host: at.address(), reason: limited, until: now.Add(wait)}, wait)
-	}
-}
-
-// address is the host as contacted.
-func (l location) address() string {
-	return addressOf(&url.URL{Scheme: "https", Host: l.registry.RegistryStr()})
-}
-
-// addressOf is the host of a URL, with its port unless that goes without saying.
-func addressOf(u *url.URL) string {
-	name := strings.ToLower(u.Host)
-	switch u.Scheme {
-	case "https":
-		return strings.TrimSuffix(name, ":443")
-	case "http":
-		return strings.TrimSuffix(name, ":80")
-	default:
-		return name
 	}
 }

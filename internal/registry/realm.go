@@ -2,7 +2,6 @@ package registry
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -78,12 +77,4 @@ func isKnownService(registry, service string) bool {
 func isAddress(host string) bool {
 	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	return err == nil || number.MatchString(host)
-}
-
-// hostOf leaves the port out.
-func hostOf(address string) string {
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		return host
-	}
-	return address
 }

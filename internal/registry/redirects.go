@@ -9,9 +9,6 @@ import (
 // limit of ten; so we count.
 const maxRedirects = 5
 
-// maxHostname is how long a host may be, with its port, in bytes (RFC 1035, section 2.3.4).
-const maxHostname = 253 + len(":65535")
-
 var (
 	errTooManyRedirects = errors.New("too many redirects")
 	// errBodyElsewhere is a redirect that wants what was posted, an identity token, at another host.

@@ -1,10 +1,6 @@
 package registry
 
 import (
-	"net"
-	"net/url"
-	"strings"
-
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 )
 
@@ -14,11 +10,6 @@ func (c *RegistriesConf) lists(address string) bool {
 	c.mutex.RLock()
 	defer c.mutex.RUnlock()
 	return isListed(c.listed, address)
-}
-
-func isListed(listed map[string]bool, address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	return err == nil && listed[net.JoinHostPort(canonicalHost(strings.ToLower(host)), port)]
 }
 
 // insecureHost says whether the administrator lists the host, with its port, as insecure.
@@ -45,22 +36,4 @@ func listedHosts(registries []sysregistriesv2.Registry) map[string]bool {
 		}
 	}
 	return listed
-}
-
-// list adds the host of a name. One without a port stands for the ports of the schemes that it may be asked by.
-func list(listed map[string]bool, name string, insecure bool) {
-	host, _, _ := strings.Cut(name, "/")
-	if host == "" || strings.Contains(host, "*") {
-		return
-	}
-	schemes := []string{"https"}
-	if insecure {
-		schemes = append(schemes, "http")
-	}
-	for _, scheme := range schemes {
-		host, port, err := net.SplitHostPort(origin(&url.URL{Scheme: scheme, Host: strings.ToLower(host)}))
-		if err == nil {
-			listed[net.JoinHostPort(canonicalHost(host), port)] = true
-		}
-	}
 }

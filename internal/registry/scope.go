@@ -56,16 +56,6 @@ func scopeOf(host, repository string) scope {
 	return split
 }
 
-// canonicalHost knows the names of Docker Hub.
-func canonicalHost(host string) string {
-	switch host {
-	case "index.docker.io", "registry-1.docker.io":
-		return "docker.io"
-	default:
-		return host
-	}
-}
-
 // covers says whether a repository, as its scope, is within the scope: the same port, each label of the host, and whole segments
 // of the path, so that reg/team covers reg/team/app and not reg/team-evil.
 func (s scope) covers(target scope) bool {
