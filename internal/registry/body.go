@@ -10,8 +10,6 @@ import (
 )
 
 var (
-	// errTooLarge is the end of an answer that is larger than anything resolving needs.
-	errTooLarge = errors.New("the answer is too large")
 	// errEncoded is an answer that is not as the registry has it.
 	errEncoded = errors.New("the answer is compressed")
 	// errStalled is the end of an answer that does not go on.

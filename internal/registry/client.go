@@ -15,13 +15,6 @@ import (
 )
 
 const (
-	// requestsLimit bounds what one resolve may take at one place as one identity: the greeting, a token, a HEAD and
-	// perhaps a GET, whoever waits for it.
-	requestsLimit = 30 * time.Second
-
-	// maxCredentials bounds how many matching credentials are tried before asking anonymously, so that a namespace full of
-	// wrong passwords locks no account.
-	maxCredentials = 3
 
 	// maxRemembered bounds for how many repositories the identity that was let in is remembered.
 	maxRemembered = 4096

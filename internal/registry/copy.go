@@ -1,41 +1,13 @@
 package registry
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
-
-const (
-	// blobsPerCopy is how many large blobs are on their way at a time where nobody says.
-	blobsPerCopy = 4
-	// maxImageSize is how large an image may be where nobody says, in bytes.
-	maxImageSize = 20 << 30
-)
-
-// CopyLimits bound copies. The zero value has the defaults, and leaves attachments where they are.
-type CopyLimits struct {
-	// BlobsPerCopy is how many large blobs of one copy are on their way at a time; of small ones, it is four times as many.
-	// 0 means 4.
-	BlobsPerCopy int
-	// MaxImageSize is how large an image may be, in bytes, with all platforms; and what is attached to it, too. 0 means 20 GiB.
-	MaxImageSize int64
-	// Attachments: signatures and whatever else is attached to an image are copied with it.
-	Attachments bool
-	// BestEffort: an attachment that a registry refuses, or that is not whole, does not keep the image from being copied.
-	BestEffort bool
-}
-
-func (l CopyLimits) complete() CopyLimits {
-	l.BlobsPerCopy = cmp.Or(l.BlobsPerCopy, blobsPerCopy)
-	l.MaxImageSize = cmp.Or(l.MaxImageSize, maxImageSize)
-	return l
-}
 
 // Repository is a place that we write to: one repository of the internal registry, with the cache's own credentials.
 type Repository struct {
@@ -53,40 +25,6 @@ type Repository struct {
 func (r Repository) Format(state fmt.State, _ rune) {
 	_, _ = io.WriteString(state, r.Address+"/"+r.Path)
 }
-
-// Order is what to copy, and whereto.
-type Order struct {
-	// Source is where from. registries.conf says where it is asked.
-	Source reference.Source
-	// Digest is that of the index or the manifest, as it was resolved.
-	Digest string
-	// Credentials are the namespace's. The source sees them, and nobody else.
-	Credentials Keyring
-	// To is whereto.
-	To Repository
-	// Tag is the generation, as a decimal.
-	Tag string
-	// Namespace is who asks. Only what was copied for the same one is mounted.
-	Namespace string
-	// Progress is told how far the copy is, often and from any goroutine, so it must be quick. It may be nil.
-	Progress func(Progress)
-}
-
-// Progress is how far a copy is. The totals are as far as manifests are known.
-type Progress struct {
-	Blobs, BlobsDone int
-	Bytes, BytesDone int64
-}
-
-// Copied is what became of the blobs of a copy, in bytes, and how many attachments came with it. Missing says which did not, and why.
-type Copied struct {
-	Sent, Found, Mounted int64
-	Attachments          int
-	Missing              string
-}
-
-// ErrDeletionForbidden says that the registry does not delete.
-var ErrDeletionForbidden = errors.New("the registry forbids deletion")
 
 // Copy copies an image, byte for byte and with all platforms. What is there already is not sent again, and the tag appears
 // last, when all else is there. A copy that was cut off goes on with the blobs that arrived.

@@ -123,3 +123,7 @@ func fingerprint(parts ...string) string {
 	}
 	return hex.EncodeToString(hash.Sum(nil))
 }
+
+// maxCredentials bounds how many matching credentials are tried before asking anonymously, so that a namespace full of
+// wrong passwords locks no account.
+const maxCredentials = 3

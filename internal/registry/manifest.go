@@ -12,18 +12,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// maxManifest is how large a manifest may be, in bytes: what the distribution-spec asks registries to take (section
-// "Pushing Manifests"), and the most that others read.
-const maxManifest = 4 << 20
-
 // acceptable are the manifests that the kubelet's runtimes pull. Indexes come first, so that all platforms stay.
 var acceptable = strings.Join([]string{
 	string(types.OCIImageIndex), string(types.DockerManifestList),
 	string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
 }, ", ")
-
-// errWrongDigest is content that is not what was asked for.
-var errWrongDigest = errors.New("the content does not have the digest")
 
 // digest asks with a HEAD (distribution-spec, section "Checking if content exists in the registry"), which counts as no
 // pull. Only where that gives no digest, as with older registries, the manifest is read and hashed.

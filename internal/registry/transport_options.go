@@ -61,3 +61,7 @@ func (o TransportOptions) complete() TransportOptions {
 	o.Timeouts.Slow = cmp.Or(o.Timeouts.Slow, slowAnswer)
 	return o
 }
+
+// requestsLimit bounds what one resolve may take at one place as one identity: the greeting, a token, a HEAD and
+// perhaps a GET, whoever waits for it.
+const requestsLimit = 30 * time.Second

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -12,19 +11,8 @@ import (
 )
 
 const (
-	// maxManifests is how many manifests an image may have in all, and what is attached to it, too. maxManifestBytes is how large all
-	// of these may be together: a copy keeps them until it is done.
-	maxManifests     = 256
-	maxManifestBytes = 8 << 20
-	// maxBlobs is how many blobs an image may have in all. The largest have some two thousand.
-	maxBlobs = 8192
 	// manifestsAtOnce is how many are read at a time.
 	manifestsAtOnce = 16
-)
-
-var (
-	errTooManyManifests = errors.New("the image has too many manifests")
-	errTooManyBlobs     = errors.New("the image has too many blobs")
 )
 
 // tree is one image, or several, with all manifests.
