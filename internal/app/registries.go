@@ -6,8 +6,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
+
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/images-io/tagger/internal/config"
@@ -90,7 +94,7 @@ func readKeyring(ctx context.Context, client *registry.Client, source reference.
 
 // logDetail logs the cause of a failure that a Tag's status must not tell.
 func logDetail(log logr.Logger, err error, namespace string) {
-	var failure *registry.Error
+	var failure *regerr.Error
 	if errors.As(err, &failure) && failure.Detail() != "" {
 		log.Info("a host that is neither public nor in registries.conf cannot be reached", "namespace", namespace, "cause", failure.Detail())
 	}

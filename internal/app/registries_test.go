@@ -13,6 +13,7 @@ import (
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // TestTheCauseThatAStatusMustNotTellIsInTheLog: the Service does not exist, and its name is no public one.
@@ -27,7 +28,7 @@ func TestTheCauseThatAStatusMustNotTellIsInTheLog(t *testing.T) {
 	r := &registries{client: client}
 	ctx, cancel := context.WithTimeout(logr.NewContext(t.Context(), log), time.Minute)
 	defer cancel()
-	var failure *registry.Error
+	var failure *regerr.Error
 	for since := time.Now(); !errors.As(err, &failure); { // the first answer comes later
 		_, _, err = r.Resolve(ctx, source, noPullSecrets, importer.Terms{NotBefore: since, Namespace: "shop"})
 		if ctx.Err() != nil {

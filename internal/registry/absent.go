@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // look reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
@@ -68,5 +70,5 @@ func isAbsent(err error) bool {
 
 // isGone says that a registry that lets us in does not have it.
 func isGone(err error) bool {
-	return isStatus(err, http.StatusNotFound) && !errors.Is(err, errNoSession)
+	return regerr.IsStatus(err, http.StatusNotFound) && !errors.Is(err, errNoSession)
 }

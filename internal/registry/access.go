@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
@@ -13,13 +15,7 @@ import (
 var errNoSession = errors.New("there is no way in")
 
 func withoutSession(err error) error {
-	var failure *Error
-	if !errors.As(err, &failure) {
-		return err
-	}
-	marked := *failure
-	marked.cause = errors.Join(errNoSession, failure.cause)
-	return &marked
+	return regerr.WithCause(err, errNoSession)
 }
 
 // patience is how long a copy waits for its turn at a host.
@@ -58,7 +54,7 @@ func (a access) digest(ctx context.Context) (digest string, err error) {
 const maxLogins = 2
 
 // use asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
-// asked: only the refusal of a new session that never worked counts, unless its challenge is another one. The error is an *Error or
+// asked: only the refusal of a new session that never worked counts, unless its challenge is another one. The error is an *regerr.Error or
 // a *Postponed.
 func (a access) use(ctx context.Context, ask asking) error {
 	ctx = identifiedBy(ctx, a.who)
@@ -72,7 +68,7 @@ func (a access) use(ctx context.Context, ask asking) error {
 			return nil
 		}
 		refusal := a.quotas.explain(current.explained(err), a.at)
-		if !a.isWorthALogin(current, err) && !(current.isCached && isRefusal(refusal)) {
+		if !a.isWorthALogin(current, err) && !(current.isCached && regerr.IsUnauthorized(refusal)) {
 			return refusal
 		}
 		challenge, isNews := current.next(err, a.at)
@@ -89,7 +85,7 @@ func (a access) use(ctx context.Context, ask asking) error {
 
 // isWorthALogin reports whether the request may succeed with another token.
 func (a access) isWorthALogin(with *session, err error) bool {
-	return isStatus(err, http.StatusUnauthorized) || with.mayHaveEnded(err, a.sessions.clock.Now())
+	return regerr.IsStatus(err, http.StatusUnauthorized) || with.mayHaveEnded(err, a.sessions.clock.Now())
 }
 
 // patiently waits for its turn, too. Nothing was sent of a question that was postponed.
@@ -102,7 +98,7 @@ func (a access) patiently(ctx context.Context, ask asking) error {
 			return err
 		}
 		if waited += postponed.after; max(waited, a.sessions.clock.Since(began)) > patience {
-			return newError(v1.ReasonUnavailable, nil, "%s: %v", a.at.text, postponed) // and no *Postponed: this is the end
+			return regerr.New(v1.ReasonUnavailable, nil, "%s: %v", a.at.text, postponed) // and no *Postponed: this is the end
 		}
 		select {
 		case <-ctx.Done():

@@ -7,6 +7,8 @@ import (
 
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 const (
@@ -133,7 +135,7 @@ func (a *answers) ask(ctx context.Context, q question, into *answer, end func(er
 	defer cancel()
 	into.digest, into.err = q.ask(ctx)
 	end(into.err)
-	into.err = lean(into.err)
+	into.err = regerr.WithoutCause(into.err)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	close(into.done)

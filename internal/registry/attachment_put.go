@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
@@ -19,7 +21,7 @@ func (m mirror) putAttachment(ctx context.Context, n *node, tag string) (written
 			return false, m.fault(err)
 		}
 		if n, err = n.union(content); err != nil {
-			return false, newError(v1.ReasonInvalidContent, err, "%s: what has the tag %s cannot be merged with what the source has: %v; delete the tag to have it replaced", m.at.text, tag, err)
+			return false, regerr.New(v1.ReasonInvalidContent, err, "%s: what has the tag %s cannot be merged with what the source has: %v; delete the tag to have it replaced", m.at.text, tag, err)
 		}
 		if n == nil {
 			return false, nil

@@ -2,13 +2,14 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 
 	v1 "github.com/images-io/tagger/api/v1"
 )
@@ -84,7 +85,7 @@ func (s *attachmentSet) add(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case s.required:
-		return adding(err, aboutAttachments)
+		return regerr.WithText(err, aboutAttachments)
 	default:
 		s.errors = append(s.errors, err)
 		return nil
@@ -105,11 +106,10 @@ func (s *attachmentSet) missing() string {
 // isFinalForAttachment reports whether another try fares no better: a registry refuses the attachment, or it is not whole. A login may
 // be corrected.
 func isFinalForAttachment(err error) bool {
-	var failure *Error
-	if errors.As(err, &failure) && failure.reason == v1.ReasonInvalidContent {
+	if regerr.HasReason(err, v1.ReasonInvalidContent) {
 		return true
 	}
-	return isAbsent(err) && !isStatus(err, http.StatusUnauthorized, http.StatusForbidden)
+	return isAbsent(err) && !regerr.IsStatus(err, http.StatusUnauthorized, http.StatusForbidden)
 }
 
 // noteAttachments notes what became of attachments.

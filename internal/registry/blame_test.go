@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -79,7 +81,7 @@ func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 
 // TestAnUploadThatStandsStillIsAFailure of the mirror, and not of those that end with it.
 func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
-	other := newError(v1.ReasonMirrorUnavailable, errUploadStalled, "an upload stands still")
+	other := regerr.New(v1.ReasonMirrorUnavailable, errUploadStalled, "an upload stands still")
 	for _, row := range []struct {
 		cause  error
 		counts bool

@@ -7,13 +7,15 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 var (
 	// errEncoded is an answer that is not as the registry has it.
-	errEncoded = errors.New("the answer is compressed")
+	errEncoded = regerr.Content("is compressed, which manifests never are")
 	// errStalled is the end of an answer that does not go on.
-	errStalled = errors.New("the answer does not go on")
+	errStalled = regerr.Unreachable("it stopped in the middle of an answer")
 )
 
 // bodiesUpTo cuts every answer at the limit, manifests and tokens alike. One that announces more is not read at all, and the

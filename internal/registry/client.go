@@ -10,6 +10,8 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
@@ -86,7 +88,7 @@ func (c *Client) Resolve(ctx context.Context, source reference.Source, credentia
 // ResolveOn asks for the digest of the source: of its index, if it has one, so that all platforms stay. registries.conf
 // says where to ask; every mirror is tried in order, then the location. A source that is a digest is checked, too.
 //
-// The error is an *Error, or a *Postponed where it is not this question's turn, or ctx's own when the caller gave up. It
+// The error is an *regerr.Error, or a *Postponed where it is not this question's turn, or ctx's own when the caller gave up. It
 // never waits for a turn. Questions about one source with the same credential share requests, as far as their terms allow.
 func (c *Client) ResolveOn(ctx context.Context, source reference.Source, credentials Keyring, terms Terms) (string, error) {
 	if now := c.clock.Now(); terms.NotBefore.After(now) {
@@ -141,8 +143,7 @@ func (c *Client) firstOf(ctx context.Context, source reference.Source, ask func(
 
 // isMirrors says that the mirror is at fault, whatever location is copied from.
 func isMirrors(err error) bool {
-	var failure *Error
-	return errors.As(err, &failure) && failure.reason == v1.ReasonMirrorUnavailable
+	return regerr.HasReason(err, v1.ReasonMirrorUnavailable)
 }
 
 // isBusy says that a host that answers has others to answer first.
@@ -171,7 +172,7 @@ func (c *Client) asEach(at location, credentials Keyring, try func(credential) e
 			c.remembered.Add(passage(at, credentials), who.id)
 			return nil
 		}
-		if !isRefusal(err) {
+		if !regerr.IsUnauthorized(err) {
 			return afterRefusals(err, tried)
 		}
 		if refusal == nil {
@@ -265,14 +266,9 @@ func passage(at location, credentials Keyring) string {
 
 // lastOf is the failure at the location, which comes after its mirrors; the mirrors' are told with it.
 func lastOf(failures []error) error {
-	var last *Error
-	if !errors.As(failures[len(failures)-1], &last) || len(failures) == 1 {
-		return failures[len(failures)-1]
+	last := failures[len(failures)-1]
+	if len(failures) == 1 {
+		return last
 	}
-	return last.adding(fmt.Sprintf("; before, its mirrors failed: %v", errors.Join(failures[:len(failures)-1]...)))
-}
-
-func isRefusal(err error) bool {
-	var failure *Error
-	return errors.As(err, &failure) && failure.reason == v1.ReasonUnauthorized
+	return regerr.WithText(last, fmt.Sprintf("; before, its mirrors failed: %v", errors.Join(failures[:len(failures)-1]...)))
 }

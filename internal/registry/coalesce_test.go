@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
@@ -119,7 +121,7 @@ func TestARegistryThatNeverEndsIsUnavailable(t *testing.T) {
 		client, _, source := newSlowClient(t)
 		client.answers.limit = time.Millisecond
 		_, err := client.Resolve(t.Context(), source, Keyring{})
-		var failure *Error
+		var failure *regerr.Error
 		if !errors.As(err, &failure) || failure.Reason() != v1.ReasonUnavailable || failure.Terminal() {
 			t.Errorf("got %v", err)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
@@ -29,7 +31,7 @@ func (r Repository) Format(state fmt.State, _ rune) {
 // Copy copies an image, byte for byte and with all platforms. What is there already is not sent again, and the tag appears
 // last, when all else is there. A copy that was cut off goes on with the blobs that arrived.
 //
-// The error is an *Error: MirrorUnavailable where the mirror is at fault, and otherwise the source's reason; or ctx's own
+// The error is an *regerr.Error: MirrorUnavailable where the mirror is at fault, and otherwise the source's reason; or ctx's own
 // when the caller gave up.
 func (c *Client) Copy(ctx context.Context, order Order) (Copied, error) {
 	return c.copyAs(ctx, order, (*copying).run)
@@ -53,7 +55,7 @@ func (c *Client) copyAs(ctx context.Context, order Order, run func(*copying, con
 	}
 	image, err := reference.Parse(order.Source.AtDigest(order.Digest), "")
 	if err != nil {
-		return Copied{}, newError(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
+		return Copied{}, regerr.New(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
 	}
 	counts := &tally{tell: order.Progress}
 	_, err = c.firstOf(ctx, image, func(at location) (string, error) {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -320,7 +322,7 @@ func TestAMirrorThatIsNotThere(t *testing.T) {
 		"untagging": func() error { return s.client.UntagNow(t.Context(), order.To, "0") },
 	} {
 		s.client = newClient(t, nil, insecureHosts(t, s.source)) // one that does not know yet that the mirror is not there
-		var got *registry.Error
+		var got *regerr.Error
 		if err := ask(); !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || !strings.Contains(got.Error(), "refuses connections") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -334,7 +336,7 @@ func TestAMirrorThatHangsIsNotSaidToBeAskedWrongly(t *testing.T) {
 	}
 	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, hangs), waiting(200*time.Millisecond, time.Minute, time.Minute))
 	_, err := s.client.Holds(t.Context(), s.order("").To, "0")
-	var got *registry.Error
+	var got *regerr.Error
 	if !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || strings.Contains(got.Error(), "plain HTTP") {
 		t.Errorf("got %v", err)
 	}
@@ -398,7 +400,7 @@ func TestWhileOthersTryTheMirror(t *testing.T) {
 	}), at(clock))
 	to, absent := s.order("").To, digests(1)[0]
 	untagNow := func() error { return s.client.UntagNow(t.Context(), to, "0") }
-	var failed *registry.Error
+	var failed *regerr.Error
 	if err := untagNow(); !errors.As(err, &failed) {
 		t.Fatalf("got %v", err)
 	}

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -154,12 +157,12 @@ func (s *stage) copied(order registry.Order) registry.Copied {
 }
 
 // refused is the typed error of a copy.
-func (s *stage) refused(order registry.Order) *registry.Error {
+func (s *stage) refused(order registry.Order) *regerr.Error {
 	s.t.Helper()
 	done, err := s.try(order)
-	var typed *registry.Error
+	var typed *regerr.Error
 	if !errors.As(err, &typed) {
-		s.t.Fatalf("got %+v, %T %v; want a *registry.Error", done, err, err)
+		s.t.Fatalf("got %+v, %T %v; want a *regerr.Error", done, err, err)
 	}
 	return typed
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
@@ -111,7 +113,7 @@ func (c *copying) publish(ctx context.Context, image *node) error {
 		return err
 	}
 	if held != image.Digest.String() {
-		return newError(v1.ReasonMirrorUnavailable, nil, "%s: it took the image, and has %q under %s; Tagger tries again", c.mirror.at.text, held, stored)
+		return regerr.New(v1.ReasonMirrorUnavailable, nil, "%s: it took the image, and has %q under %s; Tagger tries again", c.mirror.at.text, held, stored)
 	}
 	return nil
 }

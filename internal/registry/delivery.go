@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 const (
@@ -167,13 +169,13 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 		return err
 	})
 	if failure != nil {
-		return how, adding(d.source.explain(failure), "; this is about the blob "+blob.Digest.String())
+		return how, regerr.WithText(d.source.explain(failure), "; this is about the blob "+blob.Digest.String())
 	}
 	return how, to.fault(err)
 }
 
 // isInvalidDigest reports whether a registry refused content for its digest (distribution-spec, "Error Codes").
-func isInvalidDigest(err error) bool { return hasCode(err, transport.DigestInvalidErrorCode) }
+func isInvalidDigest(err error) bool { return regerr.HasCode(err, transport.DigestInvalidErrorCode) }
 
 // send sends a blob, and counts what is sent. The registry that stores it compares its digest (distribution-spec, "Pushing Blobs"), and so
 // does the node that pulls it: Tagger does not.

@@ -2,7 +2,7 @@
 // to the internal registry.
 //
 // A Client reads registries.conf to learn where to ask, tries the credentials written for that place, and makes one HEAD
-// with a token that it keeps. Whatever goes wrong comes back as an *Error, which knows the reason for the Tag's condition
+// with a token that it keeps. Whatever goes wrong comes back as an *regerr.Error, which knows the reason for the Tag's condition
 // and whether trying again helps; nobody else needs to look at an HTTP status.
 //
 // The path of a request, from the outside in: Resolve (client.go: where to ask, and as whom), answers that are there already

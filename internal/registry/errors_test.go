@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -145,7 +147,7 @@ func TestOfSeveralTimesToWaitTheLongestCounts(t *testing.T) {
 	for seconds := 1; seconds <= callers; seconds++ {
 		group.Go(func() {
 			_, err := resolve(t, client, fmt.Sprintf("%s/team/app:%d", u.host(), seconds), nobody)
-			var got *registry.Error
+			var got *regerr.Error
 			if !errors.As(err, &got) || got.RetryAfter() < time.Duration(seconds)*time.Second {
 				t.Errorf("got %v, want at least %d s", err, seconds)
 			}

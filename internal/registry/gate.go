@@ -9,15 +9,12 @@ import (
 	"net/url"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // errForbidden is why a connection to an address was not tried.
 var errForbidden = errors.New("no registry has this address")
-
-// refusedHostError refuses a host. It names what was asked for, and nothing of what was found there.
-type refusedHostError struct{ host string }
-
-func (e *refusedHostError) Error() string { return "connections to " + e.host + " are not allowed" }
 
 // gate lets connections through to where registries may be, and to what the administrator lists. The exception is for the
 // host and port that was asked for, not for the address that these have.
@@ -77,15 +74,15 @@ func (g gate) dial(ctx context.Context, network, address string) (net.Conn, erro
 func (g gate) judging(next http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(request *http.Request) (*http.Response, error) {
 		if g.refuses(request.Context(), request.URL) {
-			return nil, &refusedHostError{host: request.URL.Host}
+			return nil, &regerr.RefusedHostError{Host: request.URL.Host}
 		}
 		response, err := next.RoundTrip(request)
 		if errors.Is(err, errForbidden) {
-			return nil, &refusedHostError{host: request.URL.Host}
+			return nil, &regerr.RefusedHostError{Host: request.URL.Host}
 		}
 		if target := redirectOf(response); target != nil && g.refuses(request.Context(), target) {
 			response.Body.Close()
-			return nil, &refusedHostError{host: target.Host}
+			return nil, &regerr.RefusedHostError{Host: target.Host}
 		}
 		return response, err
 	})

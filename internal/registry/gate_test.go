@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
@@ -142,7 +144,7 @@ func TestWhatNoRegistryIsAtIsNeverConnectedTo(t *testing.T) {
 }
 
 // refusedAt fails the test when the failure is another than the refusal of the host.
-func refusedAt(t *testing.T, got *registry.Error, host string) {
+func refusedAt(t *testing.T, got *regerr.Error, host string) {
 	t.Helper()
 	if got.Reason() != v1.ReasonRefusedByPolicy || !got.Terminal() || !strings.Contains(got.Error(), "registries.conf") || !isPrintable(got.Error()) {
 		t.Errorf("%s: %s %v", host, got.Reason(), got)

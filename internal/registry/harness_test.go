@@ -30,9 +30,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	images "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
+
 	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/images-io/tagger/internal/reference"
@@ -277,12 +281,12 @@ func resolved(t *testing.T, client *registry.Client, from string, credentials re
 }
 
 // failure is the typed error of resolving.
-func failure(t *testing.T, client *registry.Client, from string, credentials registry.Keyring) *registry.Error {
+func failure(t *testing.T, client *registry.Client, from string, credentials registry.Keyring) *regerr.Error {
 	t.Helper()
 	got, err := resolve(t, client, from, credentials)
-	var typed *registry.Error
+	var typed *regerr.Error
 	if !errors.As(err, &typed) {
-		t.Fatalf("%s: got %q, %T %v; want a *registry.Error", from, got, err, err)
+		t.Fatalf("%s: got %q, %T %v; want a *regerr.Error", from, got, err, err)
 	}
 	return typed
 }

@@ -9,17 +9,8 @@ import (
 
 	"golang.org/x/net/publicsuffix"
 
-	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
-
-// hiddenError is a failure at a host that is neither public nor listed. A tenant must not learn from it what listens
-// where in the cluster's networks: all such failures have one reason and one text, and the manager's log has the exact one.
-type hiddenError struct{ error }
-
-func (e *hiddenError) Unwrap() error { return e.error }
-
-// Timeout reports whether the failure is a timeout. url.Error looks for it here, and no deeper.
-func (e *hiddenError) Timeout() bool { return isTimeout(e.error) }
 
 // dialedKey is for where a connection attempt notes that it went to a private address.
 type dialedKey struct{}
@@ -31,7 +22,7 @@ func (g gate) hiding(next http.RoundTripper) http.RoundTripper {
 		ctx := context.WithValue(request.Context(), dialedKey{}, dialed)
 		response, err := next.RoundTrip(request.WithContext(ctx))
 		if err != nil && !g.lists(ctx, origin(request.URL)) && (dialed.Load() || isPrivateName(request.URL.Hostname())) {
-			return nil, &hiddenError{err}
+			return nil, regerr.Hide(err)
 		}
 		return response, err
 	})
@@ -44,12 +35,4 @@ func isPrivateName(host string) bool {
 	}
 	suffix, isPublic := publicsuffix.PublicSuffix(strings.TrimRight(strings.ToLower(host), "."))
 	return !isPublic && !strings.Contains(suffix, ".")
-}
-
-// hidden is the error for what is told of such a host. The exact one is its detail.
-func hidden(err error, at location, host, detail string) *Error {
-	failure := newError(v1.ReasonUnavailable, err,
-		"%s: %s cannot be reached; check spec.from; the administrator finds the cause in the manager's log, and can list %[2]s in registries.conf; Tagger tries again", at.text, host)
-	failure.detail = detail
-	return failure
 }

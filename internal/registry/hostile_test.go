@@ -13,8 +13,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/registry"
 )
 
 const (
@@ -151,7 +152,7 @@ func (a attack) run(t *testing.T) {
 		}
 		return
 	}
-	typed, ok := err.(*registry.Error) //nolint:errorlint // Resolve promises this type itself
+	typed, ok := err.(*regerr.Error) //nolint:errorlint // Resolve promises this type itself
 	if !ok || typed.Reason() != a.reason || !strings.Contains(typed.Error(), a.text) || !isPrintable(typed.Error()) {
 		t.Errorf("got %q, %v; want %s with %q", got, err, a.reason, a.text)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 const (
@@ -20,9 +22,10 @@ const (
 )
 
 var (
-	errTooManyChildren = errors.New("the index names too many manifests")
-	errTooDeep         = errors.New("the index is nested too deeply")
-	errNoManifest      = errors.New("this is no image manifest")
+	errTooManyChildren = regerr.Content("is an index of more than %d manifests", maxChildren)
+	errTooDeep         = regerr.Content("is more than %d indexes in one another", maxNesting)
+	// errNoManifest is also for web pages, and for Docker's schema 1, which no runtime pulls any more.
+	errNoManifest = regerr.NotContent("is no image manifest of schema 2")
 )
 
 // manifest is what we look at in manifests and indexes (image-spec, "Image Index" and "Image Manifest").
@@ -53,7 +56,7 @@ func (n *nonEmpty) UnmarshalJSON(list []byte) error {
 func parseManifest(content []byte) (manifest, error) {
 	var parsed manifest
 	if err := json.Unmarshal(content, &parsed); err != nil {
-		return manifest{}, errors.Join(errNoManifest, err)
+		return manifest{}, errors.Join(err, errNoManifest)
 	}
 	if parsed.SchemaVersion != 2 {
 		return manifest{}, errNoManifest
@@ -77,7 +80,7 @@ func parseDescriptors(content []byte, limit int, tooMany error) ([]descriptor, e
 	}
 	stream := json.NewDecoder(bytes.NewReader(content))
 	if open, err := stream.Token(); open != json.Delim('[') {
-		return nil, errors.Join(errNoManifest, err)
+		return nil, errors.Join(err, errNoManifest)
 	}
 	found := []descriptor{}
 	for stream.More() {

@@ -1,6 +1,10 @@
 package registry
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
+)
 
 // layer is one concern round a transport.
 type layer func(next http.RoundTripper) http.RoundTripper
@@ -31,18 +35,13 @@ func userAgent(agent string) layer {
 	}
 }
 
-// plainHTTPError refuses a request by plain HTTP to a host that is not listed as insecure.
-type plainHTTPError struct{ host string }
-
-func (e *plainHTTPError) Error() string { return "plain HTTP to " + e.host + " is not allowed" }
-
 // httpsUnless refuses plain HTTP: go-containerregistry falls back to it for hosts that look local, and redirects may lead
 // to it.
 func httpsUnless(insecure func(host string) bool) layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(request *http.Request) (*http.Response, error) {
 			if request.URL.Scheme != "https" && !insecure(request.URL.Host) {
-				return nil, &plainHTTPError{host: request.URL.Host}
+				return nil, &regerr.PlainHTTPError{Host: request.URL.Host}
 			}
 			return next.RoundTrip(request)
 		})

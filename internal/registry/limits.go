@@ -1,6 +1,6 @@
 package registry
 
-import "errors"
+import "github.com/images-io/tagger/internal/registry/regerr"
 
 // maxManifests is how many manifests an image may have in all, and what is attached to it, too. maxManifestBytes is how large all
 // of these may be together: a copy keeps them until it is done.
@@ -12,8 +12,8 @@ const maxManifestBytes = 8 << 20
 const maxBlobs = 8192
 
 var (
-	errTooManyManifests = errors.New("the image has too many manifests")
-	errTooManyBlobs     = errors.New("the image has too many blobs")
+	errTooManyManifests = regerr.Content("is an image of more than %d manifests, or of manifests of more than %d MiB together, what is attached to it included", maxManifests, maxManifestBytes>>20)
+	errTooManyBlobs     = regerr.Content("is an image of more than %d blobs", maxBlobs)
 )
 
 // maxManifest is how large a manifest may be, in bytes: what the distribution-spec asks registries to take (section
@@ -21,7 +21,7 @@ var (
 const maxManifest = 4 << 20
 
 // errTooLarge is the end of an answer that is larger than anything resolving needs.
-var errTooLarge = errors.New("the answer is too large")
+var errTooLarge = regerr.Content("is larger than the %d MiB that a manifest may have", maxManifest>>20)
 
 // errWrongDigest is content that is not what was asked for.
-var errWrongDigest = errors.New("the content does not have the digest")
+var errWrongDigest = regerr.Content("does not have the digest that it should have; push the image again")

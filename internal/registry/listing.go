@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // unknownQuestion are the answers of a registry that does not know the question.
@@ -47,7 +48,7 @@ func (l *listing) of(ctx context.Context, from source, image digest.Digest) ([]d
 			listed, err := l.ask(ctx, from, image)
 			return firstList{own, listed, err}, nil
 		})
-		if err == nil && first.image == own && !isTimeout(first.err) { // the time for all may be shorter than ours
+		if err == nil && first.image == own && !regerr.IsTimeout(first.err) { // the time for all may be shorter than ours
 			return first.listed, first.err
 		}
 	}
@@ -97,25 +98,18 @@ func ofRepository(from source) featureKey {
 // isNoList says whether an answer means that a list is not to be had.
 func isNoList(err error) bool {
 	return !errors.Is(err, errListEnds) &&
-		(isAbsent(err) || errors.Is(err, errNoManifest) || isStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoSession))
+		(isAbsent(err) || errors.Is(err, errNoManifest) || regerr.IsStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoSession))
 }
 
 // isForRepository says whether a registry that has no list does not let us see one of the repository, whatever image it is.
 func isForRepository(err error) bool {
-	return isStatus(err, http.StatusUnauthorized, http.StatusForbidden) || hasCode(err, transport.NameUnknownErrorCode)
+	return regerr.IsStatus(err, http.StatusUnauthorized, http.StatusForbidden) || regerr.HasCode(err, transport.NameUnknownErrorCode)
 }
 
 // isForAllImages says whether a registry that has no list does not know the question at all, for whatever image: it says so, or has no
 // words for it.
 func isForAllImages(err error) bool {
 	var answer *transport.Error
-	return isStatus(err, unknownQuestion...) && errors.As(err, &answer) &&
-		(len(answer.Errors) == 0 || hasCode(err, transport.UnsupportedErrorCode, methodUnknown))
-}
-
-func hasCode(err error, codes ...transport.ErrorCode) bool {
-	var answer *transport.Error
-	return errors.As(err, &answer) && slices.ContainsFunc(answer.Errors, func(one transport.Diagnostic) bool {
-		return slices.Contains(codes, one.Code)
-	})
+	return regerr.IsStatus(err, unknownQuestion...) && errors.As(err, &answer) &&
+		(len(answer.Errors) == 0 || regerr.HasCode(err, transport.UnsupportedErrorCode, methodUnknown))
 }

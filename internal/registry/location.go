@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
@@ -44,7 +46,7 @@ func newLocation(source, asked reference.Source, insecure bool) (location, error
 	}
 	registry, err := name.NewRegistry(asked.Registry(), options...)
 	if err != nil {
-		return location{}, newError(v1.ReasonInvalidReference, err, "%s: %q is no registry's name; correct spec.from", source, asked.Registry())
+		return location{}, regerr.New(v1.ReasonInvalidReference, err, "%s: %q is no registry's name; correct spec.from", source, asked.Registry())
 	}
 	text := source.String()
 	if asked.String() != text {
@@ -132,4 +134,9 @@ func (l location) algorithm() digest.Algorithm {
 		return digest.Canonical
 	}
 	return l.digest.Algorithm()
+}
+
+// subject returns what errors about the location say.
+func (l location) subject() regerr.Subject {
+	return regerr.Subject{Text: l.text, Host: l.host, Identifier: l.identifier, Insecure: l.insecure, IsMirror: l.isOurs()}
 }

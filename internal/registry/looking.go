@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // lookups returns the three places where attachments are: under the two tags of cosign, and in the registry's list of what names the
@@ -153,5 +155,5 @@ func (c *copying) readReferrer(ctx context.Context, n *node, large *sync.Mutex) 
 		}
 	}
 	n.content, n.Size = content, int64(len(content))
-	return adding(err, "; this is about the manifest "+n.Digest.String())
+	return regerr.WithText(err, "; this is about the manifest "+n.Digest.String())
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // maxLayers is how many layers a manifest may name. Images have at most 127; artifacts may have more.
@@ -17,11 +19,11 @@ const maxLayers = 1024
 var mediaTypes = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$`)
 
 var (
-	errTooManyLayers = errors.New("the manifest names too many layers")
+	errTooManyLayers = regerr.Content("is a manifest of more than %d layers", maxLayers)
 	// errForeignLayer is a layer that must not be distributed (image-spec, "Non-Distributable Layers").
-	errForeignLayer = errors.New("the manifest names a layer that must not be distributed")
+	errForeignLayer = regerr.Content("names a layer that must not be distributed (a foreign layer), so that it cannot be cached; set spec.cache to false")
 	// errWrongSize is content of another size than its descriptor says.
-	errWrongSize = errors.New("the content does not have the size")
+	errWrongSize = regerr.Content("does not have the size that it should have; push the image again")
 )
 
 // manifestBody is what a manifest or an index names. It has no annotations: as a map they are several times as large as they were sent.
@@ -48,7 +50,7 @@ func (l *layers) UnmarshalJSON(content []byte) (err error) {
 func parseBody(content []byte) (manifestBody, error) {
 	var parsed manifestBody
 	if err := json.Unmarshal(content, &parsed); err != nil {
-		return manifestBody{}, errors.Join(errNoManifest, err)
+		return manifestBody{}, errors.Join(err, errNoManifest)
 	}
 	if parsed.Children != nil && (parsed.Config != nil || parsed.Layers != nil) {
 		return manifestBody{}, errNoManifest
@@ -94,7 +96,7 @@ func (b manifestBody) mediaType(said types.MediaType) types.MediaType {
 // check refuses what no registry has.
 func (d descriptor) check() error {
 	if err := d.Digest.Validate(); err != nil {
-		return errors.Join(errNoManifest, err)
+		return errors.Join(err, errNoManifest)
 	}
 	if d.Size < 0 {
 		return errWrongSize

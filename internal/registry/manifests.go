@@ -10,7 +10,7 @@ import (
 // they name, and so on, each once. What is not there is left out, unless it is known what it named. It takes one GET for each
 // that is not known.
 //
-// The error is an *Error, MirrorUnavailable; or ctx's own.
+// The error is an *regerr.Error, MirrorUnavailable; or ctx's own.
 func (c *Client) Manifests(ctx context.Context, at Repository, images ...string) (levels [][]string, err error) {
 	to, err := c.mirror(at)
 	if err != nil {

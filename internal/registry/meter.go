@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
@@ -126,11 +128,11 @@ func (q *quotas) learn(request sentRequest, response *http.Response, err error) 
 // learnFailure counts what makes a host unavailable, and not what we refuse. Failures at a hidden host count alike, or their number
 // would tell them apart.
 func (h *host) learnFailure(err error, now time.Time, jitter float64) {
-	h.isHidden = isA[*hiddenError](err)
+	h.isHidden = regerr.IsA[*regerr.HiddenError](err)
 	switch {
-	case errors.Is(err, errAtSource) || meaning(err, location{}).reason != v1.ReasonUnavailable:
+	case errors.Is(err, errAtSource) || regerr.Classify(err, regerr.Subject{}).Reason() != v1.ReasonUnavailable:
 		h.breaker.toldNothing()
-	case isTimeout(err) && !h.isHidden:
+	case regerr.IsTimeout(err) && !h.isHidden:
 		h.breaker.timedOut(now, jitter)
 	default:
 		h.breaker.failed(now, 0, jitter)
@@ -141,7 +143,7 @@ func (h *host) learnFailure(err error, now time.Time, jitter float64) {
 // not for long. Its own Tags tell the rest.
 func (h *host) learnFromStrangers(response *http.Response, now time.Time) {
 	if response != nil && response.StatusCode == http.StatusTooManyRequests {
-		asked := cmp.Or(retryAfter(response.Header.Get("Retry-After"), now), shortestPause)
+		asked := cmp.Or(regerr.ParseRetryAfter(response.Header.Get("Retry-After"), now), shortestPause)
 		h.breaker.limited(now, min(asked, longestForStrangers), 0)
 		return
 	}
@@ -150,7 +152,7 @@ func (h *host) learnFromStrangers(response *http.Response, now time.Time) {
 
 func (h *host) learnAnswer(request sentRequest, response *http.Response, now time.Time, jitter float64) {
 	h.isHidden = false
-	asked := retryAfter(response.Header.Get("Retry-After"), now)
+	asked := regerr.ParseRetryAfter(response.Header.Get("Retry-After"), now)
 	switch code := response.StatusCode; {
 	case code == http.StatusTooManyRequests:
 		h.breaker.limited(now, asked, jitter)
@@ -168,32 +170,21 @@ func (h *host) learnAnswer(request sentRequest, response *http.Response, now tim
 // explain gives an error its meaning, and says until when its host is left alone.
 func (q *quotas) explain(err error, at location) error {
 	var postponed *Postponed
-	var closed *closedError
+	var closed *regerr.PausedError
 	switch {
 	case errors.As(err, &closed):
-		return at.refusedUntil(closed, max(closed.until.Sub(q.clock.Now()), 0))
+		return closed.About(at.subject(), max(closed.Until.Sub(q.clock.Now()), 0))
 	case errors.As(err, &postponed):
 		return postponed
 	case errors.Is(err, errReadersBusy):
 		return q.comeBack(at, errReadersBusy.Error())
 	}
-	failure := meaning(err, at)
+	failure := regerr.Classify(err, at.subject())
 	until, wait := q.closedFor(failedAt(err, at))
-	if wait == 0 || !failure.reason.Retried() || failure.detail != "" {
+	if wait == 0 || !failure.Reason().Retried() || failure.Detail() != "" {
 		return failure
 	}
-	failure = failure.adding("; it is not asked before " + untilText(until))
-	failure.retryAfter = wait
-	return failure
-}
-
-func (l location) refusedUntil(closed *closedError, wait time.Duration) *Error {
-	if closed.isHidden {
-		return hidden(closed, l, closed.host, l.text+": "+closed.Error())
-	}
-	refused := newError(closed.reason, closed, "%s: %s", l.text, closed)
-	refused.retryAfter = wait
-	return refused
+	return failure.Until(until, wait)
 }
 
 // failedAt is the host whose answer, or silence, an error is.

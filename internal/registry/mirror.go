@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 
 	v1 "github.com/images-io/tagger/api/v1"
 )
@@ -54,7 +54,7 @@ func (m mirror) holds(ctx context.Context, identifier string) (held string, err 
 	}
 	err = m.ask(ctx, func(ctx context.Context, with requester) error {
 		held, err = with.digest(ctx, at)
-		if isStatus(err, http.StatusNotFound) {
+		if regerr.IsStatus(err, http.StatusNotFound) {
 			return nil
 		}
 		return err
@@ -121,7 +121,7 @@ func (m mirror) remove(ctx context.Context, identifier string) error {
 		return drain(response)
 	})
 	if forbidsDeletion(err) {
-		return newError(v1.ReasonMirrorUnavailable, errors.Join(ErrDeletionForbidden, err), "%s: it forbids deletion", m.at.text)
+		return regerr.New(v1.ReasonMirrorUnavailable, errors.Join(ErrDeletionForbidden, err), "%s: it forbids deletion", m.at.text)
 	}
 	return err
 }
@@ -131,66 +131,23 @@ func forbidsDeletion(err error) bool {
 	if errors.Is(err, errNoSession) {
 		return false
 	}
-	return hasCode(err, transport.UnsupportedErrorCode) || isStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
-}
-
-// mirrorAdvice is what to do about an answer of the mirror.
-var mirrorAdvice = map[v1.Reason]string{
-	v1.ReasonUnauthorized: "access is refused; check CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD, which count together with CACHE_REGISTRY_ADDRESS only",
-	v1.ReasonRateLimited:  "it asks to wait; Tagger tries again later",
-	v1.ReasonNotFound:     "it does not have what was asked for; check that CACHE_REGISTRY_ADDRESS names a registry, and one that makes repositories by itself; Tagger tries again",
+	return regerr.HasCode(err, transport.UnsupportedErrorCode) || regerr.IsStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
 }
 
 // fault says of an error that it is the mirror's. Its text is for the administrator, who named the mirror.
 func (m mirror) fault(err error) error {
-	var failure *Error
-	if !errors.As(err, &failure) || failure.reason == v1.ReasonMirrorUnavailable {
+	var failure *regerr.Error
+	if !errors.As(err, &failure) || failure.Reason() == v1.ReasonMirrorUnavailable {
 		return err
 	}
 	if refused := refusedAlgorithm(err); refused != "" {
-		return newError(v1.ReasonInvalidContent, failure, "%s: it cannot store %s: it does not know the algorithm of this digest; write spec.from with a tag or a sha256 digest, or set spec.cache to false", m.at.text, refused)
+		return regerr.New(v1.ReasonInvalidContent, failure, "%s: it cannot store %s: it does not know the algorithm of this digest; write spec.from with a tag or a sha256 digest, or set spec.cache to false", m.at.text, refused)
 	}
-	fault := newError(v1.ReasonMirrorUnavailable, failure, "%s", m.faultText(failure))
-	fault.retryAfter, fault.detail = failure.retryAfter, failure.detail
-	return fault
-}
-
-func (m mirror) faultText(failure *Error) string {
-	var answer *transport.Error
-	_, isPlain := refusedPlainHTTP(failure)
-	switch {
-	case errors.As(failure, &answer):
-		advice, known := mirrorAdvice[failure.reason]
-		if !known {
-			advice = "it does not work as it should; Tagger tries again"
-		}
-		said := quoted(answer)
-		if refusesForAReason(answer, said) {
-			advice = "it refuses the request, and says why; Tagger tries again"
-		}
-		return fmt.Sprintf("%s: %s (%s answered %d%s)%s", m.at.text, advice, answeredBy(answer, m.at), answer.StatusCode, said, unshown(failure))
-	case isPlain, speaksPlainHTTP(failure):
-		return m.at.text + ": it speaks plain HTTP, which Tagger does not use unless CACHE_REGISTRY_INSECURE is true"
-	default:
-		return strings.ReplaceAll(failure.text, "check spec.from", "check CACHE_REGISTRY_ADDRESS")
-	}
-}
-
-func isStatus(err error, statuses ...int) bool {
-	var answer *transport.Error
-	if !errors.As(err, &answer) {
-		return false
-	}
-	for _, status := range statuses {
-		if answer.StatusCode == status {
-			return true
-		}
-	}
-	return false
+	return failure.WithReason(v1.ReasonMirrorUnavailable)
 }
 
 // wasRefused says whether a fault of the mirror is that it did not let us in.
 func wasRefused(err error) bool {
-	var fault *Error
-	return errors.As(err, &fault) && fault.reason == v1.ReasonMirrorUnavailable && isRefusal(fault.cause)
+	var fault *regerr.Error
+	return errors.As(err, &fault) && fault.Reason() == v1.ReasonMirrorUnavailable && regerr.IsUnauthorized(fault.Unwrap())
 }

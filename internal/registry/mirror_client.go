@@ -7,12 +7,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
 // Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD.
 //
-// The error is an *Error, MirrorUnavailable; or ctx's own.
+// The error is an *regerr.Error, MirrorUnavailable; or ctx's own.
 func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (string, error) {
 	to, err := c.mirror(at)
 	if err != nil {
@@ -58,7 +60,7 @@ func (c *Client) mirror(at Repository) (mirror, error) {
 	}
 	registry, err := name.NewRegistry(at.Address, options...)
 	if err != nil {
-		return mirror{}, newError(v1.ReasonMirrorUnavailable, err, "%q is no registry's name; correct CACHE_REGISTRY_ADDRESS", at.Address)
+		return mirror{}, regerr.New(v1.ReasonMirrorUnavailable, err, "%q is no registry's name; correct CACHE_REGISTRY_ADDRESS", at.Address)
 	}
 	who := anonymous
 	if at.Username != "" || at.Password != "" {

@@ -13,7 +13,7 @@ func namedBy(content []byte) ([]digest.Digest, error) {
 		Manifests json.RawMessage `json:"manifests"`
 	}
 	if err := json.Unmarshal(content, &body); err != nil {
-		return nil, errors.Join(errNoManifest, err)
+		return nil, errors.Join(err, errNoManifest)
 	}
 	if body.Manifests == nil {
 		return []digest.Digest{}, nil

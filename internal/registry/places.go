@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
@@ -111,11 +113,11 @@ func (q *quotas) end(h *host, began time.Time, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h.calls--
-	var failure *Error
+	var failure *regerr.Error
 	switch {
 	case isPostponed(err) || isClosed(err):
-	case errors.As(err, &failure) && failure.reason == v1.ReasonRefusedByPolicy:
-	case failure != nil && failure.reason == v1.ReasonUnavailable:
+	case errors.As(err, &failure) && failure.Reason() == v1.ReasonRefusedByPolicy:
+	case failure != nil && failure.Reason() == v1.ReasonUnavailable:
 		h.manner = silent
 	case q.clock.Since(began) > q.slow:
 		h.manner = answeringLate
@@ -145,6 +147,6 @@ func (q *quotas) keptWaiting(at location) *Postponed {
 
 // isClosed says whether a host was not even asked.
 func isClosed(err error) bool {
-	var closed *closedError
+	var closed *regerr.PausedError
 	return errors.As(err, &closed)
 }

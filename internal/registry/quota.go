@@ -8,6 +8,8 @@ import (
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 const (
@@ -82,7 +84,7 @@ func (h *host) closed(now time.Time) error {
 	if !h.breaker.refuses(now) {
 		return nil
 	}
-	return &closedError{host: h.name, reason: h.breaker.reason, until: h.breaker.until, isHidden: h.isHidden}
+	return &regerr.PausedError{Host: h.name, Reason: h.breaker.reason, Until: h.breaker.until, IsHidden: h.isHidden}
 }
 
 // later has somebody come back: one after the other, after a moment, or after a while where the host does not answer soon.
@@ -128,6 +130,6 @@ func (q *quotas) spare(at location, who credential, hint bool) error {
 	case hint:
 		return &Postponed{host: at.address(), why: "little is left of its rate limit", after: min(wait, 10*time.Minute)}
 	default:
-		return at.refusedUntil(&closedError{host: at.address(), reason: limited, until: now.Add(wait)}, wait)
+		return (&regerr.PausedError{Host: at.address(), Reason: limited, Until: now.Add(wait)}).About(at.subject(), wait)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -284,7 +286,7 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 			if row.import_ && got != want {
 				t.Errorf("an import: %v", err)
 			}
-			var refused *registry.Error
+			var refused *regerr.Error
 			if !row.import_ && (!errors.As(err, &refused) || refused.Reason() != v1.ReasonRateLimited || refused.RetryAfter() != 215*time.Second || u.count("", "") != 0) {
 				t.Errorf("an import where nothing is left: %v", err)
 			}

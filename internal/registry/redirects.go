@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"net/http"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // maxRedirects bounds the redirects of one request. go-containerregistry sets checks of its own, and these replace Go's
@@ -10,13 +12,13 @@ import (
 const maxRedirects = 5
 
 var (
-	errTooManyRedirects = errors.New("too many redirects")
+	errTooManyRedirects = regerr.Unreachable("it redirects more than %d times", maxRedirects)
 	// errBodyElsewhere is a redirect that wants what was posted, an identity token, at another host.
-	errBodyElsewhere = errors.New("a redirect wants the request's body at another host")
+	errBodyElsewhere = regerr.Unreachable("refusing to forward the request body to another host")
 	// errNoHostname is a redirect to what can be no host. Hosts are remembered, and so must not be of any size.
 	errNoHostname = errors.New("a redirect names no host")
 	// errRedirectedLogin is a redirect with a user's name in it, which http.Client would show as a credential.
-	errRedirectedLogin = errors.New("a redirect brings a credential of its own")
+	errRedirectedLogin = regerr.Unreachable("it redirects with a credential of its own")
 )
 
 // redirectsUpTo counts redirects, and sees that what was shown to one host is not shown to the next: no credential, no body,

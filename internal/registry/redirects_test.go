@@ -155,7 +155,7 @@ func TestAnIdentityTokenIsNotPostedToWhereTheTokenServiceRedirects(t *testing.T)
 	})
 	credentials := keyring(t, auths(t, map[string]map[string]string{"registry.example.com": {"identitytoken": "s3cret"}}))
 	got := failure(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", credentials)
-	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "what only it may see") {
+	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "refusing to forward") {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
 	for _, r := range u.requests(http.MethodPost, "") {

@@ -11,13 +11,15 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // maxPages is on how many pages referrers may be listed.
 const maxPages = 8
 
 // errListEnds is the end of a list whose next page is not to be had.
-var errListEnds = errors.New("the list of what is attached to the image ends in the middle")
+var errListEnds = regerr.Unavailable("the list of what is attached to the image ends in the middle")
 
 // nextPage is the link to the next page of a list (RFC 8288, section 3). Names of parameters and relations are the same in upper case.
 var nextPage = regexp.MustCompile(`(?i)<([^>]*)>(?:\s*;\s*[^;,="\s]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^";,\s]*))?)*?` +

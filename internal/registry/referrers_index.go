@@ -7,13 +7,15 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // maxReferrers is how many manifests may be attached to an image.
 const maxReferrers = 128
 
 // errTooManyReferrers is more than that.
-var errTooManyReferrers = errors.New("too much is attached to the image")
+var errTooManyReferrers = regerr.Content("lists more than %d manifests that are attached to the image; the administrator can have what is attached left out with --mirror-attachments=false", maxReferrers)
 
 // referrersIndex is what lists referrers (distribution-spec, "Listing Referrers").
 type referrersIndex struct {
@@ -36,7 +38,7 @@ func parseReferrers(content []byte) ([]descriptor, error) {
 		Manifests     json.RawMessage `json:"manifests"`
 	}
 	if err := json.Unmarshal(content, &index); err != nil || index.SchemaVersion != 2 || index.Manifests == nil {
-		return nil, errors.Join(errNoManifest, err)
+		return nil, errors.Join(err, errNoManifest)
 	}
 	return parseDescriptors(index.Manifests, maxReferrers, errTooManyReferrers)
 }
@@ -79,7 +81,7 @@ func parseIndexOfReferrers(content []byte) (index referrersIndex, listed []descr
 		return index, nil, err
 	}
 	if err := json.Unmarshal(content, &index); err != nil {
-		return index, nil, errors.Join(errNoManifest, err)
+		return index, nil, errors.Join(err, errNoManifest)
 	}
 	return index, listed, nil
 }

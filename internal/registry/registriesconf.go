@@ -10,6 +10,8 @@ import (
 	"go.podman.io/image/v5/types"
 	"k8s.io/utils/lru"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 )
@@ -44,7 +46,7 @@ func (c *RegistriesConf) UnqualifiedRegistry() string {
 	return c.unqualified
 }
 
-// locations are where the source is asked for, in order: the mirrors, then the location. The error is an *Error.
+// locations are where the source is asked for, in order: the mirrors, then the location. The error is an *regerr.Error.
 func (c *RegistriesConf) locations(source reference.Source) ([]location, error) {
 	c.mutex.RLock()
 	known := c.located
@@ -72,7 +74,7 @@ func (c *RegistriesConf) locate(source reference.Source) ([]location, error) {
 		return []location{direct}, err
 	}
 	if registry.Blocked {
-		return nil, newError(v1.ReasonRefusedByPolicy, nil, "%s: the administrator blocks %s in registries.conf", source, registry.Prefix)
+		return nil, regerr.New(v1.ReasonRefusedByPolicy, nil, "%s: the administrator blocks %s in registries.conf", source, registry.Prefix)
 	}
 	return rewritten(source, registry)
 }
@@ -82,7 +84,7 @@ func rewritten(source reference.Source, registry *sysregistriesv2.Registry) ([]l
 	var locations []location
 	for _, endpoint := range endpointsFor(source, registry) {
 		if endpoint.NamespaceProxy != "" {
-			return nil, newError(v1.ReasonRefusedByPolicy, nil, "%s: registries.conf sets namespace-proxy for %s, which Tagger does not support", source, registry.Prefix)
+			return nil, regerr.New(v1.ReasonRefusedByPolicy, nil, "%s: registries.conf sets namespace-proxy for %s, which Tagger does not support", source, registry.Prefix)
 		}
 		asked, err := reference.Parse(rewrittenName(source.String(), registry.Prefix, endpoint.Location), "")
 		if err != nil {
@@ -125,7 +127,7 @@ func rewrittenName(name, prefix, location string) string {
 }
 
 func unusable(source reference.Source, err error) error {
-	return newError(v1.ReasonInvalidReference, err, "%s: registries.conf makes no usable name of it; the administrator can correct that", source)
+	return regerr.New(v1.ReasonInvalidReference, err, "%s: registries.conf makes no usable name of it; the administrator can correct that", source)
 }
 
 // find is the entry with the longest prefix of the name, or nil. sysregistriesv2 also takes an entry without a port for any

@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
 )
@@ -122,7 +124,7 @@ func TestARegistryThatDoesNotDelete(t *testing.T) {
 				}
 				return
 			}
-			var failure *registry.Error
+			var failure *regerr.Error
 			if !errors.As(err, &failure) || failure.Reason() != v1.ReasonMirrorUnavailable || errors.Is(err, registry.ErrDeletionForbidden) != row.forbidden {
 				t.Errorf("got %v", err)
 			}

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -246,7 +249,7 @@ func TestTokensThatEndUnderLoadAreReplacedTogether(t *testing.T) {
 					service.revoke()
 				}
 				got, err := resolve(t, client, u.host()+"/team/app:"+tag, nobody)
-				var refused *registry.Error
+				var refused *regerr.Error
 				// Where tokens are revoked faster than they are used, a refusal is the truth.
 				if got != digest && !(errors.As(err, &refused) && refused.Reason() == v1.ReasonUnauthorized) {
 					t.Errorf("%s: %s, %v", tag, got, err)
@@ -331,7 +334,7 @@ func TestACallerWhoLeavesGetsItsOwnError(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-arrived; cancel() }()
-	if _, err := client.Resolve(ctx, source, nobody); !errors.Is(err, context.Canceled) || errors.As(err, new(*registry.Error)) {
+	if _, err := client.Resolve(ctx, source, nobody); !errors.Is(err, context.Canceled) || errors.As(err, new(*regerr.Error)) {
 		t.Errorf("got %T %v, want the context's error", err, err)
 	}
 	u.CloseClientConnections()

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"k8s.io/utils/clock"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // maxToken is how large a token may be, in bytes: it is a header, of which servers take 8 or 16 KiB.
@@ -82,7 +84,7 @@ func login(ctx context.Context, wire http.RoundTripper, at location, who credent
 // public.ecr.aws answers 400 without a body. A request whose body was streamed is not repeated for that.
 func (s *session) mayHaveEnded(err error, now time.Time) bool {
 	var answer *transport.Error
-	if s.issued.IsZero() || now.Sub(s.issued) <= freshToken || !isStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &answer) {
+	if s.issued.IsZero() || now.Sub(s.issued) <= freshToken || !regerr.IsStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &answer) {
 		return false
 	}
 	return canRepeat(answer.Request)
@@ -117,7 +119,7 @@ func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at locat
 		return transport.Exchange(ctx, service, who.authenticator(), wire, scopesFor(at, s.challenge), realm.challengeThere())
 	}
 	token, err := exchange()
-	if at.deletes && isStatus(err, http.StatusBadRequest) && s.challenge.Parameters["scope"] == "" {
+	if at.deletes && regerr.IsStatus(err, http.StatusBadRequest) && s.challenge.Parameters["scope"] == "" {
 		s.challenge = withScope(s.challenge, at.scope("push,pull")) // Quay knows no action "delete"; there, who may push may delete
 		token, err = exchange()
 	}
@@ -144,29 +146,12 @@ func (s *session) challengeHere(at location) *transport.Challenge {
 	return &here
 }
 
-// unshownError is a failure where the credential was not shown, and that may be why.
-type unshownError struct {
-	error
-	service string
-}
-
-func (e *unshownError) Unwrap() error { return e.error }
-
 // explained says with the error that the credential was not shown, where that is so.
 func (s *session) explained(err error) error {
 	if err == nil || s.keptFrom == "" {
 		return err
 	}
-	return &unshownError{error: err, service: s.keptFrom}
-}
-
-// unshown is that in words.
-func unshown(err error) string {
-	var kept *unshownError
-	if !errors.As(err, &kept) {
-		return ""
-	}
-	return "; the credential was not shown to " + kept.service + ", which is not this registry's own token service; the administrator can list it in registries.conf"
+	return regerr.WithHint(err, "; the credential was not shown to "+s.keptFrom+", which is not this registry's own token service; the administrator can list it in registries.conf")
 }
 
 // wantsToken says that the registry takes tokens, and not the credential itself.

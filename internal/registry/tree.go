@@ -7,6 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
@@ -101,7 +103,7 @@ func (t *tree) count(n *node) error {
 
 func (t *tree) enlarge(by int64) error {
 	if by > t.limit-t.size {
-		return newError(v1.ReasonInvalidContent, nil,
+		return regerr.New(v1.ReasonInvalidContent, nil,
 			"%s: the image is larger than the %s that an image may have here; the administrator can allow more with --mirror-max-image-size", t.source.at.text, inMiB(t.limit))
 	}
 	t.size += by
@@ -141,7 +143,7 @@ func (t *tree) read(ctx context.Context, n *node) error {
 		err = t.source.explain(errWrongSize)
 	}
 	if err != nil {
-		return adding(err, "; this is about the manifest "+n.Digest.String())
+		return regerr.WithText(err, "; this is about the manifest "+n.Digest.String())
 	}
 	n.content = content
 	return nil

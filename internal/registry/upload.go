@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // worthAsking is from which size on a blob, in bytes, is asked for rather than sent for nothing, where it is not known
@@ -20,7 +22,7 @@ const worthAsking = 4 << 20
 
 var (
 	// errUploadStalled is the end of an upload that the mirror does not take.
-	errUploadStalled = errors.New("the upload does not go on")
+	errUploadStalled = regerr.Unreachable("it stopped in the middle of what it is sent")
 	// errAtSource is the end of an upload whose content failed: the mirror is not to blame.
 	errAtSource = errors.New("the source failed")
 	// errNoUpload is an answer that names no place to send a blob to.
@@ -92,13 +94,13 @@ func (m mirror) mountFrom() string {
 // refusesMounts says whether a registry does not take a question because it is one for a mount.
 func refusesMounts(err error) bool {
 	var answer *transport.Error
-	return errors.As(err, &answer) && answer.StatusCode/100 == 4 && !isStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)
+	return errors.As(err, &answer) && answer.StatusCode/100 == 4 && !regerr.IsStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)
 }
 
 // givesUpMounting reports whether a blob that could not be mounted from another repository is worth sending: the registry does not let
 // us, or its token service takes no two scopes. Then the registry's blobs are mounted no more.
 func (m mirror) givesUpMounting(err error) bool {
-	if errors.Is(err, errNoSession) && isStatus(err, http.StatusBadRequest) {
+	if errors.Is(err, errNoSession) && regerr.IsStatus(err, http.StatusBadRequest) {
 		m.placements.features.set(mountsKey(m.at), false)
 		return true
 	}
@@ -114,7 +116,7 @@ func (m mirror) has(ctx context.Context, with requester, blob descriptor) (bool,
 		return false, err
 	}
 	response, err := with.send(request, http.StatusOK)
-	if isStatus(err, http.StatusNotFound) || errors.Is(err, errTooLarge) {
+	if regerr.IsStatus(err, http.StatusNotFound) || errors.Is(err, errTooLarge) {
 		return false, nil
 	}
 	if err != nil {
@@ -235,7 +237,7 @@ func drain(response *http.Response) error {
 // know (image-spec, "Registered algorithms"); else it is empty.
 func refusedAlgorithm(err error) string {
 	var answer *transport.Error
-	if !errors.As(err, &answer) || answer.Request == nil || errors.Is(err, errNoSession) || !isStatus(err, http.StatusBadRequest) {
+	if !errors.As(err, &answer) || answer.Request == nil || errors.Is(err, errNoSession) || !regerr.IsStatus(err, http.StatusBadRequest) {
 		return ""
 	}
 	named := answer.Request.URL.Query().Get("digest") + answer.Request.URL.Query().Get("mount")

@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/test/cluster"
 	"github.com/images-io/tagger/test/ledger"
 )
@@ -162,7 +163,7 @@ func TestFaultsOnTheWayToRealRegistries(t *testing.T) {
 					if err == nil {
 						break
 					}
-					var failed *registry.Error
+					var failed *regerr.Error
 					if failures++; !errors.As(err, &failed) || failed.Reason() != reason || failures > 10*faultsInARow {
 						t.Fatalf("try %d: got %v, want %s", failures, err, reason)
 					}

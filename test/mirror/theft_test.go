@@ -9,9 +9,10 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
-	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/test/cluster"
 )
 
@@ -47,7 +48,7 @@ func TestABlobOfAnotherNamespaceIsNeverMountedAtARealMirror(t *testing.T) {
 			if stolen.Source, err = reference.Parse(source.Address+"/cache/bank/app:latest", ""); err != nil {
 				t.Fatal(err)
 			}
-			var failure *registry.Error
+			var failure *regerr.Error
 			if _, err = client.Copy(t.Context(), stolen); !errors.As(err, &failure) || failure.Reason() != v1.ReasonNotFound {
 				t.Errorf("got %v", err)
 			}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/regerr"
+
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
@@ -39,7 +41,7 @@ func TestASlowRegistryIsGivenUp(t *testing.T) {
 			start := time.Now()
 			_, err := client.Resolve(t.Context(), source, registry.Keyring{})
 			took := time.Since(start)
-			var failure *registry.Error
+			var failure *regerr.Error
 			if !errors.As(err, &failure) || failure.Reason() != v1.ReasonUnavailable {
 				t.Errorf("the error is %v, want one of the reason %s", err, v1.ReasonUnavailable)
 			}

@@ -1,4 +1,4 @@
-package registry
+package regerr
 
 import (
 	"io"
@@ -24,34 +24,34 @@ var (
 	// registry, and is not repeated.
 	errorCode = regexp.MustCompile(`^[A-Z][A-Z_]{0,63}$`)
 
-	// secretive is what a registry may repeat of a request that nobody else should see: what follows an authentication
+	// secretPattern is what a registry may repeat of a request that must not be shown to others: what follows an authentication
 	// scheme, tokens (RFC 7519), and the query of a URL.
-	secretive = regexp.MustCompile(`(?i)\b(basic|bearer)\s+\S+|\beyJ[\w-]+(\.[\w-]*)*|\?\S*`)
+	secretPattern = regexp.MustCompile(`(?i)\b(basic|bearer)\s+\S+|\beyJ[\w-]+(\.[\w-]*)*|\?\S*`)
 )
 
-// quoted is what the registry itself says, the code and the message of each error, to be put into brackets; empty when it is no
+// registryMessage returns what the registry itself says, the code and the message of each error, to be put into brackets; empty when it is no
 // registry's error. What it was shown is left out.
-func quoted(answer *transport.Error) string {
-	said := slices.DeleteFunc(slices.Clone(answer.Errors), func(one transport.Diagnostic) bool { return !errorCode.MatchString(string(one.Code)) })
+func registryMessage(response *transport.Error) string {
+	said := slices.DeleteFunc(slices.Clone(response.Errors), func(one transport.Diagnostic) bool { return !errorCode.MatchString(string(one.Code)) })
 	if len(said) == 0 {
 		return ""
 	}
-	texts, secrets := make([]string, len(said)), shown(answer.Request)
+	texts, secrets := make([]string, len(said)), requestSecrets(response.Request)
 	for i, one := range said {
 		message := one.Message
 		for _, secret := range secrets {
 			message = strings.ReplaceAll(message, secret, "…")
 		}
 		texts[i] = string(one.Code)
-		if message = secretive.ReplaceAllString(message, "…"); message != "" {
+		if message = secretPattern.ReplaceAllString(message, "…"); message != "" {
 			texts[i] += ": " + v1.Truncate(message, max(maxQuoted/len(said), len("…")))
 		}
 	}
 	return " " + v1.Truncate(strings.Join(texts, "; "), maxQuoted)
 }
 
-// shown are the secrets that a request brought: a password, a token, or how they are written in a header (RFC 7617).
-func shown(request *http.Request) (secrets []string) {
+// requestSecrets returns the secrets that a request brought: a password, a token, or how they are written in a header (RFC 7617).
+func requestSecrets(request *http.Request) (secrets []string) {
 	if request == nil {
 		return nil
 	}
