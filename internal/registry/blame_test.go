@@ -81,11 +81,11 @@ func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 
 // TestAnUploadThatStandsStillIsAFailure of the mirror, and not of those that end with it.
 func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
-	other := regerr.New(v1.ReasonMirrorUnavailable, errUploadStalled, "an upload stands still")
+	other := regerr.New(v1.ReasonMirrorUnavailable, regerr.ErrUploadStalled, "an upload stands still")
 	for _, row := range []struct {
 		cause  error
 		counts bool
-	}{{errUploadStalled, true}, {other, false}, {nil, false}} {
+	}{{regerr.ErrUploadStalled, true}, {other, false}, {nil, false}} {
 		clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 		q, at := newQuotas(clock, slowAnswer), place(t, "mirror.example")
 		ended, cancel := context.WithCancelCause(t.Context())

@@ -86,3 +86,21 @@ func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) 
 		size:     new(int64(0)),
 	}
 }
+
+// Order is what to copy, and whereto.
+type Order struct {
+	// Source is where from. registries.conf says where it is asked.
+	Source reference.Source
+	// Digest is that of the index or the manifest, as it was resolved.
+	Digest string
+	// Credentials are the namespace's. The source sees them, and nobody else.
+	Credentials Keyring
+	// To is whereto.
+	To Repository
+	// Tag is the generation, as a decimal.
+	Tag string
+	// Namespace is who asks. Only what was copied for the same one is mounted.
+	Namespace string
+	// Progress is told how far the copy is, often and from any goroutine, so it must be quick. It may be nil.
+	Progress func(Progress)
+}

@@ -157,11 +157,11 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 		content, err := coming.get()
 		if err != nil {
 			failure = err
-			return errAtSource
+			return regerr.ErrAtSource
 		}
 		err = d.send(ctx, to, with, where, content)
 		switch {
-		case errors.Is(err, errAtSource):
+		case errors.Is(err, regerr.ErrAtSource):
 			failure = err
 		case isInvalidDigest(err):
 			failure = errWrongDigest

@@ -68,7 +68,7 @@ func (r sentRequest) cameLate(now time.Time) bool {
 // the slower one is given up; and what is under way for a copy, when something else of it fails. The error may be the reason why, which
 // is about something else. An upload that ends because it stands still is the host's own failure; one that ends with another is not.
 func (r sentRequest) wasGivenUp() bool {
-	isItsOwn := context.Cause(r.Context()) == errUploadStalled //nolint:errorlint // what wraps it is another upload's
+	isItsOwn := context.Cause(r.Context()) == regerr.ErrUploadStalled //nolint:errorlint // what wraps it is another upload's
 	return errors.Is(r.Context().Err(), context.Canceled) && !isItsOwn
 }
 
@@ -130,7 +130,7 @@ func (q *quotas) learn(request sentRequest, response *http.Response, err error) 
 func (h *host) learnFailure(err error, now time.Time, jitter float64) {
 	h.isHidden = regerr.IsA[*regerr.HiddenError](err)
 	switch {
-	case errors.Is(err, errAtSource) || regerr.Classify(err, regerr.Subject{}).Reason() != v1.ReasonUnavailable:
+	case errors.Is(err, regerr.ErrAtSource) || regerr.Classify(err, regerr.Subject{}).Reason() != v1.ReasonUnavailable:
 		h.breaker.toldNothing()
 	case regerr.IsTimeout(err) && !h.isHidden:
 		h.breaker.timedOut(now, jitter)

@@ -23,9 +23,6 @@ const (
 	// tenant may invent any number of hosts. Whatever the others have, a namespace may have as many as one host takes.
 	strays        = 256
 	straysOfAsker = 64
-
-	// slowAnswer is how long an answer may take before nobody waits for its host.
-	slowAnswer = 3 * time.Second
 )
 
 // manner is how a host behaved the last time.

@@ -65,3 +65,6 @@ func (o TransportOptions) complete() TransportOptions {
 // requestsLimit bounds what one resolve may take at one place as one identity: the greeting, a token, a HEAD and
 // perhaps a GET, whoever waits for it.
 const requestsLimit = 30 * time.Second
+
+// slowAnswer is how long an answer may take before nobody waits for its host.
+const slowAnswer = 3 * time.Second

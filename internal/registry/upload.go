@@ -21,10 +21,6 @@ import (
 const worthAsking = 4 << 20
 
 var (
-	// errUploadStalled is the end of an upload that the mirror does not take.
-	errUploadStalled = regerr.Unreachable("it stopped in the middle of what it is sent")
-	// errAtSource is the end of an upload whose content failed: the mirror is not to blame.
-	errAtSource = errors.New("the source failed")
 	// errNoUpload is an answer that names no place to send a blob to.
 	errNoUpload = errors.New("the registry names no place for the upload")
 )
@@ -154,7 +150,7 @@ func (m mirror) start(ctx context.Context, with requester, query string) (*url.U
 func (m mirror) send(ctx context.Context, with requester, to *url.URL, blob descriptor, content io.Reader) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	body := newUpload(content, m.timeouts, func() { cancel(errUploadStalled) })
+	body := newUpload(content, m.timeouts, func() { cancel(regerr.ErrUploadStalled) })
 	defer body.timer.Stop()
 	request, err := body.request(ctx, to, blob)
 	if err != nil {
@@ -165,8 +161,8 @@ func (m mirror) send(ctx context.Context, with requester, to *url.URL, blob desc
 	switch {
 	case failure != nil:
 		return *failure
-	case errors.Is(context.Cause(ctx), errUploadStalled):
-		return errUploadStalled
+	case errors.Is(context.Cause(ctx), regerr.ErrUploadStalled):
+		return regerr.ErrUploadStalled
 	case err != nil:
 		return err
 	}
@@ -216,7 +212,7 @@ func (u *upload) Read(buffer []byte) (int, error) {
 	}
 	u.timer.Reset(limit)
 	if err != nil && !errors.Is(err, io.EOF) {
-		failure := errors.Join(errAtSource, err)
+		failure := errors.Join(regerr.ErrAtSource, err)
 		u.failure.Store(&failure)
 		return count, failure
 	}

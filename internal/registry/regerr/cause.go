@@ -1,6 +1,7 @@
 package regerr
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -109,3 +110,10 @@ func (e *PausedError) About(subject Subject, wait time.Duration) *Error {
 func formatTime(until time.Time) string {
 	return until.Add(time.Second - time.Nanosecond).UTC().Truncate(time.Second).Format(time.RFC3339)
 }
+
+var (
+	// ErrUploadStalled is the end of an upload that the internal registry does not take.
+	ErrUploadStalled = Unreachable("it stopped in the middle of what it is sent")
+	// ErrAtSource is the end of an upload whose content failed: the internal registry is not at fault.
+	ErrAtSource = errors.New("the source failed")
+)
