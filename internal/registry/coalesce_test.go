@@ -1,4 +1,4 @@
-package registry
+package registry_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/regerr"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -37,31 +38,31 @@ func (s *slow) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // newSlowClient and its registry, and a source there.
-func newSlowClient(t *testing.T) (*Client, *slow, reference.Source) {
+func newSlowClient(t *testing.T, limit time.Duration) (*registry.Client, *slow, reference.Source) {
 	t.Helper()
-	client := New(Options{})
-	registry := &slow{}
-	client.sessions.transports.wires.current.Store(&wires{verified: registry, unverified: registry})
+	upstream := &slow{}
+	options := registry.TransportOptions{Around: func(http.RoundTripper) http.RoundTripper { return upstream }, Timeouts: registry.Timeouts{Request: limit}}
+	client := registry.New(registry.Options{TransportOptions: options})
 	source, err := reference.Parse("registry.example.com/team/app", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client, registry, source
+	return client, upstream, source
 }
 
 func TestTheSameQuestionAtTheSameTimeIsOneRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, registry, source := newSlowClient(t)
+		client, upstream, source := newSlowClient(t, 0)
 		for range 100 {
 			go func() {
-				if got, err := client.Resolve(t.Context(), source, Keyring{}); got != someDigest {
+				if got, err := client.Resolve(t.Context(), source, nobody); got != someDigest {
 					t.Errorf("got %s, %v", got, err)
 				}
 			}()
 		}
 		synctest.Wait()
 		<-time.After(2 * time.Second)
-		if heads := registry.heads.Load(); heads != 1 {
+		if heads := upstream.heads.Load(); heads != 1 {
 			t.Errorf("%d HEADs, want 1", heads)
 		}
 	})
@@ -69,21 +70,18 @@ func TestTheSameQuestionAtTheSameTimeIsOneRequest(t *testing.T) {
 
 func TestTheSameQuestionByAnotherIsARequestOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, registry, source := newSlowClient(t)
+		client, upstream, source := newSlowClient(t, 0)
 		for _, user := range []string{"alice", "bob"} {
-			written, err := parseEntry("registry.example.com", []byte(`{"username":"`+user+`","password":"p"}`))
-			if err != nil {
-				t.Fatal(err)
-			}
+			credentials := keyring(t, auths(t, map[string]map[string]string{"registry.example.com": login(user, "p")}))
 			go func() {
-				if got, err := client.Resolve(t.Context(), source, newKeyring([]entry{written})); got != someDigest {
+				if got, err := client.Resolve(t.Context(), source, credentials); got != someDigest {
 					t.Errorf("got %s, %v", got, err)
 				}
 			}()
 		}
 		synctest.Wait()
 		<-time.After(2 * time.Second)
-		if heads := registry.heads.Load(); heads != 2 {
+		if heads := upstream.heads.Load(); heads != 2 {
 			t.Errorf("%d HEADs, want one each", heads)
 		}
 	})
@@ -91,17 +89,17 @@ func TestTheSameQuestionByAnotherIsARequestOfItsOwn(t *testing.T) {
 
 func TestTheOneWhoAskedFirstMayLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, registry, source := newSlowClient(t)
+		client, upstream, source := newSlowClient(t, 0)
 		first, leave := context.WithCancel(t.Context())
 		left := make(chan error, 1)
 		go func() {
-			_, err := client.Resolve(first, source, Keyring{})
+			_, err := client.Resolve(first, source, nobody)
 			left <- err
 		}()
 		synctest.Wait()
 		stayed := make(chan string, 1)
 		go func() {
-			got, _ := client.Resolve(t.Context(), source, Keyring{})
+			got, _ := client.Resolve(t.Context(), source, nobody)
 			stayed <- got
 		}()
 		synctest.Wait()
@@ -110,17 +108,16 @@ func TestTheOneWhoAskedFirstMayLeave(t *testing.T) {
 		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Errorf("who left got %v", err)
 		}
-		if got := <-stayed; got != someDigest || registry.heads.Load() != 1 {
-			t.Errorf("who stayed got %q with %d HEADs", got, registry.heads.Load())
+		if got := <-stayed; got != someDigest || upstream.heads.Load() != 1 {
+			t.Errorf("who stayed got %q with %d HEADs", got, upstream.heads.Load())
 		}
 	})
 }
 
 func TestARegistryThatNeverEndsIsUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, _, source := newSlowClient(t)
-		client.answers.limit = time.Millisecond
-		_, err := client.Resolve(t.Context(), source, Keyring{})
+		client, _, source := newSlowClient(t, time.Millisecond)
+		_, err := client.Resolve(t.Context(), source, nobody)
 		var failure *regerr.Error
 		if !errors.As(err, &failure) || failure.Reason() != v1.ReasonUnavailable || failure.Terminal() {
 			t.Errorf("got %v", err)
