@@ -82,15 +82,15 @@ func (c *RegistriesConf) locate(source reference.Source) ([]location, error) {
 // rewritten follows the entry's mirrors and location. It does what sysregistriesv2 does, whose references know no IPv6 address.
 func rewritten(source reference.Source, registry *sysregistriesv2.Registry) ([]location, error) {
 	var locations []location
-	for _, endpoint := range endpointsFor(source, registry) {
-		if endpoint.NamespaceProxy != "" {
+	for _, candidate := range endpointsFor(source, registry) {
+		if candidate.NamespaceProxy != "" {
 			return nil, regerr.New(v1.ReasonRefusedByPolicy, nil, "%s: registries.conf sets namespace-proxy for %s, which Tagger does not support", source, registry.Prefix)
 		}
-		asked, err := reference.Parse(rewrittenName(source.String(), registry.Prefix, endpoint.Location), "")
+		asked, err := reference.Parse(rewrittenName(source.String(), registry.Prefix, candidate.Location), "")
 		if err != nil {
 			return nil, unusable(source, err)
 		}
-		at, err := newLocation(source, asked, endpoint.Insecure)
+		at, err := newLocation(source, asked, candidate.Insecure)
 		if err != nil {
 			return nil, err
 		}
