@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
@@ -61,7 +61,7 @@ var untold = []int{
 // isAbsent says whether an answer of a source means that there is nothing attached: whatever one answers that does not know
 // the question, or does not want it. What a token service answers is not about that.
 func isAbsent(err error) bool {
-	var answer *transport.Error
+	var answer *ggcr.Error
 	if !errors.As(err, &answer) || errors.Is(err, errNoSession) {
 		return false
 	}

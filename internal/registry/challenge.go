@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // maxParameter bounds each parameter of a challenge, in bytes.
@@ -28,7 +28,7 @@ var (
 )
 
 // challengesIn returns the challenges of a header, whether they are in one field or in several.
-func challengesIn(fields []string) (found []transport.Challenge) {
+func challengesIn(fields []string) (found []ggcr.Challenge) {
 	for _, field := range fields {
 		for _, element := range listElement.FindAllString(field, -1) {
 			part := challengePart.FindStringSubmatch(element)
@@ -36,7 +36,7 @@ func challengesIn(fields []string) (found []transport.Challenge) {
 				continue
 			}
 			if scheme := part[1]; scheme != "" {
-				found = append(found, transport.Challenge{Scheme: strings.ToLower(scheme), Parameters: map[string]string{}})
+				found = append(found, ggcr.Challenge{Scheme: strings.ToLower(scheme), Parameters: map[string]string{}})
 			}
 			if key := strings.ToLower(part[2]); key != "" && len(found) > 0 {
 				found[len(found)-1].Parameters[key] = quotedPair.ReplaceAllString(part[3], "$1") + part[4]
@@ -47,14 +47,14 @@ func challengesIn(fields []string) (found []transport.Challenge) {
 }
 
 // preferred returns the challenge to follow: Bearer before Basic. No other scheme is known.
-func preferred(fields []string) (transport.Challenge, bool) {
+func preferred(fields []string) (ggcr.Challenge, bool) {
 	found := challengesIn(fields)
 	for _, scheme := range []string{"bearer", "basic"} {
-		if i := slices.IndexFunc(found, func(one transport.Challenge) bool { return one.Scheme == scheme }); i >= 0 {
+		if i := slices.IndexFunc(found, func(one ggcr.Challenge) bool { return one.Scheme == scheme }); i >= 0 {
 			return found[i], true
 		}
 	}
-	return transport.Challenge{}, false
+	return ggcr.Challenge{}, false
 }
 
 // oneChallenge leaves of the challenges of a response the one to follow, and of that the parameters that count, so that
@@ -75,7 +75,7 @@ func oneChallenge(next http.RoundTripper) http.RoundTripper {
 }
 
 // written is a challenge as a header.
-func written(challenge transport.Challenge) string {
+func written(challenge ggcr.Challenge) string {
 	var parameters []string
 	for _, key := range []string{"realm", "service", "scope"} {
 		if value := challenge.Parameters[key]; value != "" && len(value) <= maxParameter {
@@ -88,7 +88,7 @@ func written(challenge transport.Challenge) string {
 // challengedError is a refusal with the challenge that came with it.
 type challengedError struct {
 	error
-	challenge *transport.Challenge
+	challenge *ggcr.Challenge
 }
 
 func (e *challengedError) Unwrap() error { return e.error }
@@ -107,7 +107,7 @@ func challenged(err error, request *http.Request, response *http.Response) error
 }
 
 // next returns the challenge that the session after a refused one follows. isNews reports whether that makes a difference.
-func (s *session) next(refusal error, at location) (challenge *transport.Challenge, isNews bool) {
+func (s *session) next(refusal error, at location) (challenge *ggcr.Challenge, isNews bool) {
 	var refused *challengedError
 	if !errors.As(refusal, &refused) || s.leadsTo(refused.challenge, at) {
 		return s.challenge, false
@@ -116,14 +116,14 @@ func (s *session) next(refusal error, at location) (challenge *transport.Challen
 }
 
 // leadsTo reports whether the session's token is the one that a challenge asks for.
-func (s *session) leadsTo(challenge *transport.Challenge, at location) bool {
+func (s *session) leadsTo(challenge *ggcr.Challenge, at location) bool {
 	old, wanted := s.challenge.Parameters, challenge.Parameters
 	return wantsToken(s.challenge) && old["realm"] == wanted["realm"] && old["service"] == wanted["service"] &&
 		slices.Equal(scopesFor(at, s.challenge), scopesFor(at, challenge))
 }
 
 // withScope returns the challenge with another scope.
-func withScope(challenge *transport.Challenge, scope string) *transport.Challenge {
+func withScope(challenge *ggcr.Challenge, scope string) *ggcr.Challenge {
 	changed := *challenge
 	changed.Parameters = maps.Clone(challenge.Parameters)
 	changed.Parameters["scope"] = scope
@@ -131,7 +131,7 @@ func withScope(challenge *transport.Challenge, scope string) *transport.Challeng
 }
 
 // scopesFor returns the scopes to request: those of the challenge, unless the usual ones cover them.
-func scopesFor(at location, challenge *transport.Challenge) []string {
+func scopesFor(at location, challenge *ggcr.Challenge) []string {
 	usual, wanted := at.scopes(), strings.Fields(challenge.Parameters["scope"])
 	for _, scope := range wanted {
 		if !slices.ContainsFunc(usual, func(one string) bool { return includes(one, scope) }) {

@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"sync"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
@@ -175,7 +175,7 @@ func (d *delivery) transfer(ctx context.Context, to mirror, blob descriptor, isK
 }
 
 // isInvalidDigest reports whether a registry refused content for its digest (distribution-spec, "Error Codes").
-func isInvalidDigest(err error) bool { return regerr.HasCode(err, transport.DigestInvalidErrorCode) }
+func isInvalidDigest(err error) bool { return regerr.HasCode(err, ggcr.DigestInvalidErrorCode) }
 
 // send sends a blob, and counts what is sent. The registry that stores it compares its digest (distribution-spec, "Pushing Blobs"), and so
 // does the node that pulls it: Tagger does not.

@@ -6,28 +6,28 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // challengeCache pings registries for the challenge that they want to be answered (distribution-spec, section "Determining Support"). A
 // challenge is that of all repositories and credentials: a ping sends no credential.
 type challengeCache struct {
 	features *features
-	pings    coalesced[*transport.Challenge]
+	pings    coalesced[*ggcr.Challenge]
 }
 
 func newChallengeCache(features *features, limit time.Duration) *challengeCache {
-	return &challengeCache{features: features, pings: coalesced[*transport.Challenge]{limit: limit}}
+	return &challengeCache{features: features, pings: coalesced[*ggcr.Challenge]{limit: limit}}
 }
 
 // get returns the registry's challenge, and whether it comes from the cache.
-func (c *challengeCache) get(ctx context.Context, wire http.RoundTripper, at location, useCache bool) (challenge *transport.Challenge, isCached bool, err error) {
+func (c *challengeCache) get(ctx context.Context, wire http.RoundTripper, at location, useCache bool) (challenge *ggcr.Challenge, isCached bool, err error) {
 	key := challengeKey(at)
 	if known, isKnown := c.features.known.Get(key); isKnown && useCache {
-		return known.(*transport.Challenge), true, nil
+		return known.(*ggcr.Challenge), true, nil
 	}
-	challenge, err = c.pings.do(ctx, key.registry, func(ctx context.Context) (*transport.Challenge, error) {
-		challenge, err := transport.Ping(ctx, at.registry, wire)
+	challenge, err = c.pings.do(ctx, key.registry, func(ctx context.Context) (*ggcr.Challenge, error) {
+		challenge, err := ggcr.Ping(ctx, at.registry, wire)
 		if err == nil {
 			delete(challenge.Parameters, "scope") // which is that of any repository, at ghcr.io one that does not exist
 		}

@@ -127,3 +127,11 @@ func fingerprint(parts ...string) string {
 // maxCredentials bounds how many matching credentials are tried before asking anonymously, so that a namespace full of
 // wrong passwords locks no account.
 const maxCredentials = 3
+
+// authenticator is the credential for go-containerregistry, which knows its own value only as anonymous.
+func (c credential) authenticator() authn.Authenticator {
+	if c == anonymous {
+		return authn.Anonymous
+	}
+	return authn.FromConfig(c.auth)
+}

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
@@ -16,7 +16,7 @@ import (
 var unknownQuestion = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
 
 // methodUnknown is what registries made with go-containerregistry say of such a question. The distribution-spec does not have it.
-const methodUnknown transport.ErrorCode = "METHOD_UNKNOWN"
+const methodUnknown ggcr.ErrorCode = "METHOD_UNKNOWN"
 
 // errNoList is what comes of asking a registry that does not list what is attached to an image: to any, or to this one.
 var errNoList = errors.New("the registry does not list what is attached to the image")
@@ -103,13 +103,13 @@ func isNoList(err error) bool {
 
 // isForRepository says whether a registry that has no list does not let us see one of the repository, whatever image it is.
 func isForRepository(err error) bool {
-	return regerr.IsStatus(err, http.StatusUnauthorized, http.StatusForbidden) || regerr.HasCode(err, transport.NameUnknownErrorCode)
+	return regerr.IsStatus(err, http.StatusUnauthorized, http.StatusForbidden) || regerr.HasCode(err, ggcr.NameUnknownErrorCode)
 }
 
 // isForAllImages says whether a registry that has no list does not know the question at all, for whatever image: it says so, or has no
 // words for it.
 func isForAllImages(err error) bool {
-	var answer *transport.Error
+	var answer *ggcr.Error
 	return regerr.IsStatus(err, unknownQuestion...) && errors.As(err, &answer) &&
-		(len(answer.Errors) == 0 || regerr.HasCode(err, transport.UnsupportedErrorCode, methodUnknown))
+		(len(answer.Errors) == 0 || regerr.HasCode(err, ggcr.UnsupportedErrorCode, methodUnknown))
 }

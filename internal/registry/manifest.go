@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
 )
@@ -91,7 +91,7 @@ func (r requester) fetch(ctx context.Context, at location) ([]byte, digest.Diges
 	}
 }
 
-// ask sends one request. An answer but 200 is a *transport.Error.
+// ask sends one request. An answer but 200 is a *ggcr.Error.
 func (r requester) ask(ctx context.Context, method string, at location) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, at.manifestURL(r.scheme), nil)
 	if err != nil {
@@ -101,13 +101,13 @@ func (r requester) ask(ctx context.Context, method string, at location) (*http.R
 	return r.send(request, http.StatusOK)
 }
 
-// send is an answer that has one of these statuses. Any other is a *transport.Error.
+// send is an answer that has one of these statuses. Any other is a *ggcr.Error.
 func (r requester) send(request *http.Request, statuses ...int) (*http.Response, error) {
 	response, err := r.client.Do(request)
 	if err != nil {
 		return nil, err
 	}
-	if err := transport.CheckError(response, statuses...); err != nil {
+	if err := ggcr.CheckError(response, statuses...); err != nil {
 		response.Body.Close()
 		return nil, challenged(err, request, response)
 	}
@@ -117,6 +117,6 @@ func (r requester) send(request *http.Request, statuses ...int) (*http.Response,
 
 // hasNoHead says that the registry knows no HEAD.
 func hasNoHead(err error) bool {
-	var answer *transport.Error
+	var answer *ggcr.Error
 	return errors.As(err, &answer) && (answer.StatusCode == http.StatusMethodNotAllowed || answer.StatusCode == http.StatusNotImplemented)
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
 
@@ -189,7 +189,7 @@ func (q *quotas) explain(err error, at location) error {
 
 // failedAt is the host whose answer, or silence, an error is.
 func failedAt(err error, at location) string {
-	var answer *transport.Error
+	var answer *ggcr.Error
 	if errors.As(err, &answer) && answer.Request != nil {
 		return addressOf(answer.Request.URL)
 	}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
@@ -86,7 +86,7 @@ func (m mirror) put(ctx context.Context, n *node, identifier string) (noted bool
 // error.
 func (m mirror) putTag(ctx context.Context, n *node, tag string) error {
 	_, err := m.put(ctx, n, tag)
-	var answer *transport.Error
+	var answer *ggcr.Error
 	if !errors.As(err, &answer) {
 		return err
 	}
@@ -98,7 +98,7 @@ func (m mirror) putTag(ctx context.Context, n *node, tag string) error {
 
 // forget forgets where the blobs of a manifest are, when the registry does not take it: it may have lost one.
 func (m mirror) forget(n *node, err error) {
-	var answer *transport.Error
+	var answer *ggcr.Error
 	if !errors.As(err, &answer) {
 		return
 	}
@@ -131,7 +131,7 @@ func forbidsDeletion(err error) bool {
 	if errors.Is(err, errNoSession) {
 		return false
 	}
-	return regerr.HasCode(err, transport.UnsupportedErrorCode) || regerr.IsStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
+	return regerr.HasCode(err, ggcr.UnsupportedErrorCode) || regerr.IsStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
 }
 
 // fault says of an error that it is the mirror's. Its text is for the administrator, who named the mirror.

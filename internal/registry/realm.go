@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/net/publicsuffix"
 )
 
@@ -21,11 +21,11 @@ var tokenServices = map[string][]string{
 // realm is the token service that a registry's challenge names (distribution's token authentication).
 type realm struct {
 	address   *url.URL
-	challenge *transport.Challenge
+	challenge *ggcr.Challenge
 }
 
 // realmOf reads the realm. The registry says it, so it may be anything.
-func realmOf(challenge *transport.Challenge) (realm, error) {
+func realmOf(challenge *ggcr.Challenge) (realm, error) {
 	address, err := url.Parse(challenge.Parameters["realm"])
 	if err != nil || address.Host == "" || len(address.Host) > maxHostname || address.User != nil || (address.Scheme != "https" && address.Scheme != "http") {
 		return realm{}, fmt.Errorf("the realm of the challenge is no address of a token service")
@@ -38,7 +38,7 @@ func realmOf(challenge *transport.Challenge) (realm, error) {
 // would refuse private networks.
 func (r realm) registry() (name.Registry, error) { return name.NewRegistry(r.address.Host) }
 
-func (r realm) challengeThere() *transport.Challenge {
+func (r realm) challengeThere() *ggcr.Challenge {
 	there := *r.challenge
 	there.Insecure = r.address.Scheme == "http"
 	return &there

@@ -4,12 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/net/publicsuffix"
 )
 
-func challengeOf(realm string) *transport.Challenge {
-	return &transport.Challenge{Scheme: "Bearer", Parameters: map[string]string{"realm": realm}}
+func challengeOf(realm string) *ggcr.Challenge {
+	return &ggcr.Challenge{Scheme: "Bearer", Parameters: map[string]string{"realm": realm}}
 }
 
 func TestATokenServiceSeesTheCredentialsOfItsOwnRegistryOnly(t *testing.T) {

@@ -9,8 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"k8s.io/utils/clock"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
@@ -36,7 +35,7 @@ type session struct {
 	client *http.Client
 	scheme string
 	// challenge is how the registry wants to be asked.
-	challenge *transport.Challenge
+	challenge *ggcr.Challenge
 	// keptFrom is the token service that was not shown the credential, as it is not the registry's own; mostly empty.
 	keptFrom string
 	// issued is when the token was requested, and expires when it ends; zero where there is none.
@@ -59,7 +58,7 @@ func (s *session) usableAt(now time.Time) bool {
 }
 
 // login gets a token where the registry wants one.
-func login(ctx context.Context, wire http.RoundTripper, at location, who credential, challenge *transport.Challenge, policy policy) (*session, error) {
+func login(ctx context.Context, wire http.RoundTripper, at location, who credential, challenge *ggcr.Challenge, policy policy) (*session, error) {
 	asked := policy.clock.Now()
 	opened := &session{scheme: "https", challenge: challenge, worked: new(atomic.Bool)}
 	if challenge.Insecure {
@@ -69,7 +68,7 @@ func login(ctx context.Context, wire http.RoundTripper, at location, who credent
 	if err != nil {
 		return nil, err
 	}
-	authenticated, err := transport.FromToken(at.registry, who.authenticator(), hidingChallenges(wire), opened.challengeHere(at), token)
+	authenticated, err := ggcr.FromToken(at.registry, who.authenticator(), hidingChallenges(wire), opened.challengeHere(at), token)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +82,7 @@ func login(ctx context.Context, wire http.RoundTripper, at location, who credent
 // mayHaveEnded reports whether a response may mean that the token is no longer valid, although the registry does not say so:
 // public.ecr.aws answers 400 without a body. A request whose body was streamed is not repeated for that.
 func (s *session) mayHaveEnded(err error, now time.Time) bool {
-	var answer *transport.Error
+	var answer *ggcr.Error
 	if s.issued.IsZero() || now.Sub(s.issued) <= freshToken || !regerr.IsStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &answer) {
 		return false
 	}
@@ -97,12 +96,12 @@ func canRepeat(request *http.Request) bool {
 
 // tokenFor exchanges the credential for a token (distribution's token authentication). There is nothing to exchange when
 // the registry takes the credential itself, or when the credential is a token.
-func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at location, who credential, policy policy) (*transport.Token, error) {
+func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at location, who credential, policy policy) (*ggcr.Token, error) {
 	if !wantsToken(s.challenge) {
-		return &transport.Token{}, nil
+		return &ggcr.Token{}, nil
 	}
 	if who.auth.RegistryToken != "" {
-		return &transport.Token{Token: who.auth.RegistryToken}, nil
+		return &ggcr.Token{Token: who.auth.RegistryToken}, nil
 	}
 	realm, err := realmOf(s.challenge)
 	if err != nil {
@@ -115,8 +114,8 @@ func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at locat
 	if err != nil {
 		return nil, err
 	}
-	exchange := func() (*transport.Token, error) {
-		return transport.Exchange(ctx, service, who.authenticator(), wire, scopesFor(at, s.challenge), realm.challengeThere())
+	exchange := func() (*ggcr.Token, error) {
+		return ggcr.Exchange(ctx, service, who.authenticator(), wire, scopesFor(at, s.challenge), realm.challengeThere())
 	}
 	token, err := exchange()
 	if at.deletes && regerr.IsStatus(err, http.StatusBadRequest) && s.challenge.Parameters["scope"] == "" {
@@ -140,7 +139,7 @@ func (s *session) tokenFor(ctx context.Context, wire http.RoundTripper, at locat
 
 // challengeHere is the challenge with the registry as its own token service. go-containerregistry checks the realm once
 // more, and asks it for nothing: we have the token, and hidingChallenges sees to the rest.
-func (s *session) challengeHere(at location) *transport.Challenge {
+func (s *session) challengeHere(at location) *ggcr.Challenge {
 	here := *s.challenge
 	here.Parameters = map[string]string{"realm": s.scheme + "://" + at.registry.RegistryStr() + "/"}
 	return &here
@@ -155,14 +154,6 @@ func (s *session) explained(err error) error {
 }
 
 // wantsToken says that the registry takes tokens, and not the credential itself.
-func wantsToken(challenge *transport.Challenge) bool {
+func wantsToken(challenge *ggcr.Challenge) bool {
 	return strings.EqualFold(challenge.Scheme, "bearer")
-}
-
-// authenticator is the credential for go-containerregistry, which knows its own value only as anonymous.
-func (c credential) authenticator() authn.Authenticator {
-	if c == anonymous {
-		return authn.Anonymous
-	}
-	return authn.FromConfig(c.auth)
 }

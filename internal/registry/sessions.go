@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 )
@@ -81,7 +81,7 @@ func (s *sessions) opened(ctx context.Context, at location, who credential, old 
 }
 
 // end ends a session that the registry refuses: its token may be over. The next one follows the challenge.
-func (s *sessions) end(at location, who credential, refused *session, challenge *transport.Challenge) {
+func (s *sessions) end(at location, who credential, refused *session, challenge *ggcr.Challenge) {
 	if key := sessionKey(at, who); s.lookup(key) == refused {
 		s.kept.Add(key, &session{challenge: challenge})
 	}

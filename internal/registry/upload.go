@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
@@ -89,7 +89,7 @@ func (m mirror) mountFrom() string {
 
 // refusesMounts says whether a registry does not take a question because it is one for a mount.
 func refusesMounts(err error) bool {
-	var answer *transport.Error
+	var answer *ggcr.Error
 	return errors.As(err, &answer) && answer.StatusCode/100 == 4 && !regerr.IsStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)
 }
 
@@ -232,7 +232,7 @@ func drain(response *http.Response) error {
 // refusedAlgorithm returns the digest that a registry does not take, where its algorithm is not the one that each registry has to
 // know (image-spec, "Registered algorithms"); else it is empty.
 func refusedAlgorithm(err error) string {
-	var answer *transport.Error
+	var answer *ggcr.Error
 	if !errors.As(err, &answer) || answer.Request == nil || errors.Is(err, errNoSession) || !regerr.IsStatus(err, http.StatusBadRequest) {
 		return ""
 	}

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -45,7 +45,7 @@ func (s Subject) setting() string {
 func Classify(err error, subject Subject) *Error {
 	var known *Error
 	var cause *Cause
-	var response *transport.Error
+	var response *ggcr.Error
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -78,14 +78,14 @@ func hint(err error) string {
 }
 
 // codes are the errors of the distribution-spec (section "Error codes") that say more than the status they come with.
-var codes = map[transport.ErrorCode]v1.Reason{
-	transport.ManifestUnknownErrorCode: v1.ReasonNotFound,
-	transport.NameUnknownErrorCode:     v1.ReasonNotFound,
-	transport.NameInvalidErrorCode:     v1.ReasonInvalidReference,
-	transport.TagInvalidErrorCode:      v1.ReasonInvalidReference,
-	transport.UnauthorizedErrorCode:    v1.ReasonUnauthorized,
-	transport.DeniedErrorCode:          v1.ReasonUnauthorized,
-	transport.TooManyRequestsErrorCode: v1.ReasonRateLimited,
+var codes = map[ggcr.ErrorCode]v1.Reason{
+	ggcr.ManifestUnknownErrorCode: v1.ReasonNotFound,
+	ggcr.NameUnknownErrorCode:     v1.ReasonNotFound,
+	ggcr.NameInvalidErrorCode:     v1.ReasonInvalidReference,
+	ggcr.TagInvalidErrorCode:      v1.ReasonInvalidReference,
+	ggcr.UnauthorizedErrorCode:    v1.ReasonUnauthorized,
+	ggcr.DeniedErrorCode:          v1.ReasonUnauthorized,
+	ggcr.TooManyRequestsErrorCode: v1.ReasonRateLimited,
 }
 
 // statuses are the statuses that have a reason of their own. The others, 5xx above all, mean Unavailable.
@@ -114,7 +114,7 @@ var mirrorHints = map[v1.Reason]string{
 }
 
 // fromResponse describes the response of a registry, or of its token service.
-func fromResponse(response *transport.Error, subject Subject) *Error {
+func fromResponse(response *ggcr.Error, subject Subject) *Error {
 	reason, known := statuses[response.StatusCode]
 	if !known {
 		reason = v1.ReasonUnavailable
@@ -134,7 +134,7 @@ func fromResponse(response *transport.Error, subject Subject) *Error {
 		subject.Text, describe(response, reason, message, subject), respondingHost(response, subject), response.StatusCode, message)
 }
 
-func sourceHint(response *transport.Error, reason v1.Reason, message string, subject Subject) string {
+func sourceHint(response *ggcr.Error, reason v1.Reason, message string, subject Subject) string {
 	switch missing := missingFrom(response, subject); {
 	case reason == v1.ReasonNotFound && missing != "":
 		return "the registry does not have " + missing + ", which the image names; push the image again"
@@ -145,7 +145,7 @@ func sourceHint(response *transport.Error, reason v1.Reason, message string, sub
 	}
 }
 
-func mirrorHint(response *transport.Error, reason v1.Reason, message string, _ Subject) string {
+func mirrorHint(response *ggcr.Error, reason v1.Reason, message string, _ Subject) string {
 	hint, known := mirrorHints[reason]
 	switch {
 	case refusesWithMessage(response, message):
@@ -158,13 +158,13 @@ func mirrorHint(response *transport.Error, reason v1.Reason, message string, _ S
 }
 
 // refusesWithMessage reports whether a 403 comes with a message. Not only wrong passwords have one, but quotas, too.
-func refusesWithMessage(response *transport.Error, message string) bool {
+func refusesWithMessage(response *ggcr.Error, message string) bool {
 	return response.StatusCode == http.StatusForbidden && strings.Contains(message, ": ")
 }
 
 // missingFrom names the manifest or the blob that a request was for, where it is not the image itself; else it is empty.
-func missingFrom(response *transport.Error, subject Subject) string {
-	if response.Request == nil || HasCode(response, transport.NameUnknownErrorCode) {
+func missingFrom(response *ggcr.Error, subject Subject) string {
+	if response.Request == nil || HasCode(response, ggcr.NameUnknownErrorCode) {
 		return ""
 	}
 	first := response.Request
@@ -181,7 +181,7 @@ func missingFrom(response *transport.Error, subject Subject) string {
 }
 
 // respondingHost returns the host that responded: a token service, or where a redirect led, may be another than the registry.
-func respondingHost(response *transport.Error, subject Subject) string {
+func respondingHost(response *ggcr.Error, subject Subject) string {
 	if response.Request == nil || response.Request.URL == nil {
 		return subject.Host
 	}
@@ -323,14 +323,14 @@ func IsTimeout(err error) bool {
 
 // IsStatus reports whether an error is a response with one of the statuses.
 func IsStatus(err error, statuses ...int) bool {
-	var response *transport.Error
+	var response *ggcr.Error
 	return errors.As(err, &response) && slices.Contains(statuses, response.StatusCode)
 }
 
 // HasCode reports whether an error is a response with one of the codes (distribution-spec, section "Error Codes").
-func HasCode(err error, codes ...transport.ErrorCode) bool {
-	var response *transport.Error
-	return errors.As(err, &response) && slices.ContainsFunc(response.Errors, func(one transport.Diagnostic) bool {
+func HasCode(err error, codes ...ggcr.ErrorCode) bool {
+	var response *ggcr.Error
+	return errors.As(err, &response) && slices.ContainsFunc(response.Errors, func(one ggcr.Diagnostic) bool {
 		return slices.Contains(codes, one.Code)
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	v1 "github.com/images-io/tagger/api/v1"
 )
@@ -31,8 +31,8 @@ var (
 
 // registryMessage returns what the registry itself says, the code and the message of each error, to be put into brackets; empty when it is no
 // registry's error. What it was shown is left out.
-func registryMessage(response *transport.Error) string {
-	said := slices.DeleteFunc(slices.Clone(response.Errors), func(one transport.Diagnostic) bool { return !errorCode.MatchString(string(one.Code)) })
+func registryMessage(response *ggcr.Error) string {
+	said := slices.DeleteFunc(slices.Clone(response.Errors), func(one ggcr.Diagnostic) bool { return !errorCode.MatchString(string(one.Code)) })
 	if len(said) == 0 {
 		return ""
 	}
