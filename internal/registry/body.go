@@ -100,6 +100,9 @@ type unprovenBody struct {
 	left int64
 }
 
+// checkLength returns a body that fails where it ends before it has the size, in bytes.
+func checkLength(body io.ReadCloser, size int64) io.ReadCloser { return &unprovenBody{body, size} }
+
 func (b *unprovenBody) Read(buffer []byte) (int, error) {
 	count, err := b.ReadCloser.Read(buffer)
 	b.left -= int64(count)

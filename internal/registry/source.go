@@ -70,7 +70,7 @@ func (r requester) blob(ctx context.Context, at location, of descriptor) (io.Rea
 		return nil, errWrongSize
 	}
 	if endsWithTheConnection(response) {
-		return &unprovenBody{response.Body, of.Size}, nil
+		return checkLength(response.Body, of.Size), nil
 	}
 	return response.Body, nil
 }
