@@ -81,8 +81,8 @@ func New(options Options) *Client {
 }
 
 // Resolve is ResolveOn with the terms of somebody who waits for news: the answer is no older than the call.
-func (c *Client) Resolve(ctx context.Context, source reference.Source, credentials Keyring) (string, error) {
-	return c.ResolveOn(ctx, source, credentials, Terms{NotBefore: c.clock.Now()})
+func (c *Client) Resolve(ctx context.Context, source reference.Source, keys Keyring) (string, error) {
+	return c.ResolveOn(ctx, source, keys, Terms{NotBefore: c.clock.Now()})
 }
 
 // ResolveOn asks for the digest of the source: of its index, if it has one, so that all platforms stay. registries.conf
@@ -90,7 +90,7 @@ func (c *Client) Resolve(ctx context.Context, source reference.Source, credentia
 //
 // The error is an *regerr.Error, or a *Postponed where it is not this question's turn, or ctx's own when the caller gave up. It
 // never waits for a turn. Questions about one source with the same credential share requests, as far as their terms allow.
-func (c *Client) ResolveOn(ctx context.Context, source reference.Source, credentials Keyring, terms Terms) (string, error) {
+func (c *Client) ResolveOn(ctx context.Context, source reference.Source, keys Keyring, terms Terms) (string, error) {
 	if now := c.clock.Now(); terms.NotBefore.After(now) {
 		terms.NotBefore = now
 	}
@@ -102,7 +102,7 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, credent
 		defer cancel()
 	}
 	return c.firstOf(ctx, source, func(at location) (string, error) {
-		digest, err := c.resolveAt(waiting, at, credentials, terms)
+		digest, err := c.resolveAt(waiting, at, keys, terms)
 		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
 			return "", c.quotas.keptWaiting(at)
 		}
@@ -154,8 +154,8 @@ func isBusy(err error) bool {
 
 // resolveAt tries who we may be there, for as long as the registry refuses us. The most specific credential's refusal is the
 // one that is told: its owner meant it for this image.
-func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring, terms Terms) (digest string, err error) {
-	err = c.asEach(at, credentials, func(who credential) error {
+func (c *Client) resolveAt(ctx context.Context, at location, keys Keyring, terms Terms) (digest string, err error) {
+	err = c.asEach(at, keys, func(who credential) error {
 		digest, err = c.resolveAs(ctx, at, who, terms)
 		return err
 	})
@@ -163,13 +163,13 @@ func (c *Client) resolveAt(ctx context.Context, at location, credentials Keyring
 }
 
 // asEach tries as one identity after the other.
-func (c *Client) asEach(at location, credentials Keyring, try func(credential) error) error {
+func (c *Client) asEach(at location, keys Keyring, try func(credential) error) error {
 	var refusal error
 	tried := 0
-	for _, who := range c.identities(at, credentials) {
+	for _, who := range c.identities(at, keys) {
 		err := try(who)
 		if err == nil {
-			c.remembered.Add(passage(at, credentials), who.id)
+			c.remembered.Add(passage(at, keys), who.id)
 			return nil
 		}
 		if !regerr.IsUnauthorized(err) {
@@ -236,13 +236,13 @@ func (c *Client) question(at location, who credential, terms Terms) question {
 
 // identities are the credentials written for the place, most specific first, and the anonymous one. Who was let in the
 // last time comes first, so that wrong passwords beside a good one cost nothing.
-func (c *Client) identities(at location, credentials Keyring) []credential {
+func (c *Client) identities(at location, keys Keyring) []credential {
 	var found []credential
-	for _, entry := range credentials.matching(at.host, at.repository) {
+	for _, entry := range keys.matching(at.host, at.repository) {
 		found = append(found, entry.credential)
 	}
 	found = append(found, anonymous)
-	last, known := c.remembered.Get(passage(at, credentials))
+	last, known := c.remembered.Get(passage(at, keys))
 	if !known {
 		return found
 	}
@@ -254,14 +254,14 @@ func (c *Client) identities(at location, credentials Keyring) []credential {
 }
 
 // isRemembered reports whether it is known who is let in. identities has that one first.
-func (c *Client) isRemembered(at location, credentials Keyring) bool {
-	_, known := c.remembered.Get(passage(at, credentials))
+func (c *Client) isRemembered(at location, keys Keyring) bool {
+	_, known := c.remembered.Get(passage(at, keys))
 	return known
 }
 
 // passage is a repository as the holder of these credentials reaches it.
-func passage(at location, credentials Keyring) string {
-	return credentials.id + " " + at.host + "/" + at.repository
+func passage(at location, keys Keyring) string {
+	return keys.id + " " + at.host + "/" + at.repository
 }
 
 // lastOf is the failure at the location, which comes after its mirrors; the mirrors' are told with it.

@@ -65,7 +65,9 @@ func (c *Client) copyAs(ctx context.Context, order Order, run func(*copying, con
 			}
 			counts.restart()
 			from := source{c.access(c.reading, at, who)}
-			made := c.newCopying(from, to, order, counts)
+			made := newCopying(from, to, copyingOptions{
+				namespace: order.Namespace, tag: order.Tag, limits: c.copies, listing: c.listing, indexes: c.indexes, tally: counts,
+			})
 			made.isReader = c.isRemembered(at, order.Credentials)
 			return run(made, ctx)
 		})
@@ -76,31 +78,20 @@ func (c *Client) copyAs(ctx context.Context, order Order, run func(*copying, con
 	return counts.result(), err
 }
 
-func (c *Client) newCopying(from source, to mirror, order Order, counts *tally) *copying {
-	return &copying{
-		delivery: newDelivery(from, to, order.Namespace, c.copies.BlobsPerCopy, counts),
-		tag:      order.Tag,
-		limits:   c.copies,
-		listing:  c.listing,
-		indexes:  c.indexes,
-		size:     new(int64(0)),
-	}
-}
-
 // Order is what to copy, and whereto.
 type Order struct {
 	// Source is where from. registries.conf says where it is asked.
 	Source reference.Source
 	// Digest is that of the index or the manifest, as it was resolved.
 	Digest string
-	// Credentials are the namespace's. The source sees them, and nobody else.
+	// Credentials are the namespace's. The source sees them, and no other registry.
 	Credentials Keyring
 	// To is whereto.
 	To Repository
 	// Tag is the generation, as a decimal.
 	Tag string
-	// Namespace is who asks. Only what was copied for the same one is mounted.
+	// Namespace is that of the Tag. Only what was copied for the same one is mounted.
 	Namespace string
-	// Progress is told how far the copy is, often and from any goroutine, so it must be quick. It may be nil.
+	// Progress is called with how far the copy is, often and from any goroutine, so it must be quick. It may be nil.
 	Progress func(Progress)
 }

@@ -28,6 +28,30 @@ type copying struct {
 	manifestRoom manifestRoom
 }
 
+// copyingOptions say what is copied, and with what.
+type copyingOptions struct {
+	// namespace is that of the Tag.
+	namespace string
+	// tag is the generation, as a decimal.
+	tag     string
+	limits  CopyLimits
+	listing *listing
+	indexes *indexes
+	tally   *tally
+}
+
+// newCopying prepares a copy.
+func newCopying(from source, to mirror, options copyingOptions) *copying {
+	return &copying{
+		delivery: newDelivery(from, to, options.namespace, options.limits.BlobsPerCopy, options.tally),
+		tag:      options.tag,
+		limits:   options.limits,
+		listing:  options.listing,
+		indexes:  options.indexes,
+		size:     new(int64(0)),
+	}
+}
+
 // run copies everything but the image's own manifest, and then that: there is nothing under the tag before all of it is there.
 func (c *copying) run(ctx context.Context) error {
 	image := &node{descriptor: descriptor{Digest: c.source.at.digest}, isLast: true}

@@ -51,6 +51,12 @@ func (f *features) set(key featureKey, value any) {
 	f.known.Add(key, value, lifetime)
 }
 
+// get returns a feature, if it is known.
+func (f *features) get(key featureKey) (value any, isKnown bool) { return f.known.Get(key) }
+
+// forget drops a feature.
+func (f *features) forget(key featureKey) { f.known.Remove(key) }
+
 // has returns whether a registry has a feature, and whether that is known.
 func (f *features) has(key featureKey) (has, isKnown bool) {
 	known, _ := f.known.Get(key)

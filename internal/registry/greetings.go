@@ -23,7 +23,7 @@ func newChallengeCache(features *features, limit time.Duration) *challengeCache 
 // get returns the registry's challenge, and whether it comes from the cache.
 func (c *challengeCache) get(ctx context.Context, wire http.RoundTripper, at location, useCache bool) (challenge *ggcr.Challenge, isCached bool, err error) {
 	key := challengeKey(at)
-	if known, isKnown := c.features.known.Get(key); isKnown && useCache {
+	if known, isKnown := c.features.get(key); isKnown && useCache {
 		return known.(*ggcr.Challenge), true, nil
 	}
 	challenge, err = c.pings.do(ctx, key.registry, func(ctx context.Context) (*ggcr.Challenge, error) {
@@ -40,7 +40,7 @@ func (c *challengeCache) get(ctx context.Context, wire http.RoundTripper, at loc
 }
 
 // forget drops the registry's challenge from the cache.
-func (c *challengeCache) forget(at location) { c.features.known.Remove(challengeKey(at)) }
+func (c *challengeCache) forget(at location) { c.features.forget(challengeKey(at)) }
 
 // challengeKey is the key of the registry's challenge, which may be another one where plain HTTP is allowed.
 func challengeKey(at location) featureKey {
