@@ -64,7 +64,7 @@ func (c *Client) copyAs(ctx context.Context, order Order, run func(*copying, con
 				return err
 			}
 			counts.restart()
-			from := source{c.access(c.reading, at, who)}
+			from := source{access: c.access(c.reading, at, who)}
 			made := newCopying(from, to, copyingOptions{
 				namespace: order.Namespace, tag: order.Tag, limits: c.copies, listing: c.listing, indexes: c.indexes, tally: counts,
 			})
