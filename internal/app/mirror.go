@@ -9,8 +9,14 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/transfer"
+
 	corev1 "k8s.io/api/core/v1"
+
 	toolscache "k8s.io/client-go/tools/cache"
+
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -128,7 +134,7 @@ func (m *mirror) CopyAttachments(ctx context.Context, order importer.Order) (imp
 }
 
 // copy hands an order to the registry client.
-func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context.Context, registry.Order) (registry.Copied, error)) (importer.Copied, error) {
+func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context.Context, registry.Order) (transfer.Copied, error)) (importer.Copied, error) {
 	keyring, _, err := readKeyring(ctx, m.client, order.Source, order.Secrets) // its problems were told when the image was resolved
 	if err != nil {
 		return importer.Copied{}, err
@@ -136,7 +142,7 @@ func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context
 	copied, err := do(ctx, registry.Order{
 		Source: order.Source, Digest: order.Digest, Credentials: keyring, Namespace: order.Namespace,
 		To: m.repository(order.To), Tag: strconv.FormatInt(order.Generation, 10),
-		Progress: func(p registry.Progress) { order.Progress(importer.Progress(p)) },
+		Progress: func(p transfer.Progress) { order.Progress(importer.Progress(p)) },
 	})
 	logDetail(ctrl.LoggerFrom(ctx), err, order.Namespace)
 	return importer.Copied{Sent: copied.Sent, Found: copied.Found, Mounted: copied.Mounted, Attachments: copied.Attachments, Missing: copied.Missing}, err
@@ -180,7 +186,7 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	switch {
 	case deleted == nil:
 		return m.removeAttached(ctx, to, digest, needed)
-	case errors.Is(deleted, registry.ErrDeletionForbidden):
+	case errors.Is(deleted, transfer.ErrDeletionForbidden):
 		return fmt.Errorf("%w (%w)", importer.ErrDeletionForbidden, deleted)
 	default:
 		return deleted
@@ -211,7 +217,7 @@ func (m *mirror) delete(ctx context.Context, to registry.Repository, image strin
 
 // removeAttached takes away what has a tag because it was attached to an image that is gone. What is needed as well stays.
 func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, image string, needed []string) error {
-	for _, name := range registry.AttachmentTags(image) {
+	for _, name := range manifest.AttachmentTags(image) {
 		attached, err := m.client.Holds(ctx, to, name)
 		switch {
 		case err != nil || attached == "":
@@ -228,7 +234,7 @@ func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, ima
 }
 
 func unlessForbidden(err error) error {
-	if errors.Is(err, registry.ErrDeletionForbidden) {
+	if errors.Is(err, transfer.ErrDeletionForbidden) {
 		return nil
 	}
 	return err

@@ -7,7 +7,11 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/images-io/tagger/internal/registry/copier"
+	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/transport"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
@@ -27,8 +31,8 @@ const registryPatience = 3 * time.Second
 // registries is the registry client as the rest of the manager needs it.
 type registries struct {
 	client        *registry.Client
-	configuration *registry.RegistriesConf
-	authorities   *registry.Authorities
+	configuration *registriesconf.RegistriesConf
+	authorities   *transport.Authorities
 	requests      *metrics.Registries
 	mirror        *mirror
 }
@@ -36,20 +40,20 @@ type registries struct {
 var _ importer.Registry = &registries{}
 
 func newRegistries(cfg config.Config) (*registries, error) {
-	configuration, err := registry.LoadRegistriesConf(cfg.RegistriesConf, reporting("registries.conf", cfg.RegistriesConf), clock.RealClock{})
+	configuration, err := registriesconf.LoadRegistriesConf(cfg.RegistriesConf, reporting("registries.conf", cfg.RegistriesConf), clock.RealClock{})
 	if err != nil {
 		return nil, err
 	}
-	authorities, err := registry.LoadAuthorities(cfg.RegistryCAFile, reporting("the bundle of CAs", cfg.RegistryCAFile), clock.RealClock{})
+	authorities, err := transport.LoadAuthorities(cfg.RegistryCAFile, reporting("the bundle of CAs", cfg.RegistryCAFile), clock.RealClock{})
 	if err != nil {
 		return nil, err
 	}
 	requests := metrics.NewRegistries()
 	client := registry.New(registry.Options{
-		TransportOptions: registry.TransportOptions{
+		TransportOptions: transport.TransportOptions{
 			Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration, Around: requests.Around,
 		},
-		Copies: registry.CopyLimits{
+		Copies: copier.CopyLimits{
 			BlobsPerCopy: cfg.Mirror.BlobsPerCopy, MaxImageSize: cfg.Mirror.MaxImageSize.Value(),
 			Attachments: cfg.Mirror.Attachments != config.AttachmentsIgnored, BestEffort: cfg.Mirror.Attachments == config.AttachmentsBestEffort,
 		},
@@ -87,7 +91,7 @@ func (r *registries) Resolve(ctx context.Context, source reference.Source, secre
 }
 
 // readKeyring reads of the pull secrets what is for the source, and names those that are malformed or too large.
-func readKeyring(ctx context.Context, client *registry.Client, source reference.Source, secrets importer.PullSecrets) (keyring registry.Keyring, problems []error, err error) {
+func readKeyring(ctx context.Context, client *registry.Client, source reference.Source, secrets importer.PullSecrets) (keyring credentials.Keyring, problems []error, err error) {
 	tooLarge, err := secrets(ctx, func(read []corev1.Secret) { keyring, problems = client.KeyringFor(source, read) })
 	return keyring, append(tooLarge, problems...), err
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/throttle"
 )
 
 const (
@@ -139,7 +140,7 @@ func (a *answers) ask(ctx context.Context, q question, into *answer, end func(er
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	close(into.done)
-	if (isPostponed(into.err) || isClosed(into.err)) && a.lookup(q.key) == into {
+	if (throttle.IsPostponed(into.err) || throttle.IsClosed(into.err)) && a.lookup(q.key) == into {
 		a.kept.Remove(q.key) // nobody was asked
 	}
 	a.offer(into, q)

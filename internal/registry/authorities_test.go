@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/transport"
+
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -15,13 +17,13 @@ import (
 )
 
 var (
-	_ manager.Runnable               = &registry.Authorities{}
-	_ manager.LeaderElectionRunnable = &registry.Authorities{}
+	_ manager.Runnable               = &transport.Authorities{}
+	_ manager.LeaderElectionRunnable = &transport.Authorities{}
 )
 
 // bundle is a bundle of CAs that changes.
 type bundle struct {
-	*registry.Authorities
+	*transport.Authorities
 	path     string
 	clock    *clocktesting.FakeClock
 	problems chan error
@@ -36,7 +38,7 @@ func newBundle(t *testing.T, content string) *bundle {
 		problems: make(chan error, 100), changes: make(chan struct{}, 100),
 	}
 	b.write(t, content)
-	loaded, err := registry.LoadAuthorities(b.path, func(err error) { b.problems <- err }, b.clock)
+	loaded, err := transport.LoadAuthorities(b.path, func(err error) { b.problems <- err }, b.clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +156,7 @@ func TestABadBundleServesNobodyAtTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{empty: "holds 0 PEM certificates", empty + ".missing": "file does not exist"} {
-		if _, err := registry.LoadAuthorities(path, nil, nil); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := transport.LoadAuthorities(path, nil, nil); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("got %v, want %q and the file", err, want)
 		}
 	}
@@ -162,7 +164,7 @@ func TestABadBundleServesNobodyAtTheStart(t *testing.T) {
 
 func TestWithoutABundleTheSystemsAuthoritiesCount(t *testing.T) {
 	u := newUpstream(t, nil)
-	none, err := registry.LoadAuthorities("", nil, nil)
+	none, err := transport.LoadAuthorities("", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/transfer"
+
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -304,7 +306,7 @@ func TestWhatATokenServiceRefusesIsNoRefusalToDelete(t *testing.T) {
 		at := registry.Repository{Address: mirror.host(), Path: "cache/shop/app", Insecure: true}
 		made := mirror.push(t, "cache/shop/app", "0", "one")
 		err := newClient(t, nil).Delete(t.Context(), at, made)
-		if err == nil || errors.Is(err, registry.ErrDeletionForbidden) {
+		if err == nil || errors.Is(err, transfer.ErrDeletionForbidden) {
 			t.Errorf("with %d: %v", status, err)
 		}
 	}

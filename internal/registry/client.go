@@ -10,7 +10,15 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
+	"github.com/images-io/tagger/internal/registry/auth"
+	"github.com/images-io/tagger/internal/registry/copier"
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/remote"
+	"github.com/images-io/tagger/internal/registry/throttle"
+	"github.com/images-io/tagger/internal/registry/transport"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
@@ -37,51 +45,51 @@ type Terms struct {
 
 // Client resolves and copies images. It is safe for concurrent use.
 type Client struct {
-	configuration *RegistriesConf
+	configuration *registriesconf.RegistriesConf
 	clock         clock.PassiveClock
-	quotas        *quotas
-	sessions      *sessions
+	quotas        *throttle.Quotas
+	sessions      *auth.Sessions
 	answers       *answers
-	copies        CopyLimits
+	copies        copier.CopyLimits
 	// reading and writing are the sessions of copies.
-	reading, writing *sessions
-	placements       *placements
+	reading, writing *auth.Sessions
+	placements       *remote.Placements
 	// indexes are what manifests name that the mirror has, or is to have.
-	indexes *indexes
-	listing *listing
+	indexes *copier.Indexes
+	listing *remote.Listing
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
 	// readers bounds the manifests that are read at a time.
-	readers  *readers
-	timeouts Timeouts
+	readers  *throttle.Readers
+	timeouts transport.Timeouts
 }
 
 // New makes a Client.
 func New(options Options) *Client {
 	options = options.complete()
-	quotas := newQuotas(options.Clock, options.Timeouts.Slow)
-	features := newFeatures(options.Clock)
-	challenges := newChallengeCache(features, options.Timeouts.Request)
+	quotas := throttle.NewQuotas(options.Clock, options.Timeouts.Slow)
+	features := endpoint.NewFeatures(options.Clock)
+	challenges := auth.NewChallengeCache(features, options.Timeouts.Request)
 	return &Client{
 		configuration: options.Configuration,
 		clock:         options.Clock,
 		quotas:        quotas,
-		sessions:      newSessions(forResolving(options.TransportOptions, quotas.meter), challenges, options.Clock, options.Timeouts.Request),
+		sessions:      auth.NewSessions(transport.ForResolving(options.TransportOptions, quotas.Meter), challenges, options.Clock, options.Timeouts.Request),
 		copies:        options.Copies,
-		reading:       newSessions(forReading(options.TransportOptions, quotas.meter), challenges, options.Clock, options.Timeouts.Request),
-		writing:       newSessions(forWriting(options.TransportOptions, quotas.meter), challenges, options.Clock, options.Timeouts.Request),
-		placements:    newPlacements(options.Clock, features),
-		indexes:       newIndexes(),
-		listing:       newListing(features, options.Timeouts.Request),
+		reading:       auth.NewSessions(transport.ForReading(options.TransportOptions, quotas.Meter), challenges, options.Clock, options.Timeouts.Request),
+		writing:       auth.NewSessions(transport.ForWriting(options.TransportOptions, quotas.Meter), challenges, options.Clock, options.Timeouts.Request),
+		placements:    remote.NewPlacements(options.Clock, features),
+		indexes:       copier.NewIndexes(),
+		listing:       remote.NewListing(features, options.Timeouts.Request),
 		answers:       newAnswers(options.Clock, options.Timeouts.Request),
 		remembered:    lru.New(maxRemembered),
-		readers:       newReaders(),
+		readers:       throttle.NewReaders(),
 		timeouts:      options.Timeouts,
 	}
 }
 
 // Resolve is ResolveOn with the terms of somebody who waits for news: the answer is no older than the call.
-func (c *Client) Resolve(ctx context.Context, source reference.Source, keys Keyring) (string, error) {
+func (c *Client) Resolve(ctx context.Context, source reference.Source, keys credentials.Keyring) (string, error) {
 	return c.ResolveOn(ctx, source, keys, Terms{NotBefore: c.clock.Now()})
 }
 
@@ -90,21 +98,21 @@ func (c *Client) Resolve(ctx context.Context, source reference.Source, keys Keyr
 //
 // The error is an *regerr.Error, or a *Postponed where it is not this question's turn, or ctx's own when the caller gave up. It
 // never waits for a turn. Questions about one source with the same credential share requests, as far as their terms allow.
-func (c *Client) ResolveOn(ctx context.Context, source reference.Source, keys Keyring, terms Terms) (string, error) {
+func (c *Client) ResolveOn(ctx context.Context, source reference.Source, keys credentials.Keyring, terms Terms) (string, error) {
 	if now := c.clock.Now(); terms.NotBefore.After(now) {
 		terms.NotBefore = now
 	}
-	ctx = askedBy(ctx, terms.Asker)
+	ctx = throttle.AskedBy(ctx, terms.Asker)
 	waiting := ctx
 	if terms.Patience > 0 {
 		var cancel context.CancelFunc
 		waiting, cancel = context.WithTimeout(ctx, terms.Patience)
 		defer cancel()
 	}
-	return c.firstOf(ctx, source, func(at location) (string, error) {
+	return c.firstOf(ctx, source, func(at endpoint.Location) (string, error) {
 		digest, err := c.resolveAt(waiting, at, keys, terms)
 		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-			return "", c.quotas.keptWaiting(at)
+			return "", c.quotas.KeptWaiting(at)
 		}
 		return digest, err
 	})
@@ -114,19 +122,19 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, keys Ke
 // so that credentials need not be looked up in vain. It is always of use to come back for an answer that is there by now,
 // whoever's it is; with other credentials ResolveOn may have to refuse.
 func (c *Client) Turn(ctx context.Context, source reference.Source) error {
-	_, err := c.firstOf(ctx, source, func(at location) (string, error) {
-		if c.answers.waits(at.key()) {
+	_, err := c.firstOf(ctx, source, func(at endpoint.Location) (string, error) {
+		if c.answers.waits(at.Key()) {
 			return "", nil
 		}
-		return "", c.quotas.turn(at)
+		return "", c.quotas.Turn(at)
 	})
 	return err
 }
 
 // firstOf asks at each location until one answers. Where it is just not our turn the next one is not asked: it would get
 // what a busy mirror is there for.
-func (c *Client) firstOf(ctx context.Context, source reference.Source, ask func(location) (string, error)) (string, error) {
-	locations, err := c.configuration.locations(source)
+func (c *Client) firstOf(ctx context.Context, source reference.Source, ask func(endpoint.Location) (string, error)) (string, error) {
+	locations, err := c.configuration.Locations(source)
 	if err != nil {
 		return "", err
 	}
@@ -148,14 +156,14 @@ func isMirrors(err error) bool {
 
 // isBusy says that a host that answers has others to answer first.
 func isBusy(err error) bool {
-	var postponed *Postponed
-	return errors.As(err, &postponed) && !postponed.silent
+	var postponed *throttle.Postponed
+	return errors.As(err, &postponed) && !postponed.Silent
 }
 
 // resolveAt tries who we may be there, for as long as the registry refuses us. The most specific credential's refusal is the
 // one that is told: its owner meant it for this image.
-func (c *Client) resolveAt(ctx context.Context, at location, keys Keyring, terms Terms) (digest string, err error) {
-	err = c.asEach(at, keys, func(who credential) error {
+func (c *Client) resolveAt(ctx context.Context, at endpoint.Location, keys credentials.Keyring, terms Terms) (digest string, err error) {
+	err = c.asEach(at, keys, func(who credentials.Credential) error {
 		digest, err = c.resolveAs(ctx, at, who, terms)
 		return err
 	})
@@ -163,31 +171,31 @@ func (c *Client) resolveAt(ctx context.Context, at location, keys Keyring, terms
 }
 
 // asEach tries as one identity after the other.
-func (c *Client) asEach(at location, keys Keyring, try func(credential) error) error {
+func (c *Client) asEach(at endpoint.Location, keys credentials.Keyring, try func(credentials.Credential) error) error {
 	var refusal error
 	tried := 0
 	for _, who := range c.identities(at, keys) {
 		err := try(who)
 		if err == nil {
-			c.remembered.Add(passage(at, keys), who.id)
+			c.remembered.Add(passage(at, keys), who.Id)
 			return nil
 		}
 		if !regerr.IsUnauthorized(err) {
-			return afterRefusals(err, tried)
+			return credentials.AfterRefusals(err, tried)
 		}
 		if refusal == nil {
 			refusal = err
 		}
-		if who != anonymous {
+		if who != credentials.Anonymous {
 			tried++
 		}
 	}
-	return refusedAll(refusal, tried)
+	return credentials.RefusedAll(refusal, tried)
 }
 
 // resolveAs takes an answer that is there, or else waits for one. Who has patience waits only where there is a place, and
 // where the host is known to answer soon: else the question is asked, and the answer is there when they come back.
-func (c *Client) resolveAs(ctx context.Context, at location, who credential, terms Terms) (string, error) {
+func (c *Client) resolveAs(ctx context.Context, at endpoint.Location, who credentials.Credential, terms Terms) (string, error) {
 	asked := c.question(at, who, terms)
 	if known, ok := c.answers.known(asked); ok {
 		return known.digest, known.err
@@ -195,58 +203,58 @@ func (c *Client) resolveAs(ctx context.Context, at location, who credential, ter
 	if terms.Patience == 0 {
 		return c.answers.get(ctx, asked)
 	}
-	if leave := c.quotas.enter(at, terms.Asker); leave != nil {
+	if leave := c.quotas.Enter(at, terms.Asker); leave != nil {
 		defer leave()
 		return c.answers.get(ctx, asked)
 	}
 	if err := c.answers.start(ctx, asked); err != nil {
 		return "", err
 	}
-	return "", c.quotas.underWay(at)
+	return "", c.quotas.UnderWay(at)
 }
 
-func (c *Client) access(sessions *sessions, at location, who credential) access {
-	return access{sessions: sessions, quotas: c.quotas, readers: c.readers, timeouts: c.timeouts, at: at, who: who}
+func (c *Client) access(sessions *auth.Sessions, at endpoint.Location, who credentials.Credential) remote.Access {
+	return remote.Access{Sessions: sessions, Quotas: c.quotas, Readers: c.readers, Timeouts: c.timeouts, At: at, Who: who}
 }
 
-func (c *Client) question(at location, who credential, terms Terms) question {
+func (c *Client) question(at endpoint.Location, who credentials.Credential, terms Terms) question {
 	return question{
-		key:       who.id + " " + at.key(),
-		about:     at.key(),
+		key:       who.Id + " " + at.Key(),
+		about:     at.Key(),
 		notBefore: terms.NotBefore,
 		begin: func(isStray bool) (func(error), error) {
-			if err := c.quotas.spare(at, who, terms.Hint); err != nil {
+			if err := c.quotas.Spare(at, who, terms.Hint); err != nil {
 				return nil, err
 			}
 			if terms.Hint {
-				if err := c.quotas.courtesy(at); err != nil {
+				if err := c.quotas.Courtesy(at); err != nil {
 					return nil, err
 				}
 			}
 			if terms.Patience == 0 {
 				return func(error) {}, nil
 			}
-			return c.quotas.begin(at, terms.Asker, isStray)
+			return c.quotas.Begin(at, terms.Asker, isStray)
 		},
 		ask: func(ctx context.Context) (string, error) {
-			return c.access(c.sessions, at, who).digest(ctx)
+			return c.access(c.sessions, at, who).Digest(ctx)
 		},
 	}
 }
 
 // identities are the credentials written for the place, most specific first, and the anonymous one. Who was let in the
 // last time comes first, so that wrong passwords beside a good one cost nothing.
-func (c *Client) identities(at location, keys Keyring) []credential {
-	var found []credential
-	for _, entry := range keys.matching(at.host, at.repository) {
-		found = append(found, entry.credential)
+func (c *Client) identities(at endpoint.Location, keys credentials.Keyring) []credentials.Credential {
+	var found []credentials.Credential
+	for _, entry := range keys.Matching(at.Host, at.Repository) {
+		found = append(found, entry.Credential)
 	}
-	found = append(found, anonymous)
+	found = append(found, credentials.Anonymous)
 	last, known := c.remembered.Get(passage(at, keys))
 	if !known {
 		return found
 	}
-	isLast := func(candidate credential) bool { return candidate.id == last }
+	isLast := func(candidate credentials.Credential) bool { return candidate.Id == last }
 	if i := slices.IndexFunc(found, isLast); i > 0 {
 		found = slices.Concat(found[i:i+1], found[:i], found[i+1:])
 	}
@@ -254,14 +262,14 @@ func (c *Client) identities(at location, keys Keyring) []credential {
 }
 
 // isRemembered reports whether it is known who is let in. identities has that one first.
-func (c *Client) isRemembered(at location, keys Keyring) bool {
+func (c *Client) isRemembered(at endpoint.Location, keys credentials.Keyring) bool {
 	_, known := c.remembered.Get(passage(at, keys))
 	return known
 }
 
 // passage is a repository as the holder of these credentials reaches it.
-func passage(at location, keys Keyring) string {
-	return keys.id + " " + at.host + "/" + at.repository
+func passage(at endpoint.Location, keys credentials.Keyring) string {
+	return keys.Id + " " + at.Host + "/" + at.Repository
 }
 
 // lastOf is the failure at the location, which comes after its mirrors; the mirrors' are told with it.

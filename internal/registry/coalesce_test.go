@@ -13,6 +13,7 @@ import (
 
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/transport"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
@@ -41,7 +42,7 @@ func (s *slow) RoundTrip(request *http.Request) (*http.Response, error) {
 func newSlowClient(t *testing.T, limit time.Duration) (*registry.Client, *slow, reference.Source) {
 	t.Helper()
 	upstream := &slow{}
-	options := registry.TransportOptions{Around: func(http.RoundTripper) http.RoundTripper { return upstream }, Timeouts: registry.Timeouts{Request: limit}}
+	options := transport.TransportOptions{Around: func(http.RoundTripper) http.RoundTripper { return upstream }, Timeouts: transport.Timeouts{Request: limit}}
 	client := registry.New(registry.Options{TransportOptions: options})
 	source, err := reference.Parse("registry.example.com/team/app", "")
 	if err != nil {

@@ -5,7 +5,12 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/images-io/tagger/internal/registry/copier"
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/remote"
+	"github.com/images-io/tagger/internal/transfer"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
@@ -33,49 +38,49 @@ func (r Repository) Format(state fmt.State, _ rune) {
 //
 // The error is an *regerr.Error: MirrorUnavailable where the mirror is at fault, and otherwise the source's reason; or ctx's own
 // when the caller gave up.
-func (c *Client) Copy(ctx context.Context, order Order) (Copied, error) {
-	return c.copyAs(ctx, order, (*copying).run)
+func (c *Client) Copy(ctx context.Context, order Order) (transfer.Copied, error) {
+	return c.copyAs(ctx, order, (*copier.Copying).Run)
 }
 
 // CopyAttachments copies what was attached to an image after the image was copied. Where that is nothing, it asks the source three
 // questions: for the two tags of cosign and for the list of referrers. There is one more after a restart, where it is not known which
 // credentials are for the source. The errors are as Copy's; what cannot be copied, or looked for, is no error but Missing.
-func (c *Client) CopyAttachments(ctx context.Context, order Order) (Copied, error) {
+func (c *Client) CopyAttachments(ctx context.Context, order Order) (transfer.Copied, error) {
 	if !c.copies.Attachments {
-		return Copied{}, nil
+		return transfer.Copied{}, nil
 	}
-	return c.copyAs(ctx, order, (*copying).runAttachments)
+	return c.copyAs(ctx, order, (*copier.Copying).RunAttachments)
 }
 
 // copyAs copies from each location of the source, as each identity, until one lets us.
-func (c *Client) copyAs(ctx context.Context, order Order, run func(*copying, context.Context) error) (Copied, error) {
+func (c *Client) copyAs(ctx context.Context, order Order, run func(*copier.Copying, context.Context) error) (transfer.Copied, error) {
 	to, err := c.mirror(order.To)
 	if err != nil {
-		return Copied{}, err
+		return transfer.Copied{}, err
 	}
 	image, err := reference.Parse(order.Source.AtDigest(order.Digest), "")
 	if err != nil {
-		return Copied{}, regerr.New(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
+		return transfer.Copied{}, regerr.New(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
 	}
-	counts := &tally{tell: order.Progress}
-	_, err = c.firstOf(ctx, image, func(at location) (string, error) {
-		return "", c.asEach(at, order.Credentials, func(who credential) error {
-			if err := c.quotas.spare(at, who, false); err != nil {
+	counts := &copier.Tally{Tell: order.Progress}
+	_, err = c.firstOf(ctx, image, func(at endpoint.Location) (string, error) {
+		return "", c.asEach(at, order.Credentials, func(who credentials.Credential) error {
+			if err := c.quotas.Spare(at, who, false); err != nil {
 				return err
 			}
-			counts.restart()
-			from := source{access: c.access(c.reading, at, who)}
-			made := newCopying(from, to, copyingOptions{
-				namespace: order.Namespace, tag: order.Tag, limits: c.copies, listing: c.listing, indexes: c.indexes, tally: counts,
+			counts.Restart()
+			from := remote.Source{Access: c.access(c.reading, at, who)}
+			made := copier.NewCopying(from, to, copier.CopyingOptions{
+				Namespace: order.Namespace, Tag: order.Tag, Limits: c.copies, Listing: c.listing, Indexes: c.indexes, Tally: counts,
 			})
-			made.isReader = c.isRemembered(at, order.Credentials)
+			made.IsReader = c.isRemembered(at, order.Credentials)
 			return run(made, ctx)
 		})
 	})
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return counts.result(), err
+	return counts.Result(), err
 }
 
 // Order is what to copy, and whereto.
@@ -85,7 +90,7 @@ type Order struct {
 	// Digest is that of the index or the manifest, as it was resolved.
 	Digest string
 	// Credentials are the namespace's. The source sees them, and no other registry.
-	Credentials Keyring
+	Credentials credentials.Keyring
 	// To is whereto.
 	To Repository
 	// Tag is the generation, as a decimal.
@@ -93,5 +98,5 @@ type Order struct {
 	// Namespace is that of the Tag. Only what was copied for the same one is mounted.
 	Namespace string
 	// Progress is called with how far the copy is, often and from any goroutine, so it must be quick. It may be nil.
-	Progress func(Progress)
+	Progress func(transfer.Progress)
 }

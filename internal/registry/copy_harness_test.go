@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/transfer"
 
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -139,7 +140,7 @@ func (s *stage) order(digest string, change ...func(*registry.Order)) registry.O
 	return made
 }
 
-func (s *stage) try(order registry.Order) (registry.Copied, error) {
+func (s *stage) try(order registry.Order) (transfer.Copied, error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
@@ -147,7 +148,7 @@ func (s *stage) try(order registry.Order) (registry.Copied, error) {
 }
 
 // copied fails the test when the copy does.
-func (s *stage) copied(order registry.Order) registry.Copied {
+func (s *stage) copied(order registry.Order) transfer.Copied {
 	s.t.Helper()
 	done, err := s.try(order)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/images-io/tagger/internal/transfer"
+
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -206,9 +208,9 @@ func TestACopyTellsHowFarItIs(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
 	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<16))
 	var mutex sync.Mutex
-	var told []registry.Progress
+	var told []transfer.Progress
 	done := s.copied(s.order(want, func(o *registry.Order) {
-		o.Progress = func(p registry.Progress) {
+		o.Progress = func(p transfer.Progress) {
 			mutex.Lock()
 			defer mutex.Unlock()
 			told = append(told, p)
@@ -218,7 +220,7 @@ func TestACopyTellsHowFarItIs(t *testing.T) {
 	if last.Blobs != 8 || last.BlobsDone != 8 || last.Bytes != done.Sent || last.BytesDone != done.Sent {
 		t.Errorf("it ends with %+v, and sent %d", last, done.Sent)
 	}
-	isOrdered := slices.IsSortedFunc(told, func(a, b registry.Progress) int { return int(a.BytesDone - b.BytesDone) })
+	isOrdered := slices.IsSortedFunc(told, func(a, b transfer.Progress) int { return int(a.BytesDone - b.BytesDone) })
 	if !isOrdered || len(told) < 10 {
 		t.Errorf("told %v", told)
 	}

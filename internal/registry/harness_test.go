@@ -30,7 +30,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/transport"
 
 	images "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
@@ -162,7 +165,7 @@ func (u *upstream) clearLog() {
 // test has a registries.conf of its own.
 func newClient(t *testing.T, u *upstream, change ...func(*registry.Options)) *registry.Client {
 	t.Helper()
-	options := registry.Options{TransportOptions: registry.TransportOptions{Version: "1.2.3"}}
+	options := registry.Options{TransportOptions: transport.TransportOptions{Version: "1.2.3"}}
 	for _, apply := range change {
 		apply(&options)
 	}
@@ -175,9 +178,9 @@ func newClient(t *testing.T, u *upstream, change ...func(*registry.Options)) *re
 	return registry.New(options)
 }
 
-func authorities(t *testing.T, bundle string) *registry.Authorities {
+func authorities(t *testing.T, bundle string) *transport.Authorities {
 	t.Helper()
-	loaded, err := registry.LoadAuthorities(bundle, func(err error) { t.Error(err) }, nil)
+	loaded, err := transport.LoadAuthorities(bundle, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +209,7 @@ func configuredBy(t *testing.T, format string, args ...any) func(*registry.Optio
 	if err := os.WriteFile(path, fmt.Appendf(nil, format, args...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	configuration, err := registry.LoadRegistriesConf(path, func(err error) { t.Error(err) }, nil)
+	configuration, err := registriesconf.LoadRegistriesConf(path, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +263,7 @@ func newProxy(t *testing.T, u *upstream) *proxy {
 }
 
 // resolve asks as the credentials' holder.
-func resolve(t *testing.T, client *registry.Client, from string, credentials registry.Keyring) (string, error) {
+func resolve(t *testing.T, client *registry.Client, from string, credentials credentials.Keyring) (string, error) {
 	t.Helper()
 	source, err := reference.Parse(from, "")
 	if err != nil {
@@ -272,7 +275,7 @@ func resolve(t *testing.T, client *registry.Client, from string, credentials reg
 }
 
 // resolved fails the test when resolving does not give the digest.
-func resolved(t *testing.T, client *registry.Client, from string, credentials registry.Keyring, want string) {
+func resolved(t *testing.T, client *registry.Client, from string, credentials credentials.Keyring, want string) {
 	t.Helper()
 	got, err := resolve(t, client, from, credentials)
 	if err != nil || got != want {
@@ -281,7 +284,7 @@ func resolved(t *testing.T, client *registry.Client, from string, credentials re
 }
 
 // failure is the typed error of resolving.
-func failure(t *testing.T, client *registry.Client, from string, credentials registry.Keyring) *regerr.Error {
+func failure(t *testing.T, client *registry.Client, from string, credentials credentials.Keyring) *regerr.Error {
 	t.Helper()
 	got, err := resolve(t, client, from, credentials)
 	var typed *regerr.Error
@@ -311,9 +314,9 @@ func login(user, password string) map[string]string {
 }
 
 // keyring is the keyring of secrets without fault.
-func keyring(t *testing.T, secrets ...corev1.Secret) registry.Keyring {
+func keyring(t *testing.T, secrets ...corev1.Secret) credentials.Keyring {
 	t.Helper()
-	made, problems := registry.NewKeyring(secrets)
+	made, problems := credentials.NewKeyring(secrets)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -321,7 +324,7 @@ func keyring(t *testing.T, secrets ...corev1.Secret) registry.Keyring {
 }
 
 // as is a keyring with one login for the upstream.
-func as(t *testing.T, u *upstream, user, password string) registry.Keyring {
+func as(t *testing.T, u *upstream, user, password string) credentials.Keyring {
 	t.Helper()
 	return keyring(t, auths(t, map[string]map[string]string{u.host(): login(user, password)}))
 }
@@ -345,7 +348,7 @@ func isPrintable(text string) bool {
 // waiting sets timeouts that a test can wait for.
 func waiting(request, header, stall time.Duration) func(*registry.Options) {
 	return func(options *registry.Options) {
-		options.Timeouts = registry.Timeouts{Request: request, Header: header, Stall: stall}
+		options.Timeouts = transport.Timeouts{Request: request, Header: header, Stall: stall}
 	}
 }
 

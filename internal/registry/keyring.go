@@ -1,137 +1,18 @@
 package registry
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"io"
-	"slices"
+	"github.com/images-io/tagger/internal/registry/credentials"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/images-io/tagger/internal/reference"
 )
 
-// Keyring is the credentials of one namespace. It never changes, and formats as a count, so that no log shows what is in
-// it. The zero value holds nothing: whoever uses it is anonymous.
-type Keyring struct {
-	// id tells keyrings apart. It is a hash of secrets, and stays in memory.
-	id      string
-	entries []entry
-}
-
-// entry is a credential and what it was written for.
-type entry struct {
-	scope      scope
-	credential credential
-}
-
-// credential is who we say we are.
-type credential struct {
-	// id tells credentials apart. It is a hash of secrets, and stays in memory.
-	id   string
-	auth authn.AuthConfig
-}
-
-// anonymous says nothing.
-var anonymous = credential{}
-
-// NewKeyring reads pull secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg, and leaves others
-// out. A secret, or an entry of it, that cannot be read is an error that names the secret, never its content, and spoils
-// nothing else.
-func NewKeyring(secrets []corev1.Secret) (Keyring, []error) {
-	entries, problems := readEntries(secrets)
-	return newKeyring(entries), problems
-}
-
-// NewKeyringFor is NewKeyring reduced to the entries that are tried at the locations: a few, however many the secrets have.
-func NewKeyringFor(secrets []corev1.Secret, locations []location) (Keyring, []error) {
-	entries, problems := readEntries(secrets)
-	var reduced []entry
-	for _, at := range locations {
-		reduced = append(reduced, Keyring{entries: entries}.matching(at.host, at.repository)...)
+// KeyringFor is NewKeyring reduced to the entries that are tried for the source: a few, however many the secrets have.
+func (c *Client) KeyringFor(source reference.Source, secrets []corev1.Secret) (credentials.Keyring, []error) {
+	locations, err := c.configuration.Locations(source)
+	if err != nil {
+		locations = nil // a request for the source fails with this error
 	}
-	return newKeyring(reduced), problems
-}
-
-// readEntries reads what can be read, most specific first.
-func readEntries(secrets []corev1.Secret) (entries []entry, problems []error) {
-	for _, secret := range secrets {
-		read, err := entriesOf(secret)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("pull secret %s/%s: %w", secret.Namespace, secret.Name, err))
-		}
-		entries = append(entries, read...)
-	}
-	slices.SortStableFunc(entries, bySpecificity)
-	return entries, problems
-}
-
-// newKeyring gives entries their identities.
-func newKeyring(entries []entry) Keyring {
-	slices.SortStableFunc(entries, bySpecificity)
-	for i := range entries {
-		entries[i].credential = newCredential(entries[i].credential.auth)
-	}
-	keyring := Keyring{entries: entries}
-	keyring.id = keyring.fingerprint()
-	return keyring
-}
-
-func bySpecificity(a, b entry) int { return a.scope.compare(b.scope) }
-
-// matching returns the entries written for the repository whose credentials are tried: at most maxCredentials, most specific
-// first, each credential once.
-func (k Keyring) matching(host, repository string) []entry {
-	var found []entry
-	target := scopeOf(host, repository)
-	for _, candidate := range k.entries {
-		isKnown := func(other entry) bool { return other.credential == candidate.credential }
-		if candidate.scope.covers(target) && !slices.ContainsFunc(found, isKnown) {
-			if found = append(found, candidate); len(found) == maxCredentials {
-				break
-			}
-		}
-	}
-	return found
-}
-
-func (k Keyring) fingerprint() string {
-	if len(k.entries) == 0 {
-		return ""
-	}
-	var parts []string
-	for _, entry := range k.entries {
-		parts = append(parts, entry.scope.String(), entry.credential.id)
-	}
-	return fingerprint(parts...)
-}
-
-// Format writes a count, whatever the verb.
-func (k Keyring) Format(state fmt.State, _ rune) {
-	_, _ = io.WriteString(state, credentialCount(len(k.entries)))
-}
-
-func newCredential(auth authn.AuthConfig) credential {
-	return credential{id: fingerprint(auth.Username, auth.Password, auth.IdentityToken, auth.RegistryToken), auth: auth}
-}
-
-// fingerprint hashes the parts and where each one ends.
-func fingerprint(parts ...string) string {
-	hash := sha256.New()
-	for _, part := range parts {
-		_, _ = fmt.Fprintf(hash, "%d:%s", len(part), part)
-	}
-	return hex.EncodeToString(hash.Sum(nil))
-}
-
-// maxCredentials bounds how many matching credentials are tried before asking anonymously, so that a namespace full of
-// wrong passwords locks no account.
-const maxCredentials = 3
-
-// authenticator is the credential for go-containerregistry, which knows its own value only as anonymous.
-func (c credential) authenticator() authn.Authenticator {
-	if c == anonymous {
-		return authn.Anonymous
-	}
-	return authn.FromConfig(c.auth)
+	return credentials.NewKeyringFor(secrets, locations)
 }

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/images-io/tagger/internal/registry/credentials"
+
 	corev1 "k8s.io/api/core/v1"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
-	"github.com/images-io/tagger/internal/registry"
 )
 
 // admitting lets those in who show one of these Authorization headers.
@@ -126,7 +127,7 @@ func TestAMalformedSecretSpoilsNothingElse(t *testing.T) {
 			if !strings.Contains(row.content, "HOST") {
 				secrets = append(secrets, auths(t, map[string]map[string]string{u.host(): login("robot", "s3cret")}))
 			}
-			credentials, problems := registry.NewKeyring(secrets)
+			credentials, problems := credentials.NewKeyring(secrets)
 			resolved(t, newClient(t, u), u.host()+"/team/app", credentials, want)
 			if len(problems) != 1 {
 				t.Fatalf("%d problems: %v", len(problems), problems)
@@ -140,7 +141,7 @@ func TestAMalformedSecretSpoilsNothingElse(t *testing.T) {
 }
 
 func TestOtherSecretsAreLeftOut(t *testing.T) {
-	credentials, problems := registry.NewKeyring([]corev1.Secret{secret("tls", corev1.SecretTypeTLS, "tls.key", "x")})
+	credentials, problems := credentials.NewKeyring([]corev1.Secret{secret("tls", corev1.SecretTypeTLS, "tls.key", "x")})
 	if len(problems) > 0 || fmt.Sprint(credentials) != "0 credentials" {
 		t.Errorf("%v, %v", credentials, problems)
 	}

@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/transfer"
+
 	images "github.com/google/go-containerregistry/pkg/registry"
+
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -20,7 +23,7 @@ import (
 )
 
 // caughtUp copies what was attached since the copy.
-func (s *stage) caughtUp(order registry.Order) registry.Copied {
+func (s *stage) caughtUp(order registry.Order) transfer.Copied {
 	s.t.Helper()
 	done, err := s.client.CopyAttachments(s.t.Context(), order)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/copier"
 )
 
 // Manifests are the digests of all manifests that a repository has of images, level by level: theirs, those of the manifests that
@@ -16,20 +18,20 @@ func (c *Client) Manifests(ctx context.Context, at Repository, images ...string)
 	if err != nil {
 		return nil, err
 	}
-	visit := holding{mirror: to, indexes: c.indexes, seen: map[digest.Digest]bool{}}
+	visit := copier.Holding{Mirror: to, Indexes: c.indexes, Seen: map[digest.Digest]bool{}}
 	level := make([]digest.Digest, len(images))
 	for i, image := range images {
 		level[i] = digest.Digest(image)
 	}
-	for level = visit.unseen(level); len(level) > 0; {
-		held, below, err := visit.read(ctx, level)
+	for level = visit.Unseen(level); len(level) > 0; {
+		held, below, err := visit.Read(ctx, level)
 		if err != nil {
-			return nil, to.fault(err)
+			return nil, to.Fault(err)
 		}
 		if len(held) > 0 {
 			levels = append(levels, held)
 		}
-		level = visit.unseen(below)
+		level = visit.Unseen(below)
 	}
 	return levels, nil
 }

@@ -1,153 +1,81 @@
 package registry
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"net/http"
+	"fmt"
 
-	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/opencontainers/go-digest"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/remote"
 
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// mirror is one repository of the internal registry. All that goes wrong there is MirrorUnavailable.
-type mirror struct {
-	access
-	placements *placements
-	// hurries: who asks does not wait for its turn.
-	hurries bool
-}
-
-// greet finds out how the registry wants to be asked, where that is worth a request.
-func (m mirror) greet(ctx context.Context) error {
-	return m.fault(m.patiently(ctx, func(context.Context, requester) error { return nil }))
-}
-
-// mounting is the mirror for mounting from a repository; an empty one is the mirror's own.
-func (m mirror) mounting(from string) mirror {
-	m.at.mountsFrom = from
-	return m
-}
-
-// ask asks what is not about blobs, and so should not take long.
-func (m mirror) ask(ctx context.Context, ask asking) error {
-	use := m.patiently
-	if m.hurries {
-		use = m.use
+// Holds is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD.
+//
+// The error is an *regerr.Error, MirrorUnavailable; or ctx's own.
+func (c *Client) Holds(ctx context.Context, at Repository, identifier string) (string, error) {
+	to, err := c.mirror(at)
+	if err != nil {
+		return "", err
 	}
-	return m.fault(use(ctx, func(ctx context.Context, with requester) error {
-		ctx, cancel := context.WithTimeout(ctx, m.timeouts.Request)
-		defer cancel()
-		return ask(ctx, with)
-	}))
+	return to.Holds(ctx, identifier)
 }
 
-func (m mirror) holds(ctx context.Context, identifier string) (held string, err error) {
-	at := m.at
-	at.identifier = identifier
-	if parsed, err := digest.Parse(identifier); err == nil {
-		at = at.child(parsed)
-	}
-	err = m.ask(ctx, func(ctx context.Context, with requester) error {
-		held, err = with.digest(ctx, at)
-		if regerr.IsStatus(err, http.StatusNotFound) {
-			return nil
-		}
-		return err
-	})
-	return held, err
-}
-
-// put puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
-// registry noted by itself what the manifest is attached to.
-func (m mirror) put(ctx context.Context, n *node, identifier string) (noted bool, err error) {
-	err = m.ask(ctx, func(ctx context.Context, with requester) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.at.url(with.scheme, "manifests/"+identifier), bytes.NewReader(n.content))
-		if err != nil {
-			return err
-		}
-		request.Header.Set("Content-Type", string(n.MediaType))
-		response, err := with.send(request, http.StatusCreated, http.StatusOK, http.StatusAccepted)
-		if err != nil {
-			m.forget(n, err)
-			return err
-		}
-		noted = response.Header.Get("OCI-Subject") != ""
-		return drain(response)
-	})
-	return noted, err
-}
-
-// putTag puts a manifest under a tag. A registry with immutable tags refuses to write a tag that has the manifest already: that is no
-// error.
-func (m mirror) putTag(ctx context.Context, n *node, tag string) error {
-	_, err := m.put(ctx, n, tag)
-	var answer *ggcr.Error
-	if !errors.As(err, &answer) {
+// UntagNow removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
+// errors.Is(err, ErrDeletionForbidden) where the registry does not do that. While another request tries whether
+// the registry works again, the error is a *Postponed.
+func (c *Client) UntagNow(ctx context.Context, at Repository, tag string) error {
+	to, err := c.deleting(at)
+	if err != nil {
 		return err
 	}
-	if held, headErr := m.holds(ctx, tag); headErr == nil && held == n.Digest.String() {
-		return nil
-	}
-	return err
+	to.Hurries = true
+	return to.Remove(ctx, tag)
 }
 
-// forget forgets where the blobs of a manifest are, when the registry does not take it: it may have lost one.
-func (m mirror) forget(n *node, err error) {
-	var answer *ggcr.Error
-	if !errors.As(err, &answer) {
-		return
-	}
-	for _, blob := range n.blobs {
-		m.placements.lost(m.at, blob.Digest)
-	}
-}
-
-// remove deletes (distribution-spec, section "Content Management").
-func (m mirror) remove(ctx context.Context, identifier string) error {
-	err := m.ask(ctx, func(ctx context.Context, with requester) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.at.url(with.scheme, "manifests/"+identifier), nil)
-		if err != nil {
-			return err
-		}
-		response, err := with.send(request, http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound)
-		if err != nil {
-			return err
-		}
-		return drain(response)
-	})
-	if forbidsDeletion(err) {
-		return regerr.New(v1.ReasonMirrorUnavailable, errors.Join(ErrDeletionForbidden, err), "%s: it forbids deletion", m.at.text)
-	}
-	return err
-}
-
-// forbidsDeletion says whether a registry does not delete: at all, tags, or for us. What its token service refuses is not that.
-func forbidsDeletion(err error) bool {
-	if errors.Is(err, errNoSession) {
-		return false
-	}
-	return regerr.HasCode(err, ggcr.UnsupportedErrorCode) || regerr.IsStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
-}
-
-// fault says of an error that it is the mirror's. Its text is for the administrator, who named the mirror.
-func (m mirror) fault(err error) error {
-	var failure *regerr.Error
-	if !errors.As(err, &failure) || failure.Reason() == v1.ReasonMirrorUnavailable {
+// Delete removes a manifest and every tag of it. What is gone already is no error; errors.Is(err, ErrDeletionForbidden)
+// where the registry does not do that.
+func (c *Client) Delete(ctx context.Context, at Repository, digest string) error {
+	to, err := c.deleting(at)
+	if err != nil {
 		return err
 	}
-	if refused := refusedAlgorithm(err); refused != "" {
-		return regerr.New(v1.ReasonInvalidContent, failure, "%s: it cannot store %s: it does not know the algorithm of this digest; write spec.from with a tag or a sha256 digest, or set spec.cache to false", m.at.text, refused)
-	}
-	return failure.WithReason(v1.ReasonMirrorUnavailable)
+	return to.Remove(ctx, digest)
 }
 
-// wasRefused says whether a fault of the mirror is that it did not let us in.
-func wasRefused(err error) bool {
-	var fault *regerr.Error
-	return errors.As(err, &fault) && fault.Reason() == v1.ReasonMirrorUnavailable && regerr.IsUnauthorized(fault.Unwrap())
+// deleting is the way into a repository to delete there.
+func (c *Client) deleting(at Repository) (remote.Mirror, error) {
+	to, err := c.mirror(at)
+	to.At.Writes, to.At.Deletes = false, true
+	return to, err
+}
+
+// mirror is the way into a repository, with the cache's own credentials and no others.
+func (c *Client) mirror(at Repository) (remote.Mirror, error) {
+	var options []name.Option
+	if at.Insecure {
+		options = append(options, name.Insecure)
+	}
+	registry, err := name.NewRegistry(at.Address, options...)
+	if err != nil {
+		return remote.Mirror{}, regerr.New(v1.ReasonMirrorUnavailable, err, "%q is no registry's name; correct CACHE_REGISTRY_ADDRESS", at.Address)
+	}
+	who := credentials.Anonymous
+	if at.Username != "" || at.Password != "" {
+		who = credentials.NewCredential(authn.AuthConfig{Username: at.Username, Password: at.Password})
+	}
+	admitted := map[string]bool{}
+	endpoint.List(admitted, at.Address, at.Insecure)
+	return remote.Mirror{
+		Placements: c.placements,
+		Access: c.access(c.writing, endpoint.Location{
+			Registry: registry, Host: at.Address, Repository: at.Path, Insecure: at.Insecure,
+			Writes: true, Admitted: admitted, Text: fmt.Sprintf("the internal registry, %v", at),
+		}, who),
+	}, nil
 }

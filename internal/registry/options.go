@@ -1,22 +1,27 @@
 package registry
 
-import "k8s.io/utils/clock"
+import (
+	"k8s.io/utils/clock"
+
+	"github.com/images-io/tagger/internal/registry/copier"
+	"github.com/images-io/tagger/internal/registry/transport"
+)
 
 // Options say how a Client works. The zero value reaches public registries and trusts the system's CAs.
 type Options struct {
-	TransportOptions
+	transport.TransportOptions
 	// Clock tells when a token expires, and when a host may be asked again; nil means the system's.
 	Clock clock.PassiveClock
 	// Copies bound what Copy does.
-	Copies CopyLimits
+	Copies copier.CopyLimits
 }
 
 // complete fills in the defaults.
 func (o Options) complete() Options {
-	o.TransportOptions = o.TransportOptions.complete()
+	o.TransportOptions = o.TransportOptions.Complete()
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}
-	o.Copies = o.Copies.complete()
+	o.Copies = o.Copies.Complete()
 	return o
 }

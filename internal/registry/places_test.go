@@ -14,6 +14,7 @@ import (
 
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/throttle"
 )
 
 // silentHost accepts connections and never answers.
@@ -95,7 +96,7 @@ func (r *reconciler) work(ctx context.Context) {
 func (r *reconciler) try(ctx context.Context, next wish) {
 	err := r.resolve(ctx, next)
 	var again interface{ RetryAfter() time.Duration }
-	var postponed *registry.Postponed
+	var postponed *throttle.Postponed
 	switch {
 	case err == nil:
 		r.answered.Add(1)

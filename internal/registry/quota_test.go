@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/throttle"
 
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -62,7 +63,7 @@ func resolveOn(t *testing.T, client *registry.Client, from string, terms registr
 }
 
 func isPostponed(err error) bool {
-	var postponed *registry.Postponed
+	var postponed *throttle.Postponed
 	return errors.As(err, &postponed)
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
@@ -17,8 +19,8 @@ import (
 )
 
 var (
-	_ manager.Runnable               = &registry.RegistriesConf{}
-	_ manager.LeaderElectionRunnable = &registry.RegistriesConf{}
+	_ manager.Runnable               = &registriesconf.RegistriesConf{}
+	_ manager.LeaderElectionRunnable = &registriesconf.RegistriesConf{}
 )
 
 func TestSourcesAreAskedForWhereTheAdministratorSays(t *testing.T) {
@@ -188,7 +190,7 @@ func TestTheFailureAtTheLocationIsToldWithThoseOfItsMirrors(t *testing.T) {
 
 // conf is a registries.conf that changes.
 type conf struct {
-	*registry.RegistriesConf
+	*registriesconf.RegistriesConf
 	path     string
 	clock    *clocktesting.FakeClock
 	problems chan error
@@ -206,7 +208,7 @@ func newConf(t *testing.T, content *string) *conf {
 	if content != nil {
 		c.write(t, *content)
 	}
-	loaded, err := registry.LoadRegistriesConf(c.path, func(err error) { c.problems <- err }, c.clock)
+	loaded, err := registriesconf.LoadRegistriesConf(c.path, func(err error) { c.problems <- err }, c.clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,14 +371,14 @@ func TestAMalformedFileAtTheStartIsAnError(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := registry.LoadRegistriesConf(path, nil, nil); err == nil || !strings.Contains(err.Error(), "registries.conf is malformed") {
+		if _, err := registriesconf.LoadRegistriesConf(path, nil, nil); err == nil || !strings.Contains(err.Error(), "registries.conf is malformed") {
 			t.Errorf("%q: %v", content, err)
 		}
 	}
 }
 
 func TestWithoutAPathNothingIsConfigured(t *testing.T) {
-	empty, err := registry.LoadRegistriesConf("", nil, nil)
+	empty, err := registriesconf.LoadRegistriesConf("", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/transfer"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/registry"
 )
 
 func TestATagIsRemovedAndItsManifestStays(t *testing.T) {
@@ -125,7 +125,7 @@ func TestARegistryThatDoesNotDelete(t *testing.T) {
 				return
 			}
 			var failure *regerr.Error
-			if !errors.As(err, &failure) || failure.Reason() != v1.ReasonMirrorUnavailable || errors.Is(err, registry.ErrDeletionForbidden) != row.forbidden {
+			if !errors.As(err, &failure) || failure.Reason() != v1.ReasonMirrorUnavailable || errors.Is(err, transfer.ErrDeletionForbidden) != row.forbidden {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/regerr"
 
 	clocktesting "k8s.io/utils/clock/testing"
@@ -23,7 +24,7 @@ import (
 	"github.com/images-io/tagger/internal/registry"
 )
 
-var nobody = registry.Keyring{}
+var nobody = credentials.Keyring{}
 
 func TestFiftyTagsOfOneRepositoryTakeOneHeadEach(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
@@ -154,7 +155,7 @@ func TestNobodyGetsInWithWhatAnotherHasShown(t *testing.T) {
 	client := newClient(t, u)
 	want := u.push(t, "team/app", "latest", "one")
 	resolved(t, client, u.host()+"/team/app", as(t, u, "alice", "a"), want)
-	for name, other := range map[string]registry.Keyring{"bob": as(t, u, "bob", "b"), "nobody": nobody} {
+	for name, other := range map[string]credentials.Keyring{"bob": as(t, u, "bob", "b"), "nobody": nobody} {
 		if got := failure(t, client, u.host()+"/team/app", other); got.Reason() != v1.ReasonUnauthorized {
 			t.Errorf("%s: %s %v", name, got.Reason(), got)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/credentials"
 )
 
 // late answers about manifests after that long.
@@ -69,7 +70,7 @@ func TestNobodyGetsTheAnswerOfAnotherCredentialByComingForIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	terms := registry.Terms{NotBefore: time.Now(), Asker: "team", Patience: time.Minute}
-	ask := func(credentials registry.Keyring) (string, error) {
+	ask := func(credentials credentials.Keyring) (string, error) {
 		return client.ResolveOn(t.Context(), source, credentials, terms)
 	}
 	if _, err := ask(as(t, u, "alice", "p")); !isPostponed(err) {

@@ -11,6 +11,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/transport"
+
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/images-io/tagger/internal/reference"
@@ -98,11 +103,11 @@ func clientFor(path, address string, clock *clocktesting.FakePassiveClock) (*reg
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	configuration, err := registry.LoadRegistriesConf(path, func(error) {}, nil)
+	configuration, err := registriesconf.LoadRegistriesConf(path, func(error) {}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return registry.New(registry.Options{TransportOptions: registry.TransportOptions{Configuration: configuration}, Clock: clock}), nil
+	return registry.New(registry.Options{TransportOptions: transport.TransportOptions{Configuration: configuration}, Clock: clock}), nil
 }
 
 func (c *checks) requestsPerCheck(round func() error) (float64, error) {
@@ -137,7 +142,7 @@ func (c *checks) ask(ctx context.Context, sources []string, terms registry.Terms
 			if err != nil {
 				return err
 			}
-			_, err = c.client.ResolveOn(ctx, source, registry.Keyring{}, terms)
+			_, err = c.client.ResolveOn(ctx, source, credentials.Keyring{}, terms)
 			return err
 		})
 	}

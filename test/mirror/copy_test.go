@@ -14,11 +14,19 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/images-io/tagger/internal/registry/copier"
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/transport"
+	"github.com/images-io/tagger/internal/transfer"
+
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/images-io/tagger/internal/reference"
@@ -108,15 +116,15 @@ func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Opti
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	configuration, err := registry.LoadRegistriesConf(file, func(err error) { t.Error(err) }, nil)
+	configuration, err := registriesconf.LoadRegistriesConf(file, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	authorities, err := registry.LoadAuthorities(bundled(t, source, mirror), func(err error) { t.Error(err) }, nil)
+	authorities, err := transport.LoadAuthorities(bundled(t, source, mirror), func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := registry.Options{TransportOptions: registry.TransportOptions{Configuration: configuration, Authorities: authorities}, Copies: registry.CopyLimits{Attachments: true}}
+	options := registry.Options{TransportOptions: transport.TransportOptions{Configuration: configuration, Authorities: authorities}, Copies: copier.CopyLimits{Attachments: true}}
 	for _, apply := range change {
 		apply(&options)
 	}
@@ -166,13 +174,13 @@ func order(t *testing.T, source, mirror *side, digest, tag, generation string) r
 	return made
 }
 
-func keyring(t *testing.T, host string) registry.Keyring {
+func keyring(t *testing.T, host string) credentials.Keyring {
 	t.Helper()
 	content, err := json.Marshal(map[string]any{"auths": map[string]any{host: map[string]string{"username": username, "password": password}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, problems := registry.NewKeyring([]corev1.Secret{{
+	made, problems := credentials.NewKeyring([]corev1.Secret{{
 		Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: content},
 	}})
 	if len(problems) > 0 {
@@ -181,7 +189,7 @@ func keyring(t *testing.T, host string) registry.Keyring {
 	return made
 }
 
-func copied(t *testing.T, client *registry.Client, order registry.Order) registry.Copied {
+func copied(t *testing.T, client *registry.Client, order registry.Order) transfer.Copied {
 	t.Helper()
 	done, err := client.Copy(t.Context(), order)
 	if err != nil {
@@ -299,7 +307,7 @@ func TestDeletionAtARealMirror(t *testing.T) {
 			at := order(t, source, mirror, want, "app", "0")
 			copied(t, client, at)
 			untag, remove := client.UntagNow(t.Context(), at.To, "0"), client.Delete(t.Context(), at.To, want)
-			if errors.Is(untag, registry.ErrDeletionForbidden) != row.forbids || errors.Is(remove, registry.ErrDeletionForbidden) != row.forbids {
+			if errors.Is(untag, transfer.ErrDeletionForbidden) != row.forbids || errors.Is(remove, transfer.ErrDeletionForbidden) != row.forbids {
 				t.Fatalf("got %v, and %v", untag, remove)
 			}
 			if !row.forbids && (untag != nil || remove != nil) {

@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/exec"
 
-	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/transfer"
 	"github.com/images-io/tagger/test/bench/measure"
 )
 
@@ -140,7 +140,7 @@ func startCopying(cmd *exec.Cmd) (*copying, error) {
 	return &copying{cmd, orders, json.NewDecoder(results)}, cmd.Start()
 }
 
-func (c *copying) copy(from, to string) (result registry.Copied, err error) {
+func (c *copying) copy(from, to string) (result transfer.Copied, err error) {
 	if _, err := fmt.Fprintln(c.orders, from, to); err != nil {
 		return result, err
 	}

@@ -15,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/transport"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
@@ -39,7 +42,7 @@ func TestASlowRegistryIsGivenUp(t *testing.T) {
 			t.Cleanup(server.Close)
 			source, client := reach(t, server)
 			start := time.Now()
-			_, err := client.Resolve(t.Context(), source, registry.Keyring{})
+			_, err := client.Resolve(t.Context(), source, credentials.Keyring{})
 			took := time.Since(start)
 			var failure *regerr.Error
 			if !errors.As(err, &failure) || failure.Reason() != v1.ReasonUnavailable {
@@ -61,7 +64,7 @@ func reach(t *testing.T, server *httptest.Server) (reference.Source, *registry.C
 	if err := os.WriteFile(path, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", address), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	configuration, err := registry.LoadRegistriesConf(path, func(err error) { t.Error(err) }, nil)
+	configuration, err := registriesconf.LoadRegistriesConf(path, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +72,7 @@ func reach(t *testing.T, server *httptest.Server) (reference.Source, *registry.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	return source, registry.New(registry.Options{TransportOptions: registry.TransportOptions{Configuration: configuration}})
+	return source, registry.New(registry.Options{TransportOptions: transport.TransportOptions{Configuration: configuration}})
 }
 
 // greeting answers who asks how to ask, and leaves the manifests to next.

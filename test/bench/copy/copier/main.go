@@ -21,6 +21,10 @@ import (
 
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/copier"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/transport"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 func main() {
@@ -41,11 +45,11 @@ func run(ctx context.Context, args []string, orders io.Reader, results io.Writer
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	configuration, err := registry.LoadRegistriesConf(*registriesConf, func(error) {}, nil)
+	configuration, err := registriesconf.LoadRegistriesConf(*registriesConf, func(error) {}, nil)
 	if err != nil {
 		return err
 	}
-	client := registry.New(registry.Options{TransportOptions: registry.TransportOptions{Configuration: configuration}, Copies: registry.CopyLimits{Attachments: *attachments}})
+	client := registry.New(registry.Options{TransportOptions: transport.TransportOptions{Configuration: configuration}, Copies: copier.CopyLimits{Attachments: *attachments}})
 	for lines := bufio.NewScanner(orders); lines.Scan(); {
 		order, err := parse(lines.Text())
 		if err != nil {
@@ -63,9 +67,9 @@ func run(ctx context.Context, args []string, orders io.Reader, results io.Writer
 	return nil
 }
 
-func copyUnlessThere(ctx context.Context, client *registry.Client, order registry.Order) (registry.Copied, error) {
+func copyUnlessThere(ctx context.Context, client *registry.Client, order registry.Order) (transfer.Copied, error) {
 	if held, err := client.Holds(ctx, order.To, order.Tag); err != nil || held == order.Digest {
-		return registry.Copied{}, err
+		return transfer.Copied{}, err
 	}
 	return client.Copy(ctx, order)
 }

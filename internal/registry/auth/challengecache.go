@@ -1,0 +1,51 @@
+package auth
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/syncx"
+
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// challengeCache pings registries for the challenge that they want to be answered (distribution-spec, section "Determining Support"). A
+// challenge is that of all repositories and credentials: a ping sends no credential.
+type challengeCache struct {
+	features *endpoint.Features
+	pings    syncx.Coalesced[*ggcr.Challenge]
+}
+
+func NewChallengeCache(features *endpoint.Features, limit time.Duration) *challengeCache {
+	return &challengeCache{features: features, pings: syncx.Coalesced[*ggcr.Challenge]{Limit: limit}}
+}
+
+// get returns the registry's challenge, and whether it comes from the cache.
+func (c *challengeCache) get(ctx context.Context, wire http.RoundTripper, at endpoint.Location, useCache bool) (challenge *ggcr.Challenge, isCached bool, err error) {
+	key := challengeKey(at)
+	if known, isKnown := c.features.Get(key); isKnown && useCache {
+		return known.(*ggcr.Challenge), true, nil
+	}
+	challenge, err = c.pings.Do(ctx, key.Registry, func(ctx context.Context) (*ggcr.Challenge, error) {
+		challenge, err := ggcr.Ping(ctx, at.Registry, wire)
+		if err == nil {
+			delete(challenge.Parameters, "scope") // which is that of any repository, at ghcr.io one that does not exist
+		}
+		return challenge, err
+	})
+	if err == nil {
+		c.features.Set(key, challenge)
+	}
+	return challenge, false, err
+}
+
+// forget drops the registry's challenge from the cache.
+func (c *challengeCache) forget(at endpoint.Location) { c.features.Forget(challengeKey(at)) }
+
+// challengeKey is the key of the registry's challenge, which may be another one where plain HTTP is allowed.
+func challengeKey(at endpoint.Location) endpoint.FeatureKey {
+	return endpoint.FeatureKey{Kind: endpoint.FeatureChallenge, Registry: at.Registry.RegistryStr() + " " + strconv.FormatBool(at.Insecure)}
+}

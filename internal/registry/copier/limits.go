@@ -1,0 +1,29 @@
+package copier
+
+import "cmp"
+
+const (
+	// blobsPerCopy is how many large blobs are on their way at a time where nobody says.
+	blobsPerCopy = 4
+	// maxImageSize is how large an image may be where nobody says, in bytes.
+	maxImageSize = 20 << 30
+)
+
+// CopyLimits bound copies. The zero value has the defaults, and leaves attachments where they are.
+type CopyLimits struct {
+	// BlobsPerCopy is how many large blobs of one copy are on their way at a time; of small ones, it is four times as many.
+	// 0 means 4.
+	BlobsPerCopy int
+	// MaxImageSize is how large an image may be, in bytes, with all platforms; and what is attached to it, too. 0 means 20 GiB.
+	MaxImageSize int64
+	// Attachments: signatures and whatever else is attached to an image are copied with it.
+	Attachments bool
+	// BestEffort: an attachment that a registry refuses, or that is not whole, does not keep the image from being copied.
+	BestEffort bool
+}
+
+func (l CopyLimits) Complete() CopyLimits {
+	l.BlobsPerCopy = cmp.Or(l.BlobsPerCopy, blobsPerCopy)
+	l.MaxImageSize = cmp.Or(l.MaxImageSize, maxImageSize)
+	return l
+}

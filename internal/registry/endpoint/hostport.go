@@ -1,0 +1,86 @@
+package endpoint
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// AddressOf is the host of a URL, with its port unless that goes without saying.
+func AddressOf(u *url.URL) string {
+	name := strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "https":
+		return strings.TrimSuffix(name, ":443")
+	case "http":
+		return strings.TrimSuffix(name, ":80")
+	default:
+		return name
+	}
+}
+
+// RedirectOf is where an answer redirects to, or nil.
+func RedirectOf(response *http.Response) *url.URL {
+	if response == nil || response.StatusCode/100 != 3 {
+		return nil
+	}
+	target, err := response.Location()
+	if err != nil {
+		return nil
+	}
+	return target
+}
+
+// Origin is the host and the port that a URL leads to.
+func Origin(address *url.URL) string {
+	port := address.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[address.Scheme]
+	}
+	return net.JoinHostPort(address.Hostname(), port)
+}
+
+// HostOf leaves the port out.
+func HostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+// CanonicalHost knows the names of Docker Hub.
+func CanonicalHost(host string) string {
+	switch host {
+	case "index.docker.io", "registry-1.docker.io":
+		return "docker.io"
+	default:
+		return host
+	}
+}
+
+func IsListed(listed map[string]bool, address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	return err == nil && listed[net.JoinHostPort(CanonicalHost(strings.ToLower(host)), port)]
+}
+
+// List adds the host of a name. One without a port stands for the ports of the schemes that it may be asked by.
+func List(listed map[string]bool, name string, insecure bool) {
+	host, _, _ := strings.Cut(name, "/")
+	if host == "" || strings.Contains(host, "*") {
+		return
+	}
+	schemes := []string{"https"}
+	if insecure {
+		schemes = append(schemes, "http")
+	}
+	for _, scheme := range schemes {
+		host, port, err := net.SplitHostPort(Origin(&url.URL{Scheme: scheme, Host: strings.ToLower(host)}))
+		if err == nil {
+			listed[net.JoinHostPort(CanonicalHost(host), port)] = true
+		}
+	}
+}
+
+// MaxHostname is how long a host may be, with its port, in bytes (RFC 1035, section 2.3.4).
+const MaxHostname = 253 + len(":65535")

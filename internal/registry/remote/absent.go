@@ -1,0 +1,76 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/images-io/tagger/internal/registry/endpoint"
+
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
+)
+
+// Look reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
+func (a Access) Look(ctx context.Context, at endpoint.Location, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
+	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with Requester) (err error) {
+		content, found, err = with.Fetch(ctx, at)
+		return err
+	})
+	if isAbsent(err) {
+		return nil, "", nil
+	}
+	return content, found, err
+}
+
+// LookForDigest returns the digest of a manifest, empty where there is none. It takes one HEAD.
+func (a Access) LookForDigest(ctx context.Context, at endpoint.Location, isAbsent func(error) bool) (found string, err error) {
+	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with Requester) (err error) {
+		found, err = with.Digest(ctx, at)
+		return err
+	})
+	if isAbsent(err) {
+		return "", nil
+	}
+	return found, err
+}
+
+// askForWhatMayBeAbsent asks when it is our turn. An answer that says that it is absent is the error, too, and no refusal: it costs no
+// session.
+func (a Access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask asking) error {
+	var absent error
+	err := a.Patiently(ctx, func(ctx context.Context, with Requester) error {
+		ctx, cancel := context.WithTimeout(ctx, a.Timeouts.Request)
+		defer cancel()
+		absent = ask(ctx, with)
+		if isAbsent(absent) && !a.isWorthALogin(with.Session, absent) {
+			return nil
+		}
+		return absent
+	})
+	return cmp.Or(err, absent)
+}
+
+// untold are the answers that tell nothing yet: they are worth another try.
+var untold = []int{
+	http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests,
+}
+
+// IsAbsent says whether an answer of a source means that there is nothing attached: whatever one answers that does not know
+// the question, or does not want it. What a token service answers is not about that.
+func IsAbsent(err error) bool {
+	var answer *ggcr.Error
+	if !errors.As(err, &answer) || errors.Is(err, errNoSession) {
+		return false
+	}
+	return answer.StatusCode/100 == 4 && !slices.Contains(untold, answer.StatusCode) || answer.StatusCode == http.StatusNotImplemented
+}
+
+// IsGone says that a registry that lets us in does not have it.
+func IsGone(err error) bool {
+	return regerr.IsStatus(err, http.StatusNotFound) && !errors.Is(err, errNoSession)
+}

@@ -1,0 +1,127 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/images-io/tagger/internal/registry/auth"
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/registry/transport"
+
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+)
+
+// acceptable are the manifests that the kubelet's runtimes pull. Indexes come first, so that all platforms stay.
+var acceptable = strings.Join([]string{
+	string(types.OCIImageIndex), string(types.DockerManifestList),
+	string(types.OCIManifestSchema1), string(types.DockerManifestSchema2),
+}, ", ")
+
+// Digest asks with a HEAD (distribution-spec, section "Checking if content exists in the registry"), which counts as no
+// pull. Only where that gives no digest, as with older registries, the manifest is read and hashed.
+func (r Requester) Digest(ctx context.Context, at endpoint.Location) (string, error) {
+	response, err := r.ask(ctx, http.MethodHead, at)
+	if hasNoHead(err) {
+		return r.hashed(ctx, at)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	if types.MediaType(response.Header.Get("Content-Type")).IsSchema1() {
+		return "", manifest.ErrNoManifest
+	}
+	if found, err := digest.Parse(response.Header.Get("Docker-Content-Digest")); err == nil && at.Takes(found) {
+		return found.String(), nil
+	}
+	return r.hashed(ctx, at)
+}
+
+// hashed reads the manifest, makes the digest itself, and looks at the indexes below.
+func (r Requester) hashed(ctx context.Context, at endpoint.Location) (string, error) {
+	leave, err := r.readers.Enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	content, found, err := r.read(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	indexes := manifest.NewWalk(func(ctx context.Context, child manifest.Descriptor) ([]byte, error) {
+		if !child.MediaType.IsIndex() {
+			return nil, nil
+		}
+		content, _, err := r.read(ctx, at.Child(child.Digest))
+		return content, err
+	})
+	return found.String(), indexes.From(ctx, content)
+}
+
+// read is a manifest as it was sent, and its digest.
+func (r Requester) read(ctx context.Context, at endpoint.Location) ([]byte, digest.Digest, error) {
+	content, found, err := r.Fetch(ctx, at)
+	if err != nil {
+		return nil, "", err
+	}
+	_, err = manifest.ParseManifest(content)
+	return content, found, err
+}
+
+// Fetch is the same of whatever is there.
+func (r Requester) Fetch(ctx context.Context, at endpoint.Location) ([]byte, digest.Digest, error) {
+	response, err := r.ask(ctx, http.MethodGet, at)
+	if err != nil {
+		return nil, "", err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, "", err
+	}
+	found := at.Algorithm().FromBytes(content)
+	switch {
+	case at.Takes(found):
+		return content, found, nil
+	case transport.EndsWithTheConnection(response):
+		return nil, "", io.ErrUnexpectedEOF
+	default:
+		return nil, "", manifest.ErrWrongDigest
+	}
+}
+
+// ask sends one request. An answer but 200 is a *ggcr.Error.
+func (r Requester) ask(ctx context.Context, method string, at endpoint.Location) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, at.ManifestURL(r.Scheme), nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", acceptable)
+	return r.send(request, http.StatusOK)
+}
+
+// send is an answer that has one of these statuses. Any other is a *ggcr.Error.
+func (r Requester) send(request *http.Request, statuses ...int) (*http.Response, error) {
+	response, err := r.Client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if err := ggcr.CheckError(response, statuses...); err != nil {
+		response.Body.Close()
+		return nil, auth.Challenged(err, request, response)
+	}
+	r.Worked.Store(true)
+	return response, nil
+}
+
+// hasNoHead says that the registry knows no HEAD.
+func hasNoHead(err error) bool {
+	var answer *ggcr.Error
+	return errors.As(err, &answer) && (answer.StatusCode == http.StatusMethodNotAllowed || answer.StatusCode == http.StatusNotImplemented)
+}

@@ -1,0 +1,156 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/transfer"
+
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// Mirror is one repository of the internal registry. All that goes wrong there is MirrorUnavailable.
+type Mirror struct {
+	Access
+	Placements *Placements
+	// Hurries: who asks does not wait for its turn.
+	Hurries bool
+}
+
+// Greet finds out how the registry wants to be asked, where that is worth a request.
+func (m Mirror) Greet(ctx context.Context) error {
+	return m.Fault(m.Patiently(ctx, func(context.Context, Requester) error { return nil }))
+}
+
+// Mounting is the mirror for mounting from a repository; an empty one is the mirror's own.
+func (m Mirror) Mounting(from string) Mirror {
+	m.At.MountsFrom = from
+	return m
+}
+
+// Ask asks what is not about blobs, and so should not take long.
+func (m Mirror) Ask(ctx context.Context, Ask asking) error {
+	use := m.Patiently
+	if m.Hurries {
+		use = m.use
+	}
+	return m.Fault(use(ctx, func(ctx context.Context, with Requester) error {
+		ctx, cancel := context.WithTimeout(ctx, m.Timeouts.Request)
+		defer cancel()
+		return Ask(ctx, with)
+	}))
+}
+
+func (m Mirror) Holds(ctx context.Context, identifier string) (held string, err error) {
+	at := m.At
+	at.Identifier = identifier
+	if parsed, err := digest.Parse(identifier); err == nil {
+		at = at.Child(parsed)
+	}
+	err = m.Ask(ctx, func(ctx context.Context, with Requester) error {
+		held, err = with.Digest(ctx, at)
+		if regerr.IsStatus(err, http.StatusNotFound) {
+			return nil
+		}
+		return err
+	})
+	return held, err
+}
+
+// Put puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
+// registry noted by itself what the manifest is attached to.
+func (m Mirror) Put(ctx context.Context, n *manifest.Node, identifier string) (noted bool, err error) {
+	err = m.Ask(ctx, func(ctx context.Context, with Requester) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.At.Url(with.Scheme, "manifests/"+identifier), bytes.NewReader(n.Content))
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Content-Type", string(n.MediaType))
+		response, err := with.send(request, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+		if err != nil {
+			m.forget(n, err)
+			return err
+		}
+		noted = response.Header.Get("OCI-Subject") != ""
+		return drain(response)
+	})
+	return noted, err
+}
+
+// PutTag puts a manifest under a tag. A registry with immutable tags refuses to write a tag that has the manifest already: that is no
+// error.
+func (m Mirror) PutTag(ctx context.Context, n *manifest.Node, tag string) error {
+	_, err := m.Put(ctx, n, tag)
+	var answer *ggcr.Error
+	if !errors.As(err, &answer) {
+		return err
+	}
+	if held, headErr := m.Holds(ctx, tag); headErr == nil && held == n.Digest.String() {
+		return nil
+	}
+	return err
+}
+
+// forget forgets where the blobs of a manifest are, when the registry does not take it: it may have lost one.
+func (m Mirror) forget(n *manifest.Node, err error) {
+	var answer *ggcr.Error
+	if !errors.As(err, &answer) {
+		return
+	}
+	for _, blob := range n.Blobs {
+		m.Placements.lost(m.At, blob.Digest)
+	}
+}
+
+// Remove deletes (distribution-spec, section "Content Management").
+func (m Mirror) Remove(ctx context.Context, identifier string) error {
+	err := m.Ask(ctx, func(ctx context.Context, with Requester) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.At.Url(with.Scheme, "manifests/"+identifier), nil)
+		if err != nil {
+			return err
+		}
+		response, err := with.send(request, http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound)
+		if err != nil {
+			return err
+		}
+		return drain(response)
+	})
+	if forbidsDeletion(err) {
+		return regerr.New(v1.ReasonMirrorUnavailable, errors.Join(transfer.ErrDeletionForbidden, err), "%s: it forbids deletion", m.At.Text)
+	}
+	return err
+}
+
+// forbidsDeletion says whether a registry does not delete: at all, tags, or for us. What its token service refuses is not that.
+func forbidsDeletion(err error) bool {
+	if errors.Is(err, errNoSession) {
+		return false
+	}
+	return regerr.HasCode(err, ggcr.UnsupportedErrorCode) || regerr.IsStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
+}
+
+// Fault says of an error that it is the mirror's. Its text is for the administrator, who named the mirror.
+func (m Mirror) Fault(err error) error {
+	var failure *regerr.Error
+	if !errors.As(err, &failure) || failure.Reason() == v1.ReasonMirrorUnavailable {
+		return err
+	}
+	if refused := refusedAlgorithm(err); refused != "" {
+		return regerr.New(v1.ReasonInvalidContent, failure, "%s: it cannot store %s: it does not know the algorithm of this digest; write spec.from with a tag or a sha256 digest, or set spec.cache to false", m.At.Text, refused)
+	}
+	return failure.WithReason(v1.ReasonMirrorUnavailable)
+}
+
+// wasRefused says whether a fault of the mirror is that it did not let us in.
+func wasRefused(err error) bool {
+	var fault *regerr.Error
+	return errors.As(err, &fault) && fault.Reason() == v1.ReasonMirrorUnavailable && regerr.IsUnauthorized(fault.Unwrap())
+}

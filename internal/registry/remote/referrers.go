@@ -1,0 +1,143 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/registry/regerr"
+)
+
+// maxPages is on how many pages referrers may be listed.
+const maxPages = 8
+
+// errListEnds is the end of a list whose next page is not to be had.
+var errListEnds = regerr.Unavailable("the list of what is attached to the image ends in the middle")
+
+// nextPage is the link to the next page of a list (RFC 8288, section 3). Names of parameters and relations are the same in upper case.
+var nextPage = regexp.MustCompile(`(?i)<([^>]*)>(?:\s*;\s*[^;,="\s]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^";,\s]*))?)*?` +
+	`\s*;\s*rel\s*=\s*(?:next|"(?:[^"]*\s)?next(?:\s[^"]*)?")\s*(?:[;,]|$)`)
+
+// referrers are the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
+func (s Source) referrers(ctx context.Context, image digest.Digest) (listed []manifest.Descriptor, err error) {
+	err = s.askForWhatMayBeAbsent(ctx, isNoList, func(ctx context.Context, with Requester) (err error) {
+		listed, err = with.referrers(ctx, s.At, image)
+		return err
+	})
+	if isNoList(err) {
+		err = errors.Join(ErrNoList, err)
+	}
+	return listed, err
+}
+
+// referrers reads the list, page by page.
+func (r Requester) referrers(ctx context.Context, at endpoint.Location, image digest.Digest) ([]manifest.Descriptor, error) {
+	var all []manifest.Descriptor
+	first := at.Url(r.Scheme, "referrers/"+image.String())
+	next := first
+	for range maxPages {
+		listed, after, err := r.page(ctx, next)
+		if next != first && isNoList(err) {
+			err = errors.Join(errListEnds, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, listed...)
+		if len(all) > manifest.MaxReferrers {
+			return nil, manifest.ErrTooManyReferrers
+		}
+		if after == "" {
+			return all, nil
+		}
+		next = after
+	}
+	return nil, manifest.ErrTooManyReferrers
+}
+
+// page is one page, and where the next one is; empty after the last one.
+func (r Requester) page(ctx context.Context, address string) (listed []manifest.Descriptor, next string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	request.Header.Set("Accept", string(types.OCIImageIndex))
+	response, err := r.staying().send(request, http.StatusOK)
+	if err != nil {
+		return nil, "", err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, "", err
+	}
+	listed, err = manifest.ParseReferrers(content)
+	return listed, linkedFrom(response, request.URL), err
+}
+
+// staying is the session that does not go where something else is to be seen than was asked for (RFC 9110, section 15.4.4). There
+// are registries that lead to their web site in this way.
+func (r Requester) staying() Requester {
+	client := *r.Session.Client
+	client.CheckRedirect = func(request *http.Request, _ []*http.Request) error {
+		if request.Response.StatusCode == http.StatusSeeOther {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	session := *r.Session
+	session.Client = &client
+	r.Session = &session
+	return r
+}
+
+// linkedFrom is where the next page is. A list goes on where it was asked for, or where that led: behind a proxy many name a host, or a
+// scheme, that is not for us.
+func linkedFrom(response *http.Response, asked *url.URL) string {
+	link := nextPage.FindStringSubmatch(strings.Join(response.Header.Values("Link"), ", "))
+	if link == nil {
+		return ""
+	}
+	answered := response.Request.URL
+	target, err := answered.Parse(link[1])
+	if err != nil {
+		return ""
+	}
+	if target.User = nil; endpoint.Origin(target) != endpoint.Origin(asked) && endpoint.Origin(target) != endpoint.Origin(answered) {
+		target.Scheme, target.Host = asked.Scheme, asked.Host
+	}
+	return target.String()
+}
+
+// AddReferrers adds manifests to the index of those that are attached to an image. There are registries that have the image itself under
+// its tag.
+func (m Mirror) AddReferrers(ctx context.Context, image digest.Digest, attached []*manifest.Node) error {
+	if len(attached) == 0 {
+		return nil
+	}
+	content, found, err := m.Look(ctx, m.At.Tagged(manifest.ReferrersTag(image)), IsGone)
+	if err != nil {
+		return m.Fault(err)
+	}
+	if found == image {
+		content = nil
+	}
+	content, changed, err := manifest.WithReferrers(content, attached)
+	if err != nil {
+		return m.Fault(m.Quotas.Explain(err, m.At))
+	}
+	if !changed {
+		return nil
+	}
+	_, err = m.Put(ctx, &manifest.Node{Descriptor: manifest.Descriptor{MediaType: types.OCIImageIndex}, Content: content}, manifest.ReferrersTag(image))
+	return err
+}

@@ -1,0 +1,119 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/syncx"
+
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
+)
+
+// unknownQuestion are the answers of a registry that does not know the question.
+var unknownQuestion = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
+
+// methodUnknown is what registries made with go-containerregistry say of such a question. The distribution-spec does not have it.
+const methodUnknown ggcr.ErrorCode = "METHOD_UNKNOWN"
+
+// ErrNoList is what comes of asking a registry that does not list what is attached to an image: to any, or to this one.
+var ErrNoList = errors.New("the registry does not list what is attached to the image")
+
+// Listing asks registries for what they list as attached to an image (distribution-spec, "Listing Referrers"), and remembers which
+// of them keep no such lists.
+type Listing struct {
+	features *endpoint.Features
+	asking   syncx.Coalesced[firstList]
+}
+
+// firstList is what came of asking for the list of an image where it was not known whether there are any.
+type firstList struct {
+	image  string
+	listed []manifest.Descriptor
+	err    error
+}
+
+func NewListing(features *endpoint.Features, limit time.Duration) *Listing {
+	return &Listing{features: features, asking: syncx.Coalesced[firstList]{Limit: limit}}
+}
+
+// Of is the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
+// of all who copy from there asks first, for its own image, and the others wait.
+func (l *Listing) Of(ctx context.Context, from Source, image digest.Digest) ([]manifest.Descriptor, error) {
+	if _, isKnown := l.recall(from); !isKnown {
+		own := from.At.PassageKey() + " " + image.String()
+		first, err := l.asking.Do(ctx, from.Who.Id+" "+from.At.Address(), func(ctx context.Context) (firstList, error) {
+			listed, err := l.ask(ctx, from, image)
+			return firstList{own, listed, err}, nil
+		})
+		if err == nil && first.image == own && !regerr.IsTimeout(first.err) { // the time for all may be shorter than ours
+			return first.listed, first.err
+		}
+	}
+	if kept, isKnown := l.recall(from); isKnown && !kept {
+		return nil, ErrNoList
+	}
+	return l.ask(ctx, from, image)
+}
+
+func (l *Listing) ask(ctx context.Context, from Source, image digest.Digest) ([]manifest.Descriptor, error) {
+	listed, err := from.referrers(ctx, image)
+	l.learn(from, err)
+	return listed, err
+}
+
+// recall returns what is known: of this repository as this credential sees it, or else of the whole registry.
+func (l *Listing) recall(from Source) (has, isKnown bool) {
+	if has, isKnown = l.features.Has(ofRepository(from)); isKnown {
+		return has, true
+	}
+	return l.features.Has(ofRegistry(from))
+}
+
+// learn takes in what came of asking for a list. An answer about one image tells nothing of the next one, and what went wrong on the
+// way to an answer tells nothing at all. A registry that keeps lists does not lose them.
+func (l *Listing) learn(from Source, err error) {
+	has, _ := l.features.Has(ofRegistry(from))
+	switch {
+	case err == nil:
+		l.features.Set(ofRegistry(from), true)
+	case !errors.Is(err, ErrNoList):
+	case isForRepository(err):
+		l.features.Set(ofRepository(from), false)
+	case isForAllImages(err) && !has:
+		l.features.Set(ofRegistry(from), false)
+	}
+}
+
+func ofRegistry(from Source) endpoint.FeatureKey {
+	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: from.At.Address()}
+}
+
+func ofRepository(from Source) endpoint.FeatureKey {
+	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: from.At.Address(), Repository: from.At.PassageKey(), Credential: from.Who.Id}
+}
+
+// isNoList says whether an answer means that a list is not to be had.
+func isNoList(err error) bool {
+	return !errors.Is(err, errListEnds) &&
+		(IsAbsent(err) || errors.Is(err, manifest.ErrNoManifest) || regerr.IsStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoSession))
+}
+
+// isForRepository says whether a registry that has no list does not let us see one of the repository, whatever image it is.
+func isForRepository(err error) bool {
+	return regerr.IsStatus(err, http.StatusUnauthorized, http.StatusForbidden) || regerr.HasCode(err, ggcr.NameUnknownErrorCode)
+}
+
+// isForAllImages says whether a registry that has no list does not know the question at all, for whatever image: it says so, or has no
+// words for it.
+func isForAllImages(err error) bool {
+	var answer *ggcr.Error
+	return regerr.IsStatus(err, unknownQuestion...) && errors.As(err, &answer) &&
+		(len(answer.Errors) == 0 || regerr.HasCode(err, ggcr.UnsupportedErrorCode, methodUnknown))
+}

@@ -1,0 +1,250 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/registry/transport"
+
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/regerr"
+)
+
+// worthAsking is from which size on a blob, in bytes, is asked for rather than sent for nothing, where it is not known
+// whether the mirror tells by itself that it has it.
+const worthAsking = 4 << 20
+
+var (
+	// errNoUpload is an answer that names no place to send a blob to.
+	errNoUpload = errors.New("the registry names no place for the upload")
+)
+
+// Outcome is what became of a blob.
+type Outcome int
+
+const (
+	WasSent Outcome = iota
+	WasFound
+	WasMounted
+)
+
+// Offer asks the mirror for a place to send a blob to; none where the blob is there by now. Mounting from the repository
+// itself is how to ask for both at once (distribution-spec, "Mounting a blob from another repository"): a registry that
+// mounts has the blob or tells where to send it.
+func (m Mirror) Offer(ctx context.Context, with Requester, blob manifest.Descriptor) (upload *url.URL, how Outcome, err error) {
+	mounts, isKnown := m.Placements.features.Has(mountsKey(m.At))
+	if isKnown && !mounts {
+		return m.offerWithoutMount(ctx, with, blob)
+	}
+	upload, err = m.start(ctx, with, "?"+url.Values{"mount": {blob.Digest.String()}, "from": {m.mountFrom()}}.Encode())
+	switch {
+	case refusesMounts(err):
+		upload, how, err = m.offerWithoutMount(ctx, with, blob)
+		if err == nil {
+			m.Placements.features.Set(mountsKey(m.At), false)
+		}
+		return upload, how, err
+	case err != nil:
+		return nil, WasSent, err
+	case upload == nil && m.At.MountsFrom != "":
+		return nil, WasMounted, nil
+	case upload == nil:
+		m.Placements.features.Set(mountsKey(m.At), true)
+		return nil, WasFound, nil
+	case mounts, !m.Placements.isHeld(m.At, blob.Digest) && blob.Size < worthAsking:
+		return upload, WasSent, nil
+	}
+	isThere, err := m.has(ctx, with, blob)
+	if err != nil || !isThere {
+		return upload, WasSent, err
+	}
+	m.Placements.features.Set(mountsKey(m.At), false)
+	return nil, WasFound, nil
+}
+
+func (m Mirror) offerWithoutMount(ctx context.Context, with Requester, blob manifest.Descriptor) (*url.URL, Outcome, error) {
+	if isThere, err := m.has(ctx, with, blob); err != nil || isThere {
+		return nil, WasFound, err
+	}
+	upload, err := m.start(ctx, with, "")
+	if err == nil && upload == nil {
+		err = errNoUpload
+	}
+	return upload, WasSent, err
+}
+
+// mountFrom is the repository to mount from.
+func (m Mirror) mountFrom() string {
+	if m.At.MountsFrom != "" {
+		return m.At.MountsFrom
+	}
+	return m.At.Repository
+}
+
+// refusesMounts says whether a registry does not take a question because it is one for a mount.
+func refusesMounts(err error) bool {
+	var answer *ggcr.Error
+	return errors.As(err, &answer) && answer.StatusCode/100 == 4 && !regerr.IsStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)
+}
+
+// GivesUpMounting reports whether a blob that could not be mounted from another repository is worth sending: the registry does not let
+// us, or its token service takes no two scopes. Then the registry's blobs are mounted no more.
+func (m Mirror) GivesUpMounting(err error) bool {
+	if errors.Is(err, errNoSession) && regerr.IsStatus(err, http.StatusBadRequest) {
+		m.Placements.features.Set(mountsKey(m.At), false)
+		return true
+	}
+	return wasRefused(err)
+}
+
+// has asks with a HEAD whether a blob is there (distribution-spec, "Checking if content exists in the registry").
+func (m Mirror) has(ctx context.Context, with Requester, blob manifest.Descriptor) (bool, error) {
+	ctx, cancel := context.WithTimeout(transport.Allowing(ctx, blob.Size), m.Timeouts.Request)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, m.At.BlobURL(with.Scheme, blob.Digest), nil)
+	if err != nil {
+		return false, err
+	}
+	response, err := with.send(request, http.StatusOK)
+	if regerr.IsStatus(err, http.StatusNotFound) || errors.Is(err, manifest.ErrTooLarge) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, drain(response)
+}
+
+// start opens an upload. None is opened where a blob was mounted.
+func (m Mirror) start(ctx context.Context, with Requester, query string) (*url.URL, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.Timeouts.Request)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.At.Url(with.Scheme, "blobs/uploads/")+query, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := with.send(request, http.StatusCreated, http.StatusAccepted)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode == http.StatusCreated {
+		return nil, drain(response)
+	}
+	upload, err := response.Location()
+	if err != nil {
+		return nil, errors.Join(errNoUpload, err)
+	}
+	// An upload goes on at the registry itself. Behind a proxy many name a host, or a scheme, that is not for us; and a host
+	// of somebody else is not to be shown what we send.
+	upload.Scheme, upload.Host, upload.User = response.Request.URL.Scheme, response.Request.URL.Host, nil
+	return upload, drain(response)
+}
+
+// Send sends a blob in one piece (distribution-spec, "POST then PUT").
+func (m Mirror) Send(ctx context.Context, with Requester, to *url.URL, blob manifest.Descriptor, content io.Reader) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	body := newUpload(content, m.Timeouts, func() { cancel(regerr.ErrUploadStalled) })
+	defer body.timer.Stop()
+	request, err := body.request(ctx, to, blob)
+	if err != nil {
+		return err
+	}
+	response, err := with.send(request, http.StatusCreated, http.StatusNoContent)
+	failure := body.failure.Load()
+	switch {
+	case failure != nil:
+		return *failure
+	case errors.Is(context.Cause(ctx), regerr.ErrUploadStalled):
+		return regerr.ErrUploadStalled
+	case err != nil:
+		return err
+	}
+	return drain(response)
+}
+
+// upload is the content of a blob as a request's body. The time that its reader, who sends what was read, takes for a piece is
+// limited; so is the time for the end, with which the mirror stores the blob.
+type upload struct {
+	io.Reader
+	timeouts transport.Timeouts
+	timer    *time.Timer
+	// failure is why there is no more content.
+	failure atomic.Pointer[error]
+}
+
+func newUpload(content io.Reader, timeouts transport.Timeouts, stalled func()) *upload {
+	return &upload{Reader: content, timeouts: timeouts, timer: time.AfterFunc(timeouts.Stall, stalled)}
+}
+
+func (u *upload) request(ctx context.Context, to *url.URL, blob manifest.Descriptor) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to.String(), u)
+	if err != nil {
+		return nil, err
+	}
+	query := to.Query()
+	query.Set("digest", blob.Digest.String())
+	request.URL.RawQuery = query.Encode()
+	request.Header.Set("Content-Type", "application/octet-stream")
+	request.ContentLength = blob.Size
+	if blob.Size == 0 {
+		request.Body = http.NoBody
+		if _, err := u.Read(nil); err != nil && !errors.Is(err, io.EOF) { // which judges it
+			return nil, err
+		}
+	}
+	return request, nil
+}
+
+// Read implements io.Reader.
+func (u *upload) Read(buffer []byte) (int, error) {
+	u.timer.Stop()
+	count, err := u.Reader.Read(buffer)
+	limit := u.timeouts.Stall
+	if err != nil {
+		limit += u.timeouts.Store
+	}
+	u.timer.Reset(limit)
+	if err != nil && !errors.Is(err, io.EOF) {
+		failure := errors.Join(regerr.ErrAtSource, err)
+		u.failure.Store(&failure)
+		return count, failure
+	}
+	return count, err
+}
+
+// drain reads the little that there is left of an answer, so that its connection is kept.
+func drain(response *http.Response) error {
+	defer response.Body.Close()
+	_, err := io.CopyN(io.Discard, response.Body, 4<<10)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// refusedAlgorithm returns the digest that a registry does not take, where its algorithm is not the one that each registry has to
+// know (image-spec, "Registered algorithms"); else it is empty.
+func refusedAlgorithm(err error) string {
+	var answer *ggcr.Error
+	if !errors.As(err, &answer) || answer.Request == nil || errors.Is(err, errNoSession) || !regerr.IsStatus(err, http.StatusBadRequest) {
+		return ""
+	}
+	named := answer.Request.URL.Query().Get("digest") + answer.Request.URL.Query().Get("mount")
+	if _, identifier, found := strings.Cut(answer.Request.URL.Path, "/manifests/"); found {
+		named = identifier
+	}
+	if parsed, err := digest.Parse(named); err != nil || parsed.Algorithm() == digest.Canonical {
+		return ""
+	}
+	return named
+}

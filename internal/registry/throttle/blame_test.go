@@ -1,0 +1,187 @@
+package throttle
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/transport"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// metered sends a request through the meter of a place, to a wire that takes a while and then answers or fails.
+func metered(t *testing.T, q *Quotas, at endpoint.Location, ctx context.Context, address string, wire transport.RoundTrip, redirected bool) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if redirected {
+		request.Response = &http.Response{Request: &http.Request{URL: &url.URL{Scheme: "https", Host: at.Host}, Response: nil}}
+	}
+	response, err := q.Meter(at)(wire).RoundTrip(request)
+	if err == nil {
+		response.Body.Close()
+	}
+}
+
+func place(t *testing.T, host string) endpoint.Location {
+	t.Helper()
+	source, err := reference.Parse(host+"/team/app:latest", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := endpoint.NewLocation(source, source, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func answersWith(code int) transport.RoundTrip {
+	return func(request *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: code, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("")), Request: request}, nil
+	}
+}
+
+// TestAHostIsNotBlamedForTheTimeThatAnotherTook: evil.example stalls for almost as long as a question may take, and then
+// redirects to a registry that everybody needs.
+func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	q := NewQuotas(clock, transport.SlowAnswer)
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	cut := func(took time.Duration) transport.RoundTrip {
+		return func(*http.Request) (*http.Response, error) {
+			clock.SetTime(clock.Now().Add(took))
+			return nil, context.DeadlineExceeded
+		}
+	}
+	for range failuresToOpen {
+		metered(t, q, place(t, "evil.example"), late, "https://quay.io/v2/team/app/manifests/latest", cut(50*time.Millisecond), true)
+	}
+	if q.host("quay.io").breaker.refuses(clock.Now()) {
+		t.Error("quay.io is left alone for what evil.example did")
+	}
+	for range failuresToOpen {
+		metered(t, q, place(t, "quay.io"), late, "https://quay.io/v2/team/app/manifests/latest", cut(transport.HeaderTimeout), false)
+	}
+	if !q.host("quay.io").breaker.refuses(clock.Now()) {
+		t.Error("quay.io does not answer in all its time, and is not left alone")
+	}
+}
+
+// TestAnUploadThatStandsStillIsAFailure of the mirror, and not of those that end with it.
+func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
+	other := regerr.New(v1.ReasonMirrorUnavailable, regerr.ErrUploadStalled, "an upload stands still")
+	for _, row := range []struct {
+		cause  error
+		counts bool
+	}{{regerr.ErrUploadStalled, true}, {other, false}, {nil, false}} {
+		clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+		q, at := NewQuotas(clock, transport.SlowAnswer), place(t, "mirror.example")
+		ended, cancel := context.WithCancelCause(t.Context())
+		cancel(row.cause)
+		for range failuresToOpen {
+			metered(t, q, at, ended, "https://mirror.example/v2/team/app/blobs/uploads/1", func(*http.Request) (*http.Response, error) {
+				return nil, context.Cause(ended)
+			}, false)
+		}
+		if counts := q.host(at.Address()).breaker.refuses(clock.Now()); counts != row.counts {
+			t.Errorf("ended by %v, it counts: %v", row.cause, counts)
+		}
+	}
+}
+
+// TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered: evil.example redirects to what fails at a registry that everybody needs.
+func TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	q := NewQuotas(clock, transport.SlowAnswer)
+	quay := "https://quay.io/v2/team/app/manifests/latest"
+	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
+	for range failuresToOpen {
+		metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/fails", answersWith(http.StatusBadGateway), true)
+	}
+	if q.host("quay.io").breaker.refuses(clock.Now()) {
+		t.Error("quay.io is left alone for a page of it that fails")
+	}
+	metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/waits", asksToWait("86400"), true)
+	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now()) || b.refuses(clock.Now().Add(2*longestForStrangers)) {
+		t.Errorf("quay.io is left alone until %s", b.until)
+	}
+	for range 10 {
+		clock.SetTime(clock.Now().Add(2 * longestForStrangers))
+		metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/waits", asksToWait(""), true)
+	}
+	clock.SetTime(clock.Now().Add(2 * shortestPause))
+	if b := &q.host("quay.io").breaker; b.refuses(clock.Now()) {
+		t.Errorf("quay.io is left alone until %s for what strangers are answered again and again", b.until)
+	}
+	metered(t, q, place(t, "quay.io"), t.Context(), quay, asksToWait("86400"), false)
+	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now().Add(time.Hour)) {
+		t.Errorf("quay.io asks for a day, and is left alone until %s", b.until)
+	}
+}
+
+func asksToWait(seconds string) transport.RoundTrip {
+	return func(request *http.Request) (*http.Response, error) {
+		response, err := answersWith(http.StatusTooManyRequests)(request)
+		response.Header.Set("Retry-After", seconds)
+		return response, err
+	}
+}
+
+// TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere: it would never be asked for a manifest, and so never work again.
+func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
+	q := NewQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), transport.SlowAnswer)
+	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), true)
+	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), false) // as a realm
+	if q.host("auth.docker.io").isRegistry {
+		t.Error("auth.docker.io counts as a registry")
+	}
+}
+
+// TestARegistryIsBelievedWhereItRedirectsToItself: that is no stranger's doing.
+func TestARegistryIsBelievedWhereItRedirectsToItself(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	q, quay := NewQuotas(clock, transport.SlowAnswer), "https://quay.io/v2/team/app/manifests/latest"
+	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
+	metered(t, q, place(t, "quay.io"), t.Context(), quay+"/elsewhere", asksToWait("3600"), true)
+	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now().Add(59 * time.Minute)) {
+		t.Errorf("quay.io asks for an hour, and is left alone until %s", b.until)
+	}
+}
+
+func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
+	q := NewQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), transport.SlowAnswer)
+	q.closedFor(strings.Repeat("a", 1<<16))
+	q.host(strings.Repeat("b", 1<<16))
+	if q.hosts.Len() != 0 {
+		t.Errorf("%d are kept", q.hosts.Len())
+	}
+}
+
+// TestAnUploadIsNoProbe: it may take hours, and everybody would wait for its end.
+func TestAnUploadIsNoProbe(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
+	b := &NewQuotas(clock, transport.SlowAnswer).host("mirror.test").breaker
+	for range failuresToOpen {
+		b.failed(clock.Now(), 0, 0)
+	}
+	if b.probes(true) {
+		t.Error("an upload tries whether the mirror works again")
+	}
+	if !b.probes(false) || b.probes(false) {
+		t.Error("one question should try, and no other")
+	}
+}

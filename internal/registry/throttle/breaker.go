@@ -1,0 +1,99 @@
+package throttle
+
+import (
+	"time"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+const (
+	// failuresToOpen is how many requests in a row must fail before a host is left alone. One that gets no answer in time counts
+	// as several: it took as long.
+	failuresToOpen = 5
+	timeoutCounts  = 3
+
+	// The first pause, and the longest: over half an hour a host that is down gets about as many requests as a single Tag's
+	// backoff would send, however many Tags it has.
+	shortestPause = 5 * time.Second
+	longestPause  = 5 * time.Minute
+
+	// pauseJitter is by how much of itself a pause may be longer.
+	pauseJitter = 0.2
+)
+
+// breaker is a circuit breaker for one host. It opens when the host asks to be left alone, or fails several times in a row,
+// and then lets one request at a time try whether that is over. The zero value is closed: requests flow.
+type breaker struct {
+	// reason is why it is open; empty while it is closed.
+	reason v1.Reason
+	// until is when the next request may try.
+	until time.Time
+	// failures and pauses are in a row.
+	failures, pauses int
+	probing          bool
+}
+
+// refuses says whether the host is to be left alone.
+func (b *breaker) refuses(now time.Time) bool { return now.Before(b.until) }
+
+// probes lets a request through, as the only one while nobody knows whether the host works again. One that takes long is none
+// to wait for.
+func (b *breaker) probes(takesLong bool) bool {
+	if b.reason == "" {
+		return true
+	}
+	if takesLong {
+		return false
+	}
+	free := !b.probing
+	b.probing = true
+	return free
+}
+
+// worked closes it, unless the answer is of a request that was under way when it opened.
+func (b *breaker) worked(now time.Time) {
+	if b.refuses(now) {
+		return
+	}
+	*b = breaker{}
+}
+
+// toldNothing is for a request that ended without showing whether the host works.
+func (b *breaker) toldNothing() { b.probing = false }
+
+// failed counts a failure. A probe that fails, and a host that says when to come back, open it at once.
+func (b *breaker) failed(now time.Time, asked time.Duration, jitter float64) {
+	b.failures++
+	if b.reason != "" || asked > 0 || b.failures >= failuresToOpen {
+		b.open(v1.ReasonUnavailable, now, asked, jitter)
+	}
+}
+
+// timedOut counts a failure that took its time.
+func (b *breaker) timedOut(now time.Time, jitter float64) {
+	b.failures += timeoutCounts - 1
+	b.failed(now, 0, jitter)
+}
+
+// limited opens it: the host asks to be left alone for that long, or, when that is 0, for as long as we think fit.
+func (b *breaker) limited(now time.Time, asked time.Duration, jitter float64) {
+	b.open(v1.ReasonRateLimited, now, asked, jitter)
+}
+
+// open pauses for what the host asks, or for twice the last pause. What several requests meet at the same time is one
+// reason to pause, and no reason to double.
+func (b *breaker) open(reason v1.Reason, now time.Time, asked time.Duration, jitter float64) {
+	b.probing = false
+	pause := asked
+	if pause == 0 {
+		if b.refuses(now) {
+			return
+		}
+		pause = min(shortestPause<<min(b.pauses, 10), longestPause)
+		pause += time.Duration(pauseJitter * jitter * float64(pause))
+		b.pauses++
+	}
+	if until := now.Add(pause); until.After(b.until) {
+		b.reason, b.until = reason, until
+	}
+}

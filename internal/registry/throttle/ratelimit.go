@@ -1,0 +1,75 @@
+package throttle
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/images-io/tagger/internal/registry/credentials"
+)
+
+const (
+	// reserve is the part of a rate limit that polls leave to imports that somebody asked for.
+	reserve = 0.2
+
+	// Where a registry does not say for how long its limit counts, and how much we believe at most.
+	shortestWindow = time.Minute
+	longestWindow  = 24 * time.Hour
+)
+
+// budget is what a registry said that it lets an identity ask, at a time.
+type budget struct {
+	limit, remaining float64
+	window           time.Duration
+	at               time.Time
+}
+
+// readBudget reads what Docker Hub and others say with every answer: "ratelimit-limit: 100;w=21600" and
+// "ratelimit-remaining: 20;w=21600", the window in seconds.
+func readBudget(header http.Header, now time.Time) (budget, bool) {
+	remaining, window, ok := rateLimit(header.Get("Ratelimit-Remaining"))
+	if !ok {
+		return budget{}, false
+	}
+	limit, _, _ := rateLimit(header.Get("Ratelimit-Limit"))
+	return budget{limit: max(limit, remaining, 1), remaining: remaining, window: window, at: now}, true
+}
+
+func rateLimit(value string) (count float64, window time.Duration, ok bool) {
+	number, parameter, _ := strings.Cut(value, ";")
+	parsed, err := strconv.ParseUint(strings.TrimSpace(number), 10, 31)
+	if err != nil {
+		return 0, 0, false
+	}
+	seconds, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimSpace(parameter), "w="), 10, 31)
+	if err != nil {
+		return float64(parsed), shortestWindow, true
+	}
+	return float64(parsed), min(max(time.Duration(seconds)*time.Second, time.Second), longestWindow), true
+}
+
+// wait is how long to leave the registry alone: until there is something to spend, and for a hint until there is more than
+// the reserve. What was spent comes back evenly over the window, as we assume until the next answer tells.
+func (b budget) wait(hint bool, now time.Time) time.Duration {
+	needed := 1.0
+	if hint {
+		needed = min(1+reserve*b.limit, b.limit)
+	}
+	perRequest := float64(b.window) / b.limit
+	left := b.remaining + float64(now.Sub(b.at))/perRequest
+	return time.Duration(max(needed-left, 0) * perRequest)
+}
+
+type identityKey struct{}
+
+// IdentifiedBy notes who asks: rate limits are an identity's. It is the credential's id, and stays in memory.
+func IdentifiedBy(ctx context.Context, who credentials.Credential) context.Context {
+	return context.WithValue(ctx, identityKey{}, who.Id)
+}
+
+func identity(ctx context.Context) string {
+	id, _ := ctx.Value(identityKey{}).(string)
+	return id
+}

@@ -1,0 +1,172 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/registry/regerr"
+)
+
+var (
+	// errEncoded is an answer that is not as the registry has it.
+	errEncoded = regerr.Content("is compressed, which manifests never are")
+	// errStalled is the end of an answer that does not go on.
+	errStalled = regerr.Unreachable("it stopped in the middle of an answer")
+)
+
+// bodiesUpTo cuts every answer at the limit, manifests and tokens alike. One that announces more is not read at all, and the
+// answer to a HEAD that announces more is the end, too. Of a refusal the beginning is read, which is most often all of it.
+func bodiesUpTo(limit int64) Layer {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return RoundTrip(func(request *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(request)
+			if err != nil {
+				return nil, err
+			}
+			if response.StatusCode != http.StatusOK {
+				response.Body = &shortBody{ReadCloser: response.Body, left: maxRefusal}
+				return response, nil
+			}
+			limit := allowance(request.Context(), limit)
+			if response.ContentLength > limit {
+				response.Body.Close()
+				return nil, manifest.ErrTooLarge
+			}
+			response.Body = &boundedBody{ReadCloser: response.Body, left: limit}
+			return response, nil
+		})
+	}
+}
+
+// maxRefusal is how much of the body of a refusal is read, in bytes.
+const maxRefusal = 8 << 10
+
+// shortBody ends when what is left was read.
+type shortBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *shortBody) Read(buffer []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	count, err := b.ReadCloser.Read(buffer[:min(len(buffer), b.left)])
+	b.left -= count
+	return count, err
+}
+
+type allowanceKey struct{}
+
+// Allowing is for an answer that may be larger, or must be smaller, than most.
+func Allowing(ctx context.Context, limit int64) context.Context {
+	return context.WithValue(ctx, allowanceKey{}, limit)
+}
+
+func allowance(ctx context.Context, otherwise int64) int64 {
+	if limit, said := ctx.Value(allowanceKey{}).(int64); said {
+		return limit
+	}
+	return otherwise
+}
+
+// boundedBody fails once more than what is left was read.
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(buffer []byte) (int, error) {
+	count, err := b.ReadCloser.Read(buffer)
+	b.left -= int64(count)
+	if b.left < 0 {
+		return 0, manifest.ErrTooLarge
+	}
+	return count, err
+}
+
+// EndsWithTheConnection says that an answer does not tell where it ends (RFC 9112, section 6.3): one that was cut off looks whole.
+func EndsWithTheConnection(response *http.Response) bool {
+	return response.ProtoMajor == 1 && response.ContentLength < 0 && len(response.TransferEncoding) == 0
+}
+
+// unprovenBody is such an answer. It was cut off if it ends while something is left.
+type unprovenBody struct {
+	io.ReadCloser
+	left int64
+}
+
+// CheckLength returns a body that fails where it ends before it has the size, in bytes.
+func CheckLength(body io.ReadCloser, size int64) io.ReadCloser { return &unprovenBody{body, size} }
+
+func (b *unprovenBody) Read(buffer []byte) (int, error) {
+	count, err := b.ReadCloser.Read(buffer)
+	b.left -= int64(count)
+	if errors.Is(err, io.EOF) && b.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return count, err
+}
+
+// unencoded asks for answers as they are, and refuses those that are compressed nevertheless: what is hashed must be what
+// was sent, and nobody may make 100 MB of 100 KB here.
+func unencoded(next http.RoundTripper) http.RoundTripper {
+	return RoundTrip(func(request *http.Request) (*http.Response, error) {
+		request = request.Clone(request.Context())
+		request.Header.Set("Accept-Encoding", "identity")
+		response, err := next.RoundTrip(request)
+		if err != nil || request.Method == http.MethodHead || response.StatusCode != http.StatusOK {
+			return response, err
+		}
+		if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+			response.Body.Close()
+			return nil, errEncoded
+		}
+		return response, nil
+	})
+}
+
+// stallsUpTo ends an answer of which no byte came for that long.
+func stallsUpTo(limit time.Duration) Layer {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return RoundTrip(func(request *http.Request) (*http.Response, error) {
+			ctx, cancel := context.WithCancelCause(request.Context())
+			response, err := next.RoundTrip(request.WithContext(ctx))
+			if err != nil {
+				cancel(nil)
+				return nil, err
+			}
+			response.Body = &flowingBody{ReadCloser: response.Body, ctx: ctx, cancel: cancel, limit: limit}
+			return response, nil
+		})
+	}
+}
+
+// flowingBody waits for each piece only so long. It does not count how long its reader takes between two pieces. An answer
+// that ends after we gave up is not whole, even where it says so: a server may end it properly because we hang up.
+type flowingBody struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	limit  time.Duration
+}
+
+func (b *flowingBody) Read(buffer []byte) (int, error) {
+	stall := time.AfterFunc(b.limit, func() { b.cancel(errStalled) })
+	count, err := b.ReadCloser.Read(buffer)
+	stall.Stop()
+	if err != nil && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx)
+	}
+	return count, err
+}
+
+func (b *flowingBody) Close() error {
+	defer b.cancel(nil)
+	return b.ReadCloser.Close()
+}

@@ -1,0 +1,72 @@
+package transport
+
+import (
+	"cmp"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+)
+
+// TransportOptions say how registries are reached. The zero value reaches public registries and trusts the system's CAs.
+type TransportOptions struct {
+	// Version goes into the User-Agent, tagger/<version>. Empty means dev.
+	Version string
+	// Authorities are the CAs that certificates are verified with; nil means the system's.
+	Authorities *Authorities
+	// Proxy chooses the proxy of a URL, as the ProxyFunc of golang.org/x/net/http/httpproxy does; nil means no proxy.
+	Proxy func(*url.URL) (*url.URL, error)
+	// Configuration is the administrator's registries.conf; nil means an empty one.
+	Configuration *registriesconf.RegistriesConf
+	// Around wraps the transport that sends requests: it sees each one as it is sent, redirected ones too. Nil means none.
+	Around func(http.RoundTripper) http.RoundTripper
+	// Timeouts bound the waiting. A zero one has its default.
+	Timeouts Timeouts
+	// Resolver looks names up; nil means the system's.
+	Resolver *net.Resolver
+	// Control is called with the address of each connection before it is made, as net.Dialer's; nil means none.
+	Control func(network, address string, connection syscall.RawConn) error
+}
+
+// Timeouts bound how long a request waits for a registry.
+type Timeouts struct {
+	// Request bounds a resolve at one location with one credential: a ping, a token, a HEAD and perhaps a GET. The default is 30 s.
+	Request time.Duration
+	// Header bounds the time until the header of a response. The default is 15 s.
+	Header time.Duration
+	// Stall bounds the time until the next byte of a body. The default is 30 s.
+	Stall time.Duration
+	// Store bounds the time that the internal registry takes to store a blob that it has received. The default is 5 min.
+	Store time.Duration
+	// Slow is from when on a host counts as slow. The default is 3 s.
+	Slow time.Duration
+}
+
+// Complete fills in the defaults.
+func (o TransportOptions) Complete() TransportOptions {
+	if o.Authorities == nil {
+		o.Authorities = &Authorities{}
+	}
+	if o.Proxy == nil {
+		o.Proxy = func(*url.URL) (*url.URL, error) { return nil, nil }
+	}
+	if o.Configuration == nil {
+		o.Configuration = &registriesconf.RegistriesConf{}
+	}
+	o.Timeouts.Request = cmp.Or(o.Timeouts.Request, RequestsLimit)
+	o.Timeouts.Header = cmp.Or(o.Timeouts.Header, HeaderTimeout)
+	o.Timeouts.Stall = cmp.Or(o.Timeouts.Stall, stallTimeout)
+	o.Timeouts.Store = cmp.Or(o.Timeouts.Store, storeTimeout)
+	o.Timeouts.Slow = cmp.Or(o.Timeouts.Slow, SlowAnswer)
+	return o
+}
+
+// RequestsLimit bounds what one resolve may take at one place as one identity: the greeting, a token, a HEAD and
+// perhaps a GET, whoever waits for it.
+const RequestsLimit = 30 * time.Second
+
+// SlowAnswer is how long an answer may take before nobody waits for its host.
+const SlowAnswer = 3 * time.Second

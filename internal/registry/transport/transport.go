@@ -1,0 +1,138 @@
+package transport
+
+import (
+	"cmp"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+)
+
+const (
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	// HeaderTimeout is how long a registry may take for the header of its answer.
+	HeaderTimeout = 15 * time.Second
+	// stallTimeout is how long a registry may let us wait for the next byte of a body.
+	stallTimeout = 30 * time.Second
+	// storeTimeout is how long the mirror may take to store a blob once it has it, which is a copy in some stores.
+	storeTimeout = 5 * time.Minute
+	idleTimeout  = 90 * time.Second
+	// maxHeader bounds the header of an answer, in bytes.
+	maxHeader = 256 << 10
+)
+
+// Transports makes the way to a place: connections for all, and the layers round them.
+type Transports struct {
+	Configuration *registriesconf.RegistriesConf
+	agent         string
+	timeouts      Timeouts
+	gate          gate
+	wires         *newest
+	// throttle holds the requests of a location to what its hosts may get.
+	throttle func(endpoint.Location) Layer
+	around   Layer
+	// tune changes what connections are like.
+	tune func(*http.Transport)
+}
+
+// ForResolving are the transports for small questions.
+func ForResolving(options TransportOptions, throttle func(endpoint.Location) Layer) *Transports {
+	return newTransports(options, throttle, func(*http.Transport) {})
+}
+
+// ForReading are the transports for copying from a source, and forWriting those for the mirror. They share no connections:
+// the mirror may be at an address where no source may be.
+func ForReading(options TransportOptions, throttle func(endpoint.Location) Layer) *Transports {
+	return newTransports(options, throttle, forBlobs)
+}
+
+func ForWriting(options TransportOptions, throttle func(endpoint.Location) Layer) *Transports {
+	return newTransports(options, throttle, func(transport *http.Transport) {
+		forBlobs(transport)
+		transport.ResponseHeaderTimeout = options.Timeouts.Store
+	})
+}
+
+// forBlobs gives each transfer a connection of its own (HTTP/1.1): there, one that stalls holds up no other, and nothing but
+// the kernel buffers it. They are kept, as blobs come by the dozen.
+func forBlobs(transport *http.Transport) {
+	transport.ForceAttemptHTTP2 = false
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 256, 64
+}
+
+func newTransports(options TransportOptions, throttle func(endpoint.Location) Layer, tune func(*http.Transport)) *Transports {
+	dialer := net.Dialer{Timeout: dialTimeout, Resolver: options.Resolver, Control: options.Control}
+	made := &Transports{
+		Configuration: options.Configuration,
+		throttle:      throttle,
+		around:        options.Around,
+		tune:          tune,
+		agent:         "tagger/" + cmp.Or(options.Version, "dev"),
+		timeouts:      options.Timeouts,
+		gate:          newGate(options.Configuration.Lists, dialer),
+	}
+	made.wires = newNewest(func() *wires { return made.newWires(options.Proxy, options.Authorities) })
+	options.Authorities.OnChange(made.wires.renew)
+	options.Configuration.OnChange(made.wires.renew)
+	return made
+}
+
+func (t *Transports) newWires(proxy func(*url.URL) (*url.URL, error), authorities *Authorities) *wires {
+	return &wires{
+		verified:   newRoad(proxy, t.gate, t.newTransport(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities.roots()})),
+		unverified: newRoad(proxy, t.gate, t.newTransport(&tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true})),
+	}
+}
+
+// To is the transport for the requests that are made at this place. A request passes the layers from the bottom of
+// the list to its top.
+func (t *Transports) To(at endpoint.Location) http.RoundTripper {
+	insecure := t.insecureAt(at)
+	return layered(
+		tlsByHost{insecure: insecure, wires: t.wires},
+		t.around,
+		t.gate.hiding,
+		t.throttle(at),
+		userAgent(t.agent),
+		t.gate.judging,
+		httpsUnless(insecure),
+		redirectsUpTo(maxRedirects),
+		unencoded,
+		stallsUpTo(t.timeouts.Stall),
+		bodiesUpTo(manifest.MaxManifest),
+		admitting(at.Admitted),
+	)
+}
+
+// insecureAt says which hosts the administrator lists as insecure; the one of the place may be so for its path only.
+func (t *Transports) insecureAt(at endpoint.Location) func(host string) bool {
+	return func(host string) bool {
+		if host == at.Registry.RegistryStr() {
+			return at.Insecure
+		}
+		return t.Configuration.InsecureHost(host)
+	}
+}
+
+// newTransport leaves compression out: a transparent gunzip makes 100 MB of 100 KB, and changes what is hashed.
+func (t *Transports) newTransport(config *tls.Config) *http.Transport {
+	made := &http.Transport{
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		ResponseHeaderTimeout:  t.timeouts.Header,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConns:           100,
+		MaxIdleConnsPerHost:    16,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableCompression:     true,
+		ForceAttemptHTTP2:      true,
+	}
+	t.tune(made)
+	return made
+}
