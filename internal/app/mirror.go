@@ -134,23 +134,23 @@ func (m *mirror) CopyAttachments(ctx context.Context, order importer.Order) (imp
 }
 
 // copy hands an order to the registry client.
-func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context.Context, registry.Order) (transfer.Copied, error)) (importer.Copied, error) {
+func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context.Context, registry.CopyRequest) (transfer.CopyResult, error)) (importer.Copied, error) {
 	keyring, _, err := readKeyring(ctx, m.client, order.Source, order.Secrets) // its problems were told when the image was resolved
 	if err != nil {
 		return importer.Copied{}, err
 	}
-	copied, err := do(ctx, registry.Order{
-		Source: order.Source, Digest: order.Digest, Credentials: keyring, Namespace: order.Namespace,
-		To: m.repository(order.To), Tag: strconv.FormatInt(order.Generation, 10),
+	copied, err := do(ctx, registry.CopyRequest{
+		Source: order.Source, Digest: order.Digest, Keyring: keyring, Namespace: order.Namespace,
+		Destination: m.repository(order.To), Tag: strconv.FormatInt(order.Generation, 10),
 		Progress: func(p transfer.Progress) { order.Progress(importer.Progress(p)) },
 	})
 	logDetail(ctrl.LoggerFrom(ctx), err, order.Namespace)
-	return importer.Copied{Sent: copied.Sent, Found: copied.Found, Mounted: copied.Mounted, Attachments: copied.Attachments, Missing: copied.Missing}, err
+	return importer.Copied{Sent: copied.Uploaded, Found: copied.Skipped, Mounted: copied.Mounted, Attachments: copied.Attachments, Missing: copied.Missing}, err
 }
 
 // Holds asks for a tag or a digest.
 func (m *mirror) Holds(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
-	return m.client.Holds(ctx, m.repository(at), identifier)
+	return m.client.Head(ctx, m.repository(at), identifier)
 }
 
 // Remove takes the tag of a generation away, and its manifests with all that is attached to it. Those stay that belong to an image
@@ -169,12 +169,12 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 		return fmt.Errorf("%s is not in %s: %w", image.ImageReference, at, importer.ErrDeletionForbidden)
 	}
 	to := m.repository(at)
-	untagged := m.client.UntagNow(ctx, to, strconv.FormatInt(image.Generation, 10))
+	untagged := m.client.Untag(ctx, to, strconv.FormatInt(image.Generation, 10))
 	var postponed importer.Postponed
 	if errors.As(untagged, &postponed) {
 		return untagged
 	}
-	levels, err := m.client.Manifests(ctx, to, kept...)
+	levels, err := m.client.ListManifests(ctx, to, kept...)
 	if err != nil {
 		return err
 	}
@@ -195,8 +195,8 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 
 // delete deletes the manifests of an image but those that are needed: the image's own first, and then those that it names. Some
 // registries refuse to delete a manifest that an index names, and under a tag that is left there is nothing that is not whole.
-func (m *mirror) delete(ctx context.Context, to registry.Repository, image string, needed []string) error {
-	levels, err := m.client.Manifests(ctx, to, image)
+func (m *mirror) delete(ctx context.Context, to registry.Destination, image string, needed []string) error {
+	levels, err := m.client.ListManifests(ctx, to, image)
 	if err != nil {
 		return err
 	}
@@ -216,13 +216,13 @@ func (m *mirror) delete(ctx context.Context, to registry.Repository, image strin
 }
 
 // removeAttached takes away what has a tag because it was attached to an image that is gone. What is needed as well stays.
-func (m *mirror) removeAttached(ctx context.Context, to registry.Repository, image string, needed []string) error {
+func (m *mirror) removeAttached(ctx context.Context, to registry.Destination, image string, needed []string) error {
 	for _, name := range manifest.AttachmentTags(image) {
-		attached, err := m.client.Holds(ctx, to, name)
+		attached, err := m.client.Head(ctx, to, name)
 		switch {
 		case err != nil || attached == "":
 		case slices.Contains(needed, attached):
-			err = unlessForbidden(m.client.UntagNow(ctx, to, name))
+			err = unlessForbidden(m.client.Untag(ctx, to, name))
 		default:
 			err = m.delete(ctx, to, attached, needed)
 		}
@@ -241,8 +241,8 @@ func unlessForbidden(err error) error {
 }
 
 // repository is where we write, with the internal registry's own credentials.
-func (m *mirror) repository(at reference.MirrorRepository) registry.Repository {
-	return registry.Repository{
+func (m *mirror) repository(at reference.MirrorRepository) registry.Destination {
+	return registry.Destination{
 		Address: at.Address, Path: at.Path, Insecure: m.credentials.Insecure, Username: m.credentials.Username, Password: m.credentials.Password,
 	}
 }

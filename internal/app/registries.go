@@ -31,8 +31,8 @@ const registryPatience = 3 * time.Second
 // registries is the registry client as the rest of the manager needs it.
 type registries struct {
 	client        *registry.Client
-	configuration *registriesconf.RegistriesConf
-	authorities   *transport.Authorities
+	configuration *registriesconf.Config
+	authorities   *transport.CABundle
 	requests      *metrics.Registries
 	mirror        *mirror
 }
@@ -40,20 +40,20 @@ type registries struct {
 var _ importer.Registry = &registries{}
 
 func newRegistries(cfg config.Config) (*registries, error) {
-	configuration, err := registriesconf.LoadRegistriesConf(cfg.RegistriesConf, reporting("registries.conf", cfg.RegistriesConf), clock.RealClock{})
+	configuration, err := registriesconf.Load(cfg.RegistriesConf, reporting("registries.conf", cfg.RegistriesConf), clock.RealClock{})
 	if err != nil {
 		return nil, err
 	}
-	authorities, err := transport.LoadAuthorities(cfg.RegistryCAFile, reporting("the bundle of CAs", cfg.RegistryCAFile), clock.RealClock{})
+	authorities, err := transport.LoadCABundle(cfg.RegistryCAFile, reporting("the bundle of CAs", cfg.RegistryCAFile), clock.RealClock{})
 	if err != nil {
 		return nil, err
 	}
 	requests := metrics.NewRegistries()
 	client := registry.New(registry.Options{
-		TransportOptions: transport.TransportOptions{
-			Version: Version(), Authorities: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration, Around: requests.Around,
+		Options: transport.Options{
+			Version: Version(), CABundle: authorities, Proxy: cfg.Proxy.ProxyFunc(), Configuration: configuration, Around: requests.Around,
 		},
-		Copies: copier.CopyLimits{
+		Copies: copier.Limits{
 			BlobsPerCopy: cfg.Mirror.BlobsPerCopy, MaxImageSize: cfg.Mirror.MaxImageSize.Value(),
 			Attachments: cfg.Mirror.Attachments != config.AttachmentsIgnored, BestEffort: cfg.Mirror.Attachments == config.AttachmentsBestEffort,
 		},

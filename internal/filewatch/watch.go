@@ -19,30 +19,30 @@ const (
 	// the content is what works everywhere.
 	reloadInterval = 2 * time.Second
 
-	// maxWatched bounds a file, in bytes: no ConfigMap holds more.
-	maxWatched = 1 << 20
+	// maxSize bounds a file, in bytes: no ConfigMap holds more.
+	maxSize = 1 << 20
 )
 
-// WatchedFile is a file that the administrator may edit while we run. The zero value is none.
-type WatchedFile struct {
+// File is a file that the administrator may edit while we run. The zero value is none.
+type File struct {
 	Path string
 	// apply puts the content in force, nil when there is no file. What it refuses comes once: it counts as seen.
 	apply  func(content []byte) (changed bool, err error)
 	report func(error)
 	clock  clock.WithTicker
 
-	// looked says that seen is the content that was looked at last, in force or refused; complaint is what was reported
+	// checked says that seen is the content that was looked at last, in force or refused; complaint is what was reported
 	// last. Whoever loads, and then Start's goroutine, has them alone.
-	looked    bool
-	seen      []byte
-	complaint string
+	checked  bool
+	seen     []byte
+	reported string
 
 	callbacksMutex sync.Mutex
 	callbacks      []func()
 }
 
 // Watch says which file. A nil clock means the system's.
-func (w *WatchedFile) Watch(path string, apply func([]byte) (bool, error), report func(error), from clock.WithTicker) {
+func (w *File) Watch(path string, apply func([]byte) (bool, error), report func(error), from clock.WithTicker) {
 	if from == nil {
 		from = clock.RealClock{}
 	}
@@ -50,14 +50,14 @@ func (w *WatchedFile) Watch(path string, apply func([]byte) (bool, error), repor
 }
 
 // OnChange adds what is called after every change that counts. Start calls it, and waits for it.
-func (w *WatchedFile) OnChange(callback func()) {
+func (w *File) OnChange(callback func()) {
 	w.callbacksMutex.Lock()
 	defer w.callbacksMutex.Unlock()
 	w.callbacks = append(w.callbacks, callback)
 }
 
 // Start looks at the file every two seconds until ctx ends.
-func (w *WatchedFile) Start(ctx context.Context) error {
+func (w *File) Start(ctx context.Context) error {
 	if w.Path == "" {
 		<-ctx.Done()
 		return nil
@@ -69,17 +69,17 @@ func (w *WatchedFile) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C():
-			w.look()
+			w.check()
 		}
 	}
 }
 
 // NeedLeaderElection is false: every replica needs to know.
-func (w *WatchedFile) NeedLeaderElection() bool { return false }
+func (w *File) NeedLeaderElection() bool { return false }
 
-func (w *WatchedFile) look() {
+func (w *File) check() {
 	changed, err := w.Load()
-	w.complain(err)
+	w.reportOnce(err)
 	if !changed {
 		return
 	}
@@ -91,30 +91,30 @@ func (w *WatchedFile) look() {
 	}
 }
 
-// complain reports a problem when it appears, not every two seconds.
-func (w *WatchedFile) complain(err error) {
+// reportOnce reports a problem when it appears, not every two seconds.
+func (w *File) reportOnce(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
-	if text != "" && text != w.complaint {
+	if text != "" && text != w.reported {
 		w.report(err)
 	}
-	w.complaint = text
+	w.reported = text
 }
 
 // Load applies the file when its content is another than the last time.
-func (w *WatchedFile) Load() (changed bool, err error) {
+func (w *File) Load() (changed bool, err error) {
 	content, err := w.read()
-	if err != nil || w.looked && bytes.Equal(content, w.seen) && (content == nil) == (w.seen == nil) {
+	if err != nil || w.checked && bytes.Equal(content, w.seen) && (content == nil) == (w.seen == nil) {
 		return false, err
 	}
-	w.looked, w.seen = true, content
+	w.checked, w.seen = true, content
 	return w.apply(content)
 }
 
 // read is the content of the file, nil without one.
-func (w *WatchedFile) read() ([]byte, error) {
+func (w *File) read() ([]byte, error) {
 	if w.Path == "" {
 		return nil, nil
 	}
@@ -126,12 +126,12 @@ func (w *WatchedFile) read() ([]byte, error) {
 		return nil, fmt.Errorf("opening %s: %w", w.Path, err)
 	}
 	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxWatched+1))
+	content, err := io.ReadAll(io.LimitReader(file, maxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", w.Path, err)
 	}
-	if len(content) > maxWatched {
-		return nil, fmt.Errorf("%s is larger than %d bytes", w.Path, maxWatched)
+	if len(content) > maxSize {
+		return nil, fmt.Errorf("%s is larger than %d bytes", w.Path, maxSize)
 	}
 	return content, nil
 }

@@ -154,7 +154,7 @@ func TestReferrersTravelWithTheImage(t *testing.T) {
 			if !slices.Equal(listed, expected) || kinds[0] != "application/vnd.example.signature" {
 				t.Errorf("the mirror lists %v of %v", listed, kinds)
 			}
-			s.copied(s.order(want, func(o *registry.Order) { o.Tag = "1" }))
+			s.copied(s.order(want, func(o *registry.CopyRequest) { o.Tag = "1" }))
 			if again, _ := s.listedAt("cache/shop/app", tagOf(want)); len(again) != 2 {
 				t.Errorf("after another copy the mirror lists %v", again)
 			}

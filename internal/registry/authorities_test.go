@@ -17,13 +17,13 @@ import (
 )
 
 var (
-	_ manager.Runnable               = &transport.Authorities{}
-	_ manager.LeaderElectionRunnable = &transport.Authorities{}
+	_ manager.Runnable               = &transport.CABundle{}
+	_ manager.LeaderElectionRunnable = &transport.CABundle{}
 )
 
 // bundle is a bundle of CAs that changes.
 type bundle struct {
-	*transport.Authorities
+	*transport.CABundle
 	path     string
 	clock    *clocktesting.FakeClock
 	problems chan error
@@ -38,11 +38,11 @@ func newBundle(t *testing.T, content string) *bundle {
 		problems: make(chan error, 100), changes: make(chan struct{}, 100),
 	}
 	b.write(t, content)
-	loaded, err := transport.LoadAuthorities(b.path, func(err error) { b.problems <- err }, b.clock)
+	loaded, err := transport.LoadCABundle(b.path, func(err error) { b.problems <- err }, b.clock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Authorities = loaded
+	b.CABundle = loaded
 	return b
 }
 
@@ -86,7 +86,7 @@ func TestAnEditOfTheBundleCountsWithinTheInterval(t *testing.T) {
 	want := first.push(t, "team/app", "latest", "one")
 	second.push(t, "team/app", "latest", "one")
 	authorities := newBundle(t, first.authority(t))
-	client := newClient(t, nil, listing(t, first.host(), second.host()), func(options *registry.Options) { options.Authorities = authorities.Authorities })
+	client := newClient(t, nil, listing(t, first.host(), second.host()), func(options *registry.Options) { options.CABundle = authorities.CABundle })
 	authorities.start(t)
 	distrusted := func(u *upstream) {
 		t.Helper()
@@ -125,7 +125,7 @@ func TestWhatIsWrongWithABundleIsReportedOnceAndTheLastGoodOneStays(t *testing.T
 	} {
 		t.Run(name, func(t *testing.T) {
 			authorities := newBundle(t, good)
-			client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.Authorities = authorities.Authorities })
+			client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.CABundle = authorities.CABundle })
 			authorities.start(t)
 			if name == "missing" {
 				if err := os.Remove(authorities.path); err != nil {
@@ -156,7 +156,7 @@ func TestABadBundleServesNobodyAtTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{empty: "holds 0 PEM certificates", empty + ".missing": "file does not exist"} {
-		if _, err := transport.LoadAuthorities(path, nil, nil); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := transport.LoadCABundle(path, nil, nil); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("got %v, want %q and the file", err, want)
 		}
 	}
@@ -164,11 +164,11 @@ func TestABadBundleServesNobodyAtTheStart(t *testing.T) {
 
 func TestWithoutABundleTheSystemsAuthoritiesCount(t *testing.T) {
 	u := newUpstream(t, nil)
-	none, err := transport.LoadAuthorities("", nil, nil)
+	none, err := transport.LoadCABundle("", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.Authorities = none })
+	client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.CABundle = none })
 	if got := failure(t, client, u.host()+"/team/app", nobody); !strings.Contains(got.Error(), "authority that is not trusted") {
 		t.Errorf("%v", got)
 	}

@@ -274,7 +274,7 @@ func TestDeletionUsesTheScopeThatTheTokenServiceKnows(t *testing.T) {
 			service.deleting, service.users["robot"] = row.allows, "p"
 			mirror := newPlainGuarded(t, service.guard)
 			client := newClient(t, nil)
-			at := registry.Repository{Address: mirror.host(), Path: "cache/shop/app", Insecure: true, Username: "robot", Password: "p"}
+			at := registry.Destination{Address: mirror.host(), Path: "cache/shop/app", Insecure: true, Username: "robot", Password: "p"}
 			for _, content := range []string{"one", "two"} {
 				made := mirror.push(t, "cache/shop/app", "0", content)
 				if err := client.Delete(t.Context(), at, made); err != nil {
@@ -303,7 +303,7 @@ func TestWhatATokenServiceRefusesIsNoRefusalToDelete(t *testing.T) {
 				guarded.ServeHTTP(w, r)
 			})
 		})
-		at := registry.Repository{Address: mirror.host(), Path: "cache/shop/app", Insecure: true}
+		at := registry.Destination{Address: mirror.host(), Path: "cache/shop/app", Insecure: true}
 		made := mirror.push(t, "cache/shop/app", "0", "one")
 		err := newClient(t, nil).Delete(t.Context(), at, made)
 		if err == nil || errors.Is(err, transfer.ErrDeletionForbidden) {
@@ -318,7 +318,7 @@ func TestATokenServiceThatTakesOneScopeOnlyEndsMounting(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, service.guard))
 	digest := s.source.pushImage(t, "team/app", "latest", image(t, 3, 100))
 	for _, name := range []string{"app", "other", "third"} {
-		s.copied(s.order(digest, func(order *registry.Order) { order.To.Path = "cache/shop/" + name }))
+		s.copied(s.order(digest, func(order *registry.CopyRequest) { order.Destination.Path = "cache/shop/" + name }))
 		s.isWhole("cache/shop/"+name, "0", digest)
 	}
 	two := 0

@@ -45,45 +45,45 @@ type Terms struct {
 
 // Client resolves and copies images. It is safe for concurrent use.
 type Client struct {
-	configuration *registriesconf.RegistriesConf
+	configuration *registriesconf.Config
 	clock         clock.PassiveClock
-	quotas        *throttle.Quotas
-	sessions      *auth.Sessions
+	throttler     *throttle.Throttler
+	tokens        *auth.TokenCache
 	answers       *answers
-	copies        copier.CopyLimits
-	// reading and writing are the sessions of copies.
-	reading, writing *auth.Sessions
-	placements       *remote.Placements
-	// indexes are what manifests name that the mirror has, or is to have.
-	indexes *copier.Indexes
-	listing *remote.Listing
+	copies        copier.Limits
+	// readTokens and writing are the sessions of copies.
+	readTokens, writeTokens *auth.TokenCache
+	locations               *remote.BlobLocations
+	// children are what manifests name that the mirror has, or is to have.
+	children  *copier.ChildCache
+	referrers *remote.ReferrersSupport
 	// remembered is who was let in where the last time: passage to credential id.
 	remembered *lru.Cache
 	// readers bounds the manifests that are read at a time.
-	readers  *throttle.Readers
+	readers  *throttle.KeyedSemaphore
 	timeouts transport.Timeouts
 }
 
 // New makes a Client.
 func New(options Options) *Client {
 	options = options.complete()
-	quotas := throttle.NewQuotas(options.Clock, options.Timeouts.Slow)
+	quotas := throttle.New(options.Clock, options.Timeouts.Slow)
 	features := endpoint.NewFeatures(options.Clock)
 	challenges := auth.NewChallengeCache(features, options.Timeouts.Request)
 	return &Client{
 		configuration: options.Configuration,
 		clock:         options.Clock,
-		quotas:        quotas,
-		sessions:      auth.NewSessions(transport.ForResolving(options.TransportOptions, quotas.Meter), challenges, options.Clock, options.Timeouts.Request),
+		throttler:     quotas,
+		tokens:        auth.NewTokenCache(transport.ForResolving(options.Options, quotas.Middleware), challenges, options.Clock, options.Timeouts.Request),
 		copies:        options.Copies,
-		reading:       auth.NewSessions(transport.ForReading(options.TransportOptions, quotas.Meter), challenges, options.Clock, options.Timeouts.Request),
-		writing:       auth.NewSessions(transport.ForWriting(options.TransportOptions, quotas.Meter), challenges, options.Clock, options.Timeouts.Request),
-		placements:    remote.NewPlacements(options.Clock, features),
-		indexes:       copier.NewIndexes(),
-		listing:       remote.NewListing(features, options.Timeouts.Request),
+		readTokens:    auth.NewTokenCache(transport.ForReading(options.Options, quotas.Middleware), challenges, options.Clock, options.Timeouts.Request),
+		writeTokens:   auth.NewTokenCache(transport.ForWriting(options.Options, quotas.Middleware), challenges, options.Clock, options.Timeouts.Request),
+		locations:     remote.NewBlobLocations(options.Clock, features),
+		children:      copier.NewChildCache(),
+		referrers:     remote.NewReferrersSupport(features, options.Timeouts.Request),
 		answers:       newAnswers(options.Clock, options.Timeouts.Request),
 		remembered:    lru.New(maxRemembered),
-		readers:       throttle.NewReaders(),
+		readers:       throttle.NewKeyedSemaphore(),
 		timeouts:      options.Timeouts,
 	}
 }
@@ -102,17 +102,17 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, keys cr
 	if now := c.clock.Now(); terms.NotBefore.After(now) {
 		terms.NotBefore = now
 	}
-	ctx = throttle.AskedBy(ctx, terms.Asker)
+	ctx = throttle.WithNamespace(ctx, terms.Asker)
 	waiting := ctx
 	if terms.Patience > 0 {
 		var cancel context.CancelFunc
 		waiting, cancel = context.WithTimeout(ctx, terms.Patience)
 		defer cancel()
 	}
-	return c.firstOf(ctx, source, func(at endpoint.Location) (string, error) {
+	return c.tryEndpoints(ctx, source, func(at endpoint.Endpoint) (string, error) {
 		digest, err := c.resolveAt(waiting, at, keys, terms)
 		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-			return "", c.quotas.KeptWaiting(at)
+			return "", c.throttler.KeptWaiting(at)
 		}
 		return digest, err
 	})
@@ -122,19 +122,19 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, keys cr
 // so that credentials need not be looked up in vain. It is always of use to come back for an answer that is there by now,
 // whoever's it is; with other credentials ResolveOn may have to refuse.
 func (c *Client) Turn(ctx context.Context, source reference.Source) error {
-	_, err := c.firstOf(ctx, source, func(at endpoint.Location) (string, error) {
+	_, err := c.tryEndpoints(ctx, source, func(at endpoint.Endpoint) (string, error) {
 		if c.answers.waits(at.Key()) {
 			return "", nil
 		}
-		return "", c.quotas.Turn(at)
+		return "", c.throttler.Turn(at)
 	})
 	return err
 }
 
-// firstOf asks at each location until one answers. Where it is just not our turn the next one is not asked: it would get
+// tryEndpoints asks at each location until one answers. Where it is just not our turn the next one is not asked: it would get
 // what a busy mirror is there for.
-func (c *Client) firstOf(ctx context.Context, source reference.Source, ask func(endpoint.Location) (string, error)) (string, error) {
-	locations, err := c.configuration.Locations(source)
+func (c *Client) tryEndpoints(ctx context.Context, source reference.Source, ask func(endpoint.Endpoint) (string, error)) (string, error) {
+	locations, err := c.configuration.Endpoints(source)
 	if err != nil {
 		return "", err
 	}
@@ -162,22 +162,22 @@ func isBusy(err error) bool {
 
 // resolveAt tries who we may be there, for as long as the registry refuses us. The most specific credential's refusal is the
 // one that is told: its owner meant it for this image.
-func (c *Client) resolveAt(ctx context.Context, at endpoint.Location, keys credentials.Keyring, terms Terms) (digest string, err error) {
-	err = c.asEach(at, keys, func(who credentials.Credential) error {
+func (c *Client) resolveAt(ctx context.Context, at endpoint.Endpoint, keys credentials.Keyring, terms Terms) (digest string, err error) {
+	err = c.tryCredentials(at, keys, func(who credentials.Credential) error {
 		digest, err = c.resolveAs(ctx, at, who, terms)
 		return err
 	})
 	return digest, err
 }
 
-// asEach tries as one identity after the other.
-func (c *Client) asEach(at endpoint.Location, keys credentials.Keyring, try func(credentials.Credential) error) error {
+// tryCredentials tries as one identity after the other.
+func (c *Client) tryCredentials(at endpoint.Endpoint, keys credentials.Keyring, try func(credentials.Credential) error) error {
 	var refusal error
 	tried := 0
-	for _, who := range c.identities(at, keys) {
+	for _, who := range c.credentialsFor(at, keys) {
 		err := try(who)
 		if err == nil {
-			c.remembered.Add(passage(at, keys), who.Id)
+			c.remembered.Add(repositoryKey(at, keys), who.ID)
 			return nil
 		}
 		if !regerr.IsUnauthorized(err) {
@@ -190,12 +190,12 @@ func (c *Client) asEach(at endpoint.Location, keys credentials.Keyring, try func
 			tried++
 		}
 	}
-	return credentials.RefusedAll(refusal, tried)
+	return credentials.AllRefused(refusal, tried)
 }
 
 // resolveAs takes an answer that is there, or else waits for one. Who has patience waits only where there is a place, and
 // where the host is known to answer soon: else the question is asked, and the answer is there when they come back.
-func (c *Client) resolveAs(ctx context.Context, at endpoint.Location, who credentials.Credential, terms Terms) (string, error) {
+func (c *Client) resolveAs(ctx context.Context, at endpoint.Endpoint, who credentials.Credential, terms Terms) (string, error) {
 	asked := c.question(at, who, terms)
 	if known, ok := c.answers.known(asked); ok {
 		return known.digest, known.err
@@ -203,58 +203,58 @@ func (c *Client) resolveAs(ctx context.Context, at endpoint.Location, who creden
 	if terms.Patience == 0 {
 		return c.answers.get(ctx, asked)
 	}
-	if leave := c.quotas.Enter(at, terms.Asker); leave != nil {
+	if leave := c.throttler.Enter(at, terms.Asker); leave != nil {
 		defer leave()
 		return c.answers.get(ctx, asked)
 	}
 	if err := c.answers.start(ctx, asked); err != nil {
 		return "", err
 	}
-	return "", c.quotas.UnderWay(at)
+	return "", c.throttler.UnderWay(at)
 }
 
-func (c *Client) access(sessions *auth.Sessions, at endpoint.Location, who credentials.Credential) remote.Access {
-	return remote.Access{Sessions: sessions, Quotas: c.quotas, Readers: c.readers, Timeouts: c.timeouts, At: at, Who: who}
+func (c *Client) access(sessions *auth.TokenCache, at endpoint.Endpoint, who credentials.Credential) remote.Repository {
+	return remote.Repository{Tokens: sessions, Throttler: c.throttler, Readers: c.readers, Timeouts: c.timeouts, Endpoint: at, Credential: who}
 }
 
-func (c *Client) question(at endpoint.Location, who credentials.Credential, terms Terms) question {
+func (c *Client) question(at endpoint.Endpoint, who credentials.Credential, terms Terms) question {
 	return question{
-		key:       who.Id + " " + at.Key(),
+		key:       who.ID + " " + at.Key(),
 		about:     at.Key(),
 		notBefore: terms.NotBefore,
 		begin: func(isStray bool) (func(error), error) {
-			if err := c.quotas.Spare(at, who, terms.Hint); err != nil {
+			if err := c.throttler.CheckRateLimit(at, who, terms.Hint); err != nil {
 				return nil, err
 			}
 			if terms.Hint {
-				if err := c.quotas.Courtesy(at); err != nil {
+				if err := c.throttler.CheckReserve(at); err != nil {
 					return nil, err
 				}
 			}
 			if terms.Patience == 0 {
 				return func(error) {}, nil
 			}
-			return c.quotas.Begin(at, terms.Asker, isStray)
+			return c.throttler.Begin(at, terms.Asker, isStray)
 		},
 		ask: func(ctx context.Context) (string, error) {
-			return c.access(c.sessions, at, who).Digest(ctx)
+			return c.access(c.tokens, at, who).Digest(ctx)
 		},
 	}
 }
 
-// identities are the credentials written for the place, most specific first, and the anonymous one. Who was let in the
+// credentialsFor are the credentials written for the place, most specific first, and the anonymous one. Who was let in the
 // last time comes first, so that wrong passwords beside a good one cost nothing.
-func (c *Client) identities(at endpoint.Location, keys credentials.Keyring) []credentials.Credential {
+func (c *Client) credentialsFor(at endpoint.Endpoint, keys credentials.Keyring) []credentials.Credential {
 	var found []credentials.Credential
 	for _, entry := range keys.Matching(at.Host, at.Repository) {
 		found = append(found, entry.Credential)
 	}
 	found = append(found, credentials.Anonymous)
-	last, known := c.remembered.Get(passage(at, keys))
+	last, known := c.remembered.Get(repositoryKey(at, keys))
 	if !known {
 		return found
 	}
-	isLast := func(candidate credentials.Credential) bool { return candidate.Id == last }
+	isLast := func(candidate credentials.Credential) bool { return candidate.ID == last }
 	if i := slices.IndexFunc(found, isLast); i > 0 {
 		found = slices.Concat(found[i:i+1], found[:i], found[i+1:])
 	}
@@ -262,14 +262,14 @@ func (c *Client) identities(at endpoint.Location, keys credentials.Keyring) []cr
 }
 
 // isRemembered reports whether it is known who is let in. identities has that one first.
-func (c *Client) isRemembered(at endpoint.Location, keys credentials.Keyring) bool {
-	_, known := c.remembered.Get(passage(at, keys))
+func (c *Client) isRemembered(at endpoint.Endpoint, keys credentials.Keyring) bool {
+	_, known := c.remembered.Get(repositoryKey(at, keys))
 	return known
 }
 
-// passage is a repository as the holder of these credentials reaches it.
-func passage(at endpoint.Location, keys credentials.Keyring) string {
-	return keys.Id + " " + at.Host + "/" + at.Repository
+// repositoryKey is a repository as the holder of these credentials reaches it.
+func repositoryKey(at endpoint.Endpoint, keys credentials.Keyring) string {
+	return keys.ID + " " + at.Host + "/" + at.Repository
 }
 
 // lastOf is the failure at the location, which comes after its mirrors; the mirrors' are told with it.

@@ -42,8 +42,8 @@ func (s *slow) RoundTrip(request *http.Request) (*http.Response, error) {
 func newSlowClient(t *testing.T, limit time.Duration) (*registry.Client, *slow, reference.Source) {
 	t.Helper()
 	upstream := &slow{}
-	options := transport.TransportOptions{Around: func(http.RoundTripper) http.RoundTripper { return upstream }, Timeouts: transport.Timeouts{Request: limit}}
-	client := registry.New(registry.Options{TransportOptions: options})
+	options := transport.Options{Around: func(http.RoundTripper) http.RoundTripper { return upstream }, Timeouts: transport.Timeouts{Request: limit}}
+	client := registry.New(registry.Options{Options: options})
 	source, err := reference.Parse("registry.example.com/team/app", "")
 	if err != nil {
 		t.Fatal(err)

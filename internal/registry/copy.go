@@ -16,8 +16,8 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// Repository is a place that we write to: one repository of the internal registry, with the cache's own credentials.
-type Repository struct {
+// Destination is a place that we write to: one repository of the internal registry, with the cache's own credentials.
+type Destination struct {
 	// Address is the host, with its port where that is not the default one, as we contact it.
 	Address string
 	// Path is the repository's name there: prefix/namespace/tag.
@@ -29,7 +29,7 @@ type Repository struct {
 }
 
 // Format writes the address and the path only, so that no log shows the password.
-func (r Repository) Format(state fmt.State, _ rune) {
+func (r Destination) Format(state fmt.State, _ rune) {
 	_, _ = io.WriteString(state, r.Address+"/"+r.Path)
 }
 
@@ -38,42 +38,42 @@ func (r Repository) Format(state fmt.State, _ rune) {
 //
 // The error is an *regerr.Error: MirrorUnavailable where the mirror is at fault, and otherwise the source's reason; or ctx's own
 // when the caller gave up.
-func (c *Client) Copy(ctx context.Context, order Order) (transfer.Copied, error) {
-	return c.copyAs(ctx, order, (*copier.Copying).Run)
+func (c *Client) Copy(ctx context.Context, order CopyRequest) (transfer.CopyResult, error) {
+	return c.copyAs(ctx, order, (*copier.Copier).Run)
 }
 
 // CopyAttachments copies what was attached to an image after the image was copied. Where that is nothing, it asks the source three
 // questions: for the two tags of cosign and for the list of referrers. There is one more after a restart, where it is not known which
 // credentials are for the source. The errors are as Copy's; what cannot be copied, or looked for, is no error but Missing.
-func (c *Client) CopyAttachments(ctx context.Context, order Order) (transfer.Copied, error) {
+func (c *Client) CopyAttachments(ctx context.Context, order CopyRequest) (transfer.CopyResult, error) {
 	if !c.copies.Attachments {
-		return transfer.Copied{}, nil
+		return transfer.CopyResult{}, nil
 	}
-	return c.copyAs(ctx, order, (*copier.Copying).RunAttachments)
+	return c.copyAs(ctx, order, (*copier.Copier).RunReferrers)
 }
 
 // copyAs copies from each location of the source, as each identity, until one lets us.
-func (c *Client) copyAs(ctx context.Context, order Order, run func(*copier.Copying, context.Context) error) (transfer.Copied, error) {
-	to, err := c.mirror(order.To)
+func (c *Client) copyAs(ctx context.Context, order CopyRequest, run func(*copier.Copier, context.Context) error) (transfer.CopyResult, error) {
+	to, err := c.mirror(order.Destination)
 	if err != nil {
-		return transfer.Copied{}, err
+		return transfer.CopyResult{}, err
 	}
 	image, err := reference.Parse(order.Source.AtDigest(order.Digest), "")
 	if err != nil {
-		return transfer.Copied{}, regerr.New(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
+		return transfer.CopyResult{}, regerr.New(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
 	}
-	counts := &copier.Tally{Tell: order.Progress}
-	_, err = c.firstOf(ctx, image, func(at endpoint.Location) (string, error) {
-		return "", c.asEach(at, order.Credentials, func(who credentials.Credential) error {
-			if err := c.quotas.Spare(at, who, false); err != nil {
+	counts := &copier.Progress{Report: order.Progress}
+	_, err = c.tryEndpoints(ctx, image, func(at endpoint.Endpoint) (string, error) {
+		return "", c.tryCredentials(at, order.Keyring, func(who credentials.Credential) error {
+			if err := c.throttler.CheckRateLimit(at, who, false); err != nil {
 				return err
 			}
 			counts.Restart()
-			from := remote.Source{Access: c.access(c.reading, at, who)}
-			made := copier.NewCopying(from, to, copier.CopyingOptions{
-				Namespace: order.Namespace, Tag: order.Tag, Limits: c.copies, Listing: c.listing, Indexes: c.indexes, Tally: counts,
+			from := remote.Source{Repository: c.access(c.readTokens, at, who)}
+			made := copier.New(from, to, copier.Options{
+				Namespace: order.Namespace, Tag: order.Tag, Limits: c.copies, Referrers: c.referrers, Children: c.children, Progress: counts,
 			})
-			made.IsReader = c.isRemembered(at, order.Credentials)
+			made.IsReader = c.isRemembered(at, order.Keyring)
 			return run(made, ctx)
 		})
 	})
@@ -83,16 +83,16 @@ func (c *Client) copyAs(ctx context.Context, order Order, run func(*copier.Copyi
 	return counts.Result(), err
 }
 
-// Order is what to copy, and whereto.
-type Order struct {
+// CopyRequest is what to copy, and whereto.
+type CopyRequest struct {
 	// Source is where from. registries.conf says where it is asked.
 	Source reference.Source
 	// Digest is that of the index or the manifest, as it was resolved.
 	Digest string
-	// Credentials are the namespace's. The source sees them, and no other registry.
-	Credentials credentials.Keyring
-	// To is whereto.
-	To Repository
+	// Keyring are the namespace's. The source sees them, and no other registry.
+	Keyring credentials.Keyring
+	// Destination is whereto.
+	Destination Destination
 	// Tag is the generation, as a decimal.
 	Tag string
 	// Namespace is that of the Tag. Only what was copied for the same one is mounted.

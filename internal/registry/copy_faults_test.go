@@ -218,7 +218,7 @@ func isItsOwn(t *testing.T, row blobFault, mirror *upstream, size int64, change 
 	// The mirror is not blamed: it takes another image at once.
 	other := newPlainUpstream(t)
 	s = &stage{t: t, source: other, mirror: s.mirror, client: s.client}
-	if held, err := s.client.Holds(t.Context(), s.order("").To, "0"); held != "" || err != nil {
+	if held, err := s.client.Head(t.Context(), s.order("").Destination, "0"); held != "" || err != nil {
 		t.Errorf("the mirror has %q, %v", held, err)
 	}
 }
@@ -318,8 +318,8 @@ func TestAMirrorThatIsNotThere(t *testing.T) {
 	s.mirror.Close()
 	for name, ask := range map[string]func() error{
 		"copying":   func() error { _, err := s.try(order); return err },
-		"asking":    func() error { _, err := s.client.Holds(t.Context(), order.To, "0"); return err },
-		"untagging": func() error { return s.client.UntagNow(t.Context(), order.To, "0") },
+		"asking":    func() error { _, err := s.client.Head(t.Context(), order.Destination, "0"); return err },
+		"untagging": func() error { return s.client.Untag(t.Context(), order.Destination, "0") },
 	} {
 		s.client = newClient(t, nil, insecureHosts(t, s.source)) // one that does not know yet that the mirror is not there
 		var got *regerr.Error
@@ -335,7 +335,7 @@ func TestAMirrorThatHangsIsNotSaidToBeAskedWrongly(t *testing.T) {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	}
 	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, hangs), waiting(200*time.Millisecond, time.Minute, time.Minute))
-	_, err := s.client.Holds(t.Context(), s.order("").To, "0")
+	_, err := s.client.Head(t.Context(), s.order("").Destination, "0")
 	var got *regerr.Error
 	if !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || strings.Contains(got.Error(), "plain HTTP") {
 		t.Errorf("got %v", err)
@@ -379,7 +379,7 @@ func TestWhatIsGivenUpAtTheMirrorIsNoFailureOfTheMirror(t *testing.T) {
 	if got := s.refused(order); got.Reason() != v1.ReasonUnavailable {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
-	if held, err := s.client.Holds(t.Context(), order.To, "0"); held != "" || err != nil {
+	if held, err := s.client.Head(t.Context(), order.Destination, "0"); held != "" || err != nil {
 		t.Errorf("the mirror has %q, %v", held, err)
 	}
 }
@@ -398,8 +398,8 @@ func TestWhileOthersTryTheMirror(t *testing.T) {
 			next.ServeHTTP(w, r)
 		}))
 	}), at(clock))
-	to, absent := s.order("").To, digests(1)[0]
-	untagNow := func() error { return s.client.UntagNow(t.Context(), to, "0") }
+	to, absent := s.order("").Destination, digests(1)[0]
+	untagNow := func() error { return s.client.Untag(t.Context(), to, "0") }
 	var failed *regerr.Error
 	if err := untagNow(); !errors.As(err, &failed) {
 		t.Fatalf("got %v", err)
@@ -413,8 +413,8 @@ func TestWhileOthersTryTheMirror(t *testing.T) {
 		t.Errorf("got %v, want that it is another request's turn", err)
 	}
 	waiting := []func() error{
-		func() error { _, err := s.client.Holds(t.Context(), to, "0"); return err },
-		func() error { _, err := s.client.Manifests(t.Context(), to, absent); return err },
+		func() error { _, err := s.client.Head(t.Context(), to, "0"); return err },
+		func() error { _, err := s.client.ListManifests(t.Context(), to, absent); return err },
 		func() error { return s.client.Delete(t.Context(), to, absent) },
 	}
 	for _, ask := range waiting {
@@ -456,7 +456,7 @@ func TestACopyThatWasCutOffGoesOnWithTheBlobsThatArrived(t *testing.T) {
 				left.Store(2 + tries)
 				now.SetTime(now.Now().Add(time.Hour)) // so that nobody is left alone for having failed
 				done, err := s.try(s.order(want))
-				sent += done.Sent
+				sent += done.Uploaded
 				if err == nil {
 					break
 				}
@@ -466,8 +466,8 @@ func TestACopyThatWasCutOffGoesOnWithTheBlobsThatArrived(t *testing.T) {
 			}
 			s.isWhole("cache/shop/app", "0", want)
 			left.Store(1000)
-			if whole := s.copied(s.order(want)); whole.Sent != 0 || whole.Found < sent {
-				t.Errorf("%d bytes were sent of %d; and once more %+v", sent, whole.Found, whole)
+			if whole := s.copied(s.order(want)); whole.Uploaded != 0 || whole.Skipped < sent {
+				t.Errorf("%d bytes were sent of %d; and once more %+v", sent, whole.Skipped, whole)
 			}
 		}
 	}

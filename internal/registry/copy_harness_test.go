@@ -128,11 +128,11 @@ func indexAround(indexes ...gcr.ImageIndex) gcr.ImageIndex {
 }
 
 // order is of the image in the source's team/app, for the Tag app of the namespace shop.
-func (s *stage) order(digest string, change ...func(*registry.Order)) registry.Order {
+func (s *stage) order(digest string, change ...func(*registry.CopyRequest)) registry.CopyRequest {
 	s.t.Helper()
-	made := registry.Order{
+	made := registry.CopyRequest{
 		Source: source(s.t, s.source.host()+"/team/app:latest"), Digest: digest, Tag: "0", Namespace: "shop",
-		To: registry.Repository{Address: s.mirror.host(), Path: "cache/shop/app", Insecure: true},
+		Destination: registry.Destination{Address: s.mirror.host(), Path: "cache/shop/app", Insecure: true},
 	}
 	for _, apply := range change {
 		apply(&made)
@@ -140,7 +140,7 @@ func (s *stage) order(digest string, change ...func(*registry.Order)) registry.O
 	return made
 }
 
-func (s *stage) try(order registry.Order) (transfer.Copied, error) {
+func (s *stage) try(order registry.CopyRequest) (transfer.CopyResult, error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
@@ -148,7 +148,7 @@ func (s *stage) try(order registry.Order) (transfer.Copied, error) {
 }
 
 // copied fails the test when the copy does.
-func (s *stage) copied(order registry.Order) transfer.Copied {
+func (s *stage) copied(order registry.CopyRequest) transfer.CopyResult {
 	s.t.Helper()
 	done, err := s.try(order)
 	if err != nil {
@@ -158,7 +158,7 @@ func (s *stage) copied(order registry.Order) transfer.Copied {
 }
 
 // refused is the typed error of a copy.
-func (s *stage) refused(order registry.Order) *regerr.Error {
+func (s *stage) refused(order registry.CopyRequest) *regerr.Error {
 	s.t.Helper()
 	done, err := s.try(order)
 	var typed *regerr.Error

@@ -18,7 +18,9 @@ import (
 const cachePassword = "only-for-the-cache"
 
 // asCache is an order with the cache's own login.
-func asCache(o *registry.Order) { o.To.Username, o.To.Password = "cache", cachePassword }
+func asCache(o *registry.CopyRequest) {
+	o.Destination.Username, o.Destination.Password = "cache", cachePassword
+}
 
 // login is what a registry wants that takes user and password.
 func wanting(user, password string) func(http.Handler) http.Handler {
@@ -52,10 +54,10 @@ func TestEachSideIsShownItsOwnCredential(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			s := newStage(t, newPlainGuarded(t, row.source), newPlainGuarded(t, row.mirror))
 			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 2, 1<<10))
-			order := s.order(want, asCache, func(o *registry.Order) { o.Credentials = as(t, s.source, "robot", "s3cret") })
+			order := s.order(want, asCache, func(o *registry.CopyRequest) { o.Keyring = as(t, s.source, "robot", "s3cret") })
 			s.copied(order)
 			s.isWhole("cache/shop/app", "0", want)
-			if held, err := s.client.Holds(t.Context(), order.To, "0"); held != want || err != nil {
+			if held, err := s.client.Head(t.Context(), order.Destination, "0"); held != want || err != nil {
 				t.Errorf("the mirror has %q, %v", held, err)
 			}
 			for _, r := range s.source.requests("", "") {
@@ -86,7 +88,7 @@ func TestASourceAtTheCachesOwnHostSeesTheNamespacesCredentialsOnly(t *testing.T)
 			t.Errorf("%s %s came with a credential", r.method, r.path)
 		}
 	}
-	order.Credentials = as(t, u, "robot", "wrong")
+	order.Keyring = as(t, u, "robot", "wrong")
 	if got := s.refused(order); got.Reason() != v1.ReasonUnauthorized {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
@@ -159,12 +161,12 @@ func isNeverMounted(t *testing.T, mirror, attackers *upstream, reason v1.Reason)
 	secret := image(t, 1, 5<<20) // a large blob may be asked for where a small one is sent
 	digest := victims.pushImage(t, "bank/app", "latest", secret)
 	_ = attackers.pushImage(t, "bank/app", "latest", secret)
-	order := theirs.order(digest, func(o *registry.Order) { o.Namespace, o.To.Path = "bank", "bank/app" })
+	order := theirs.order(digest, func(o *registry.CopyRequest) { o.Namespace, o.Destination.Path = "bank", "bank/app" })
 	order.Source = source(t, victims.host()+"/bank/app")
 	theirs.copied(order)
 
 	mirror.clearLog()
-	stolen := attacker.order(digest, func(o *registry.Order) { o.To.Path = "shop/app" })
+	stolen := attacker.order(digest, func(o *registry.CopyRequest) { o.Destination.Path = "shop/app" })
 	stolen.Source = source(t, attackers.host()+"/bank/app")
 	if got := attacker.refused(stolen); got.Reason() != reason {
 		t.Errorf("got %s: %v", got.Reason(), got)
@@ -187,7 +189,7 @@ func TestAMountThatIsNotAllowedIsSentInstead(t *testing.T) {
 	want := u.pushImage(t, "team/app", "latest", image(t, 2, 1<<10))
 	open.copied(open.order(want, asCache))
 	open.mirror.Config.Handler = service.guard(open.mirror.Config.Handler)
-	open.copied(open.order(want, asCache, func(o *registry.Order) { o.To.Path = "cache/shop/tools" }))
+	open.copied(open.order(want, asCache, func(o *registry.CopyRequest) { o.Destination.Path = "cache/shop/tools" }))
 	open.isWhole("cache/shop/tools", "0", want)
 }
 
@@ -207,8 +209,8 @@ func TestATokenThatEndsInTheMiddleIsRenewedOnce(t *testing.T) {
 			guards := map[string]func(http.Handler) http.Handler{side: ending}
 			s := newStage(t, newPlainGuarded(t, guards["source"]), newPlainGuarded(t, guards["mirror"]))
 			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<10))
-			order := s.order(want, asCache, func(o *registry.Order) { o.Credentials = as(t, s.source, "robot", "s3cret") })
-			if held, err := s.client.Holds(t.Context(), order.To, "0"); held != "" || err != nil { // so that a token was taken before
+			order := s.order(want, asCache, func(o *registry.CopyRequest) { o.Keyring = as(t, s.source, "robot", "s3cret") })
+			if held, err := s.client.Head(t.Context(), order.Destination, "0"); held != "" || err != nil { // so that a token was taken before
 				t.Fatal(held, err)
 			}
 			s.copied(order)
@@ -234,7 +236,7 @@ func TestABlobThatIsElsewhereIsReadWithoutTheCredential(t *testing.T) {
 	made := image(t, 2, 1<<10)
 	want := u.pushImage(t, "team/app", "latest", made)
 	elsewhere.pushImage(t, "team/app", "latest", made)
-	s.copied(s.order(want, func(o *registry.Order) { o.Credentials = as(t, u, "robot", "s3cret") }))
+	s.copied(s.order(want, func(o *registry.CopyRequest) { o.Keyring = as(t, u, "robot", "s3cret") }))
 	s.isWhole("cache/shop/app", "0", want)
 	for _, r := range elsewhere.requests("", "") {
 		if r.authorization != "" {
@@ -276,7 +278,7 @@ func TestTheMirrorsAddressIsOpenToTheMirrorOnly(t *testing.T) {
 	s.copied(s.order(digest))
 	from := s.order(digest)
 	from.Source = source(t, s.mirror.host()+"/cache/shop/app")
-	from.To.Path = "cache/shop/copy"
+	from.Destination.Path = "cache/shop/copy"
 	s.mirror.clearLog()
 	if got := s.refused(from); got.Reason() != v1.ReasonRefusedByPolicy {
 		t.Errorf("got %s: %v", got.Reason(), got)
@@ -289,7 +291,7 @@ func TestTheMirrorsAddressIsOpenToTheMirrorOnly(t *testing.T) {
 func TestAMirrorOfThePlainHTTPKindNeedsToBeInsecure(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
 	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	got := s.refused(s.order(digest, func(o *registry.Order) { o.To.Insecure = false }))
+	got := s.refused(s.order(digest, func(o *registry.CopyRequest) { o.Destination.Insecure = false }))
 	if got.Reason() != v1.ReasonMirrorUnavailable || !strings.Contains(got.Error(), "CACHE_REGISTRY_INSECURE") {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
@@ -299,7 +301,7 @@ func TestAMirrorOfThePlainHTTPKindNeedsToBeInsecure(t *testing.T) {
 }
 
 func TestARepositoryPrintsNoPassword(t *testing.T) {
-	at := registry.Repository{Address: "registry.local:5000", Path: "cache/shop/app", Username: "cache", Password: cachePassword}
+	at := registry.Destination{Address: "registry.local:5000", Path: "cache/shop/app", Username: "cache", Password: cachePassword}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		if text := fmt.Sprintf(verb, at); text != "registry.local:5000/cache/shop/app" {
 			t.Errorf("%s: %s", verb, text)

@@ -82,7 +82,7 @@ func TestRequestsOfACopy(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, mounting))
 	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 4, 1<<20))
 	order := s.order(want)
-	if held, err := s.client.Holds(t.Context(), order.To, "0"); held != "" || err != nil {
+	if held, err := s.client.Head(t.Context(), order.Destination, "0"); held != "" || err != nil {
 		t.Fatal(held, err)
 	}
 	s.copied(order)
@@ -90,7 +90,7 @@ func TestRequestsOfACopy(t *testing.T) {
 		t.Errorf("%d requests: %v", len(requests), requests)
 	}
 	s.mirror.clearLog()
-	if held, err := s.client.Holds(t.Context(), order.To, "0"); held != want || err != nil {
+	if held, err := s.client.Head(t.Context(), order.Destination, "0"); held != want || err != nil {
 		t.Fatal(held, err)
 	}
 	if count := s.mirror.count("", ""); count != 1 {
@@ -126,12 +126,12 @@ func TestOnlyNewBlobsAreSent(t *testing.T) {
 				s = newStage(t, s.source, s.mirror)
 			}
 			s.mirror.clearLog()
-			done := s.copied(s.order(second, func(o *registry.Order) { o.Tag = "1" }))
+			done := s.copied(s.order(second, func(o *registry.CopyRequest) { o.Tag = "1" }))
 			// The layer, and the config, which names it.
 			if sent := s.mirror.count(http.MethodPut, "/blobs/"); sent != 2 {
 				t.Errorf("%d blobs were sent", sent)
 			}
-			if done.Found < 3*row.size || done.Mounted != 0 || done.Sent == 0 {
+			if done.Skipped < 3*row.size || done.Mounted != 0 || done.Uploaded == 0 {
 				t.Errorf("got %+v", done)
 			}
 			s.isWhole("cache/shop/app", "1", second)
@@ -154,13 +154,13 @@ func TestBlobsOfTheSameNamespaceAreMounted(t *testing.T) {
 			s.copied(s.order(want))
 			s.mirror.clearLog()
 			s.source.clearLog()
-			done := s.copied(s.order(want, func(o *registry.Order) {
-				o.Namespace, o.To.Path = row.namespace, "cache/"+row.namespace+"/tools"
+			done := s.copied(s.order(want, func(o *registry.CopyRequest) {
+				o.Namespace, o.Destination.Path = row.namespace, "cache/"+row.namespace+"/tools"
 			}))
 			if sent := s.mirror.count(http.MethodPut, "/blobs/"); (sent == 0) != row.mounted {
 				t.Errorf("%d blobs were sent", sent)
 			}
-			if (done.Mounted > 0) != row.mounted || (done.Sent == 0) != row.mounted {
+			if (done.Mounted > 0) != row.mounted || (done.Uploaded == 0) != row.mounted {
 				t.Errorf("got %+v", done)
 			}
 			if read := s.source.count(http.MethodGet, "/blobs/"); (read == 0) != row.mounted {
@@ -209,7 +209,7 @@ func TestACopyTellsHowFarItIs(t *testing.T) {
 	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<16))
 	var mutex sync.Mutex
 	var told []transfer.Progress
-	done := s.copied(s.order(want, func(o *registry.Order) {
+	done := s.copied(s.order(want, func(o *registry.CopyRequest) {
 		o.Progress = func(p transfer.Progress) {
 			mutex.Lock()
 			defer mutex.Unlock()
@@ -217,8 +217,8 @@ func TestACopyTellsHowFarItIs(t *testing.T) {
 		}
 	}))
 	last := told[len(told)-1]
-	if last.Blobs != 8 || last.BlobsDone != 8 || last.Bytes != done.Sent || last.BytesDone != done.Sent {
-		t.Errorf("it ends with %+v, and sent %d", last, done.Sent)
+	if last.Blobs != 8 || last.BlobsDone != 8 || last.Bytes != done.Uploaded || last.BytesDone != done.Uploaded {
+		t.Errorf("it ends with %+v, and sent %d", last, done.Uploaded)
 	}
 	isOrdered := slices.IsSortedFunc(told, func(a, b transfer.Progress) int { return int(a.BytesDone - b.BytesDone) })
 	if !isOrdered || len(told) < 10 {

@@ -309,7 +309,7 @@ func TestWhoIsNotListedAnyMoreIsNotReachedByAConnectionThatWasKept(t *testing.T)
 	content := listed(from)
 	c := newConf(t, &content)
 	client := newClient(t, u, dialing(nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback} }), nil),
-		func(options *registry.Options) { options.Configuration = c.RegistriesConf })
+		func(options *registry.Options) { options.Configuration = c.Config })
 	told := make(chan struct{}, 100)
 	c.OnChange(func() { told <- struct{}{} })
 	resolved(t, client, from+"/team/app", nobody, want)

@@ -165,12 +165,12 @@ func (u *upstream) clearLog() {
 // test has a registries.conf of its own.
 func newClient(t *testing.T, u *upstream, change ...func(*registry.Options)) *registry.Client {
 	t.Helper()
-	options := registry.Options{TransportOptions: transport.TransportOptions{Version: "1.2.3"}}
+	options := registry.Options{Options: transport.Options{Version: "1.2.3"}}
 	for _, apply := range change {
 		apply(&options)
 	}
 	if u != nil {
-		options.Authorities = authorities(t, u.bundle)
+		options.CABundle = authorities(t, u.bundle)
 	}
 	if u != nil && options.Configuration == nil {
 		listing(t, u.host())(&options)
@@ -178,9 +178,9 @@ func newClient(t *testing.T, u *upstream, change ...func(*registry.Options)) *re
 	return registry.New(options)
 }
 
-func authorities(t *testing.T, bundle string) *transport.Authorities {
+func authorities(t *testing.T, bundle string) *transport.CABundle {
 	t.Helper()
-	loaded, err := transport.LoadAuthorities(bundle, func(err error) { t.Error(err) }, nil)
+	loaded, err := transport.LoadCABundle(bundle, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func configuredBy(t *testing.T, format string, args ...any) func(*registry.Optio
 	if err := os.WriteFile(path, fmt.Appendf(nil, format, args...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	configuration, err := registriesconf.LoadRegistriesConf(path, func(err error) { t.Error(err) }, nil)
+	configuration, err := registriesconf.Load(path, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,9 +51,9 @@ func TestARegistryMayBeAnIPv6Address(t *testing.T) {
 	s := newStage(t, u, newPlainUpstream(t))
 	s.client = newClient(t, u, listing(t, host))
 	digest := u.pushImage(t, "team/app", "latest", image(t, 1, 100))
-	s.copied(s.order(digest, func(order *registry.Order) {
+	s.copied(s.order(digest, func(order *registry.CopyRequest) {
 		order.Source = source(t, host+"/team/app:latest")
-		order.Credentials = keyring(t, auths(t, map[string]map[string]string{host: login("alice", "p")}))
+		order.Keyring = keyring(t, auths(t, map[string]map[string]string{host: login("alice", "p")}))
 	}))
 	s.isWhole("cache/shop/app", "0", digest)
 }

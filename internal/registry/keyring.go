@@ -10,7 +10,7 @@ import (
 
 // KeyringFor is NewKeyring reduced to the entries that are tried for the source: a few, however many the secrets have.
 func (c *Client) KeyringFor(source reference.Source, secrets []corev1.Secret) (credentials.Keyring, []error) {
-	locations, err := c.configuration.Locations(source)
+	locations, err := c.configuration.Endpoints(source)
 	if err != nil {
 		locations = nil // a request for the source fails with this error
 	}

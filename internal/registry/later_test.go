@@ -23,7 +23,7 @@ import (
 )
 
 // caughtUp copies what was attached since the copy.
-func (s *stage) caughtUp(order registry.Order) transfer.Copied {
+func (s *stage) caughtUp(order registry.CopyRequest) transfer.CopyResult {
 	s.t.Helper()
 	done, err := s.client.CopyAttachments(s.t.Context(), order)
 	if err != nil {
@@ -59,7 +59,7 @@ func TestWhatIsAttachedLaterIsCopied(t *testing.T) {
 			}
 			for kind, push := range attach {
 				tag, digest := push()
-				if done := s.caughtUp(order); done.Attachments != 1 || done.Missing != "" || done.Sent == 0 {
+				if done := s.caughtUp(order); done.Attachments != 1 || done.Missing != "" || done.Uploaded == 0 {
 					t.Errorf("%s: got %+v", kind, done)
 				}
 				s.isWhole("cache/shop/app", tag, digest)
@@ -114,8 +114,8 @@ func TestWhatWasMissingIsCopiedLater(t *testing.T) {
 func TestAttachmentsAreLookedForAsWhoIsLetIn(t *testing.T) {
 	s := newStage(t, newPlainGuarded(t, wanting("robot", "right")), newPlainUpstream(t), withBestEffort)
 	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	order := s.order(want, func(o *registry.Order) {
-		o.Credentials = keyring(t, auths(t, map[string]map[string]string{
+	order := s.order(want, func(o *registry.CopyRequest) {
+		o.Keyring = keyring(t, auths(t, map[string]map[string]string{
 			s.source.host() + "/team/app": login("robot", "over"), s.source.host(): login("robot", "right"),
 		}))
 	})
@@ -153,8 +153,8 @@ func TestWhatIsRefusedIsNotTriedAgain(t *testing.T) {
 	first := s.copied(order)
 	asked, told := s.source.count("", ""), s.mirror.count("", "")
 	again := s.caughtUp(order)
-	if asked, told = s.source.count("", "")-asked, s.mirror.count("", "")-told; asked > 3 || told != 0 || again.Sent != 0 {
-		t.Errorf("%d requests to the source and %d to the mirror, %d bytes sent", asked, told, again.Sent)
+	if asked, told = s.source.count("", "")-asked, s.mirror.count("", "")-told; asked > 3 || told != 0 || again.Uploaded != 0 {
+		t.Errorf("%d requests to the source and %d to the mirror, %d bytes sent", asked, told, again.Uploaded)
 	}
 	if again.Missing != first.Missing || !strings.Contains(again.Missing, "405") {
 		t.Errorf("missing is %q, was %q", again.Missing, first.Missing)
@@ -217,7 +217,7 @@ func TestAttachmentsCountForTheSizeOfAnImage(t *testing.T) {
 	want := s.source.pushImage(t, "team/app", "latest", made)
 	s.referrers(made, 8, 40<<10)
 	done := s.copied(s.order(want))
-	if done.Attachments != 2 || !strings.Contains(done.Missing, "--mirror-max-image-size") || done.Sent > 100<<10 {
+	if done.Attachments != 2 || !strings.Contains(done.Missing, "--mirror-max-image-size") || done.Uploaded > 100<<10 {
 		t.Errorf("got %+v", done)
 	}
 	s.isWhole("cache/shop/app", "0", want)

@@ -133,8 +133,8 @@ func TestOneAsksForAllWhetherARegistryListsReferrers(t *testing.T) {
 	for n := range copies {
 		want := s.source.pushImage(t, fmt.Sprint("team/app", n), "latest", image(t, 1, 1<<10))
 		group.Go(func() {
-			s.copied(s.order(want, func(o *registry.Order) {
-				o.Source, o.To.Path = source(t, fmt.Sprint(s.source.host(), "/team/app", n, ":latest")), fmt.Sprint("cache/shop/app", n)
+			s.copied(s.order(want, func(o *registry.CopyRequest) {
+				o.Source, o.Destination.Path = source(t, fmt.Sprint(s.source.host(), "/team/app", n, ":latest")), fmt.Sprint("cache/shop/app", n)
 			}))
 		})
 	}
@@ -159,8 +159,8 @@ func TestOneRepositoryDoesNotDecideForItsRegistry(t *testing.T) {
 			made := image(t, 1, 1<<10)
 			want := s.source.pushImage(t, "team/tools", "latest", made)
 			s.source.pushImage(t, "team/tools", "one", attachedTo(t, made))
-			done := s.copied(s.order(want, func(o *registry.Order) {
-				o.Source, o.To.Path = source(t, s.source.host()+"/team/tools:latest"), "cache/shop/tools"
+			done := s.copied(s.order(want, func(o *registry.CopyRequest) {
+				o.Source, o.Destination.Path = source(t, s.source.host()+"/team/tools:latest"), "cache/shop/tools"
 			}))
 			if done.Attachments != 1 {
 				t.Errorf("got %+v", done)

@@ -8,17 +8,17 @@ import (
 	"github.com/images-io/tagger/internal/registry/copier"
 )
 
-// Manifests are the digests of all manifests that a repository has of images, level by level: theirs, those of the manifests that
+// ListManifests are the digests of all manifests that a repository has of images, level by level: theirs, those of the manifests that
 // they name, and so on, each once. What is not there is left out, unless it is known what it named. It takes one GET for each
 // that is not known.
 //
 // The error is an *regerr.Error, MirrorUnavailable; or ctx's own.
-func (c *Client) Manifests(ctx context.Context, at Repository, images ...string) (levels [][]string, err error) {
+func (c *Client) ListManifests(ctx context.Context, at Destination, images ...string) (levels [][]string, err error) {
 	to, err := c.mirror(at)
 	if err != nil {
 		return nil, err
 	}
-	visit := copier.Holding{Mirror: to, Indexes: c.indexes, Seen: map[digest.Digest]bool{}}
+	visit := copier.ManifestWalker{Mirror: to, Children: c.children, Seen: map[digest.Digest]bool{}}
 	level := make([]digest.Digest, len(images))
 	for i, image := range images {
 		level[i] = digest.Digest(image)

@@ -9,16 +9,16 @@ import (
 
 // Options say how a Client works. The zero value reaches public registries and trusts the system's CAs.
 type Options struct {
-	transport.TransportOptions
+	transport.Options
 	// Clock tells when a token expires, and when a host may be asked again; nil means the system's.
 	Clock clock.PassiveClock
 	// Copies bound what Copy does.
-	Copies copier.CopyLimits
+	Copies copier.Limits
 }
 
 // complete fills in the defaults.
 func (o Options) complete() Options {
-	o.TransportOptions = o.TransportOptions.Complete()
+	o.Options = o.Options.Complete()
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}

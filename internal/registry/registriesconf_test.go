@@ -19,8 +19,8 @@ import (
 )
 
 var (
-	_ manager.Runnable               = &registriesconf.RegistriesConf{}
-	_ manager.LeaderElectionRunnable = &registriesconf.RegistriesConf{}
+	_ manager.Runnable               = &registriesconf.Config{}
+	_ manager.LeaderElectionRunnable = &registriesconf.Config{}
 )
 
 func TestSourcesAreAskedForWhereTheAdministratorSays(t *testing.T) {
@@ -190,7 +190,7 @@ func TestTheFailureAtTheLocationIsToldWithThoseOfItsMirrors(t *testing.T) {
 
 // conf is a registries.conf that changes.
 type conf struct {
-	*registriesconf.RegistriesConf
+	*registriesconf.Config
 	path     string
 	clock    *clocktesting.FakeClock
 	problems chan error
@@ -208,11 +208,11 @@ func newConf(t *testing.T, content *string) *conf {
 	if content != nil {
 		c.write(t, *content)
 	}
-	loaded, err := registriesconf.LoadRegistriesConf(c.path, func(err error) { c.problems <- err }, c.clock)
+	loaded, err := registriesconf.Load(c.path, func(err error) { c.problems <- err }, c.clock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.RegistriesConf = loaded
+	c.Config = loaded
 	c.OnChange(func() { c.changes <- struct{}{} })
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -320,7 +320,7 @@ func TestAnEditMovesWhereSourcesAreAskedFor(t *testing.T) {
 	u := newUpstream(t, nil)
 	want := u.push(t, "cache/team/app", "latest", "one")
 	c := newConf(t, nil)
-	client := newClient(t, u, throughProxy(t, u), func(options *registry.Options) { options.Configuration = c.RegistriesConf })
+	client := newClient(t, u, throughProxy(t, u), func(options *registry.Options) { options.Configuration = c.Config })
 	if got := failure(t, client, "registry.example.com/team/app", nobody); got.Reason() != v1.ReasonNotFound {
 		t.Fatalf("%s %v", got.Reason(), got)
 	}
@@ -371,14 +371,14 @@ func TestAMalformedFileAtTheStartIsAnError(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := registriesconf.LoadRegistriesConf(path, nil, nil); err == nil || !strings.Contains(err.Error(), "registries.conf is malformed") {
+		if _, err := registriesconf.Load(path, nil, nil); err == nil || !strings.Contains(err.Error(), "registries.conf is malformed") {
 			t.Errorf("%q: %v", content, err)
 		}
 	}
 }
 
 func TestWithoutAPathNothingIsConfigured(t *testing.T) {
-	empty, err := registriesconf.LoadRegistriesConf("", nil, nil)
+	empty, err := registriesconf.Load("", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

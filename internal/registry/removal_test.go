@@ -22,7 +22,7 @@ func TestATagIsRemovedAndItsManifestStays(t *testing.T) {
 	order := s.order(want, asCache)
 	s.copied(order)
 	for range 2 { // what is gone already is no error
-		if err := s.client.UntagNow(t.Context(), order.To, "0"); err != nil {
+		if err := s.client.Untag(t.Context(), order.Destination, "0"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -30,7 +30,7 @@ func TestATagIsRemovedAndItsManifestStays(t *testing.T) {
 		t.Error("not the tag was removed, or not only the tag")
 	}
 	for range 2 {
-		if err := s.client.Delete(t.Context(), order.To, want); err != nil {
+		if err := s.client.Delete(t.Context(), order.Destination, want); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,7 +48,7 @@ func TestWhatAManifestNamesIsReadOnce(t *testing.T) {
 	s = newStage(t, s.source, s.mirror) // with a client that copied nothing
 	s.mirror.clearLog()
 	for range 2 {
-		levels, err := s.client.Manifests(t.Context(), order.To, want, digestOf(t, inner))
+		levels, err := s.client.ListManifests(t.Context(), order.Destination, want, digestOf(t, inner))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestWhatAManifestNamesIsReadOnce(t *testing.T) {
 	if reads := s.mirror.count(http.MethodGet, "/manifests/"); reads != 6 {
 		t.Errorf("%d were read", reads)
 	}
-	if levels, err := s.client.Manifests(t.Context(), order.To, "sha256:"+strings.Repeat("0", 64)); err != nil || len(levels) != 0 {
+	if levels, err := s.client.ListManifests(t.Context(), order.Destination, "sha256:"+strings.Repeat("0", 64)); err != nil || len(levels) != 0 {
 		t.Errorf("what is not there is %v, %v", levels, err)
 	}
 }
@@ -94,7 +94,7 @@ func TestWhatACopyThatDidNotEndLeftIsKnown(t *testing.T) {
 	s := newStage(t, newPlainGuarded(t, loses), newPlainGuarded(t, tells))
 	order := s.order(s.source.pushIndex(t, "team/app", "latest", index))
 	s.refused(order)
-	levels, err := s.client.Manifests(t.Context(), order.To, order.Digest)
+	levels, err := s.client.ListManifests(t.Context(), order.Destination, order.Digest)
 	if err != nil || len(levels) != 2 || !slices.Equal(levels[1], []string{first}) {
 		t.Errorf("got %v, %v; want %s below %s", levels, err, first, order.Digest)
 	}
@@ -117,7 +117,7 @@ func TestARegistryThatDoesNotDelete(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, answersWith(func(w http.ResponseWriter, _ *http.Request) { refuse(w, row.status, row.code, "no") })))
-			err := s.client.UntagNow(t.Context(), s.order("").To, "0")
+			err := s.client.Untag(t.Context(), s.order("").Destination, "0")
 			if row.status == http.StatusNotFound {
 				if err != nil {
 					t.Error(err)

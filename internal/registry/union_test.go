@@ -65,10 +65,10 @@ func (s *stage) signaturesAt(tag string) (signatures []string) {
 
 // TestASignatureThatWasMadeAtTheMirrorStays, whatever the source gets.
 func TestASignatureThatWasMadeAtTheMirrorStays(t *testing.T) {
-	for name, copy := range map[string]func(*stage, registry.Order){
-		"by what is attached later": func(s *stage, order registry.Order) { s.caughtUp(order) },
-		"by the next import":        func(s *stage, order registry.Order) { order.Tag = "1"; s.copied(order) },
-		"after a restart": func(s *stage, order registry.Order) {
+	for name, copy := range map[string]func(*stage, registry.CopyRequest){
+		"by what is attached later": func(s *stage, order registry.CopyRequest) { s.caughtUp(order) },
+		"by the next import":        func(s *stage, order registry.CopyRequest) { order.Tag = "1"; s.copied(order) },
+		"after a restart": func(s *stage, order registry.CopyRequest) {
 			s.client = newClient(s.t, nil, insecureHosts(s.t, s.source), withBestEffort)
 			s.caughtUp(order)
 		},

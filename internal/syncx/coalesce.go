@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Coalesced runs one call per key at a time and gives its result to all who ask meanwhile.
-type Coalesced[T any] struct {
+// Group runs one call per key at a time and gives its result to all who ask meanwhile.
+type Group[T any] struct {
 	calls singleflight.Group
 	// Limit bounds a call.
 	Limit time.Duration
@@ -16,7 +16,7 @@ type Coalesced[T any] struct {
 
 // Do waits for the call, but no longer than ctx. The call itself ends by its own limit only: whoever started it may leave,
 // and the others still get the answer.
-func (c *Coalesced[T]) Do(ctx context.Context, key string, call func(context.Context) (T, error)) (T, error) {
+func (c *Group[T]) Do(ctx context.Context, key string, call func(context.Context) (T, error)) (T, error) {
 	running := c.calls.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Limit)
 		defer cancel()

@@ -10,11 +10,11 @@ type Progress struct {
 	Bytes, BytesDone int64
 }
 
-// Copied is what became of the blobs of a copy, in bytes, and how many attachments came with it. Missing says which did not, and why.
-type Copied struct {
-	Sent, Found, Mounted int64
-	Attachments          int
-	Missing              string
+// CopyResult is what became of the blobs of a copy, in bytes, and how many attachments came with it. Missing says which did not, and why.
+type CopyResult struct {
+	Uploaded, Skipped, Mounted int64
+	Attachments                int
+	Missing                    string
 }
 
 // ErrDeletionForbidden says that the registry does not delete.

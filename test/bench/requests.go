@@ -103,11 +103,11 @@ func clientFor(path, address string, clock *clocktesting.FakePassiveClock) (*reg
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	configuration, err := registriesconf.LoadRegistriesConf(path, func(error) {}, nil)
+	configuration, err := registriesconf.Load(path, func(error) {}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return registry.New(registry.Options{TransportOptions: transport.TransportOptions{Configuration: configuration}, Clock: clock}), nil
+	return registry.New(registry.Options{Options: transport.Options{Configuration: configuration}, Clock: clock}), nil
 }
 
 func (c *checks) requestsPerCheck(round func() error) (float64, error) {

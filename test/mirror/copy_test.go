@@ -116,15 +116,15 @@ func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Opti
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	configuration, err := registriesconf.LoadRegistriesConf(file, func(err error) { t.Error(err) }, nil)
+	configuration, err := registriesconf.Load(file, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	authorities, err := transport.LoadAuthorities(bundled(t, source, mirror), func(err error) { t.Error(err) }, nil)
+	authorities, err := transport.LoadCABundle(bundled(t, source, mirror), func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := registry.Options{TransportOptions: transport.TransportOptions{Configuration: configuration, Authorities: authorities}, Copies: copier.CopyLimits{Attachments: true}}
+	options := registry.Options{Options: transport.Options{Configuration: configuration, CABundle: authorities}, Copies: copier.Limits{Attachments: true}}
 	for _, apply := range change {
 		apply(&options)
 	}
@@ -155,21 +155,21 @@ func bundled(t *testing.T, sides ...*side) string {
 	return file
 }
 
-func order(t *testing.T, source, mirror *side, digest, tag, generation string) registry.Order {
+func order(t *testing.T, source, mirror *side, digest, tag, generation string) registry.CopyRequest {
 	t.Helper()
 	from, err := reference.Parse(source.Address+"/team/app:latest", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := registry.Order{
+	made := registry.CopyRequest{
 		Source: from, Digest: digest, Tag: generation, Namespace: "shop",
-		To: registry.Repository{Address: mirror.Address, Path: "cache/shop/" + tag, Insecure: mirror.plain},
+		Destination: registry.Destination{Address: mirror.Address, Path: "cache/shop/" + tag, Insecure: mirror.plain},
 	}
 	if mirror.login {
-		made.To.Username, made.To.Password = username, password
+		made.Destination.Username, made.Destination.Password = username, password
 	}
 	if source.login {
-		made.Credentials = keyring(t, source.Address)
+		made.Keyring = keyring(t, source.Address)
 	}
 	return made
 }
@@ -189,7 +189,7 @@ func keyring(t *testing.T, host string) credentials.Keyring {
 	return made
 }
 
-func copied(t *testing.T, client *registry.Client, order registry.Order) transfer.Copied {
+func copied(t *testing.T, client *registry.Client, order registry.CopyRequest) transfer.CopyResult {
 	t.Helper()
 	done, err := client.Copy(t.Context(), order)
 	if err != nil {
@@ -223,22 +223,22 @@ func TestCopiesBetweenRealRegistries(t *testing.T) {
 			client := newClient(t, source, mirror)
 			_, want := pushed(t, source, "latest")
 			first := copied(t, client, order(t, source, mirror, want, "app", "0"))
-			if first.Sent == 0 || first.Found+first.Mounted != 0 {
+			if first.Uploaded == 0 || first.Skipped+first.Mounted != 0 {
 				t.Errorf("at first: %+v", first)
 			}
-			held, err := client.Holds(t.Context(), order(t, source, mirror, want, "app", "0").To, "0")
+			held, err := client.Head(t.Context(), order(t, source, mirror, want, "app", "0").Destination, "0")
 			if err != nil || held != want {
 				t.Errorf("the mirror has %q, %v", held, err)
 			}
 			pulled(t, mirror, "cache/shop/app", "0", want)
-			if again := copied(t, client, order(t, source, mirror, want, "app", "1")); again.Found != first.Sent || again.Sent != 0 {
+			if again := copied(t, client, order(t, source, mirror, want, "app", "1")); again.Skipped != first.Uploaded || again.Uploaded != 0 {
 				t.Errorf("the next generation: %+v", again)
 			}
-			if other := copied(t, client, order(t, source, mirror, want, "tools", "0")); other.Mounted != first.Sent || other.Sent != 0 {
+			if other := copied(t, client, order(t, source, mirror, want, "tools", "0")); other.Mounted != first.Uploaded || other.Uploaded != 0 {
 				t.Errorf("another Tag: %+v", other)
 			}
 			pulled(t, mirror, "cache/shop/tools", "0", want)
-			if restarted := copied(t, newClient(t, source, mirror), order(t, source, mirror, want, "app", "2")); restarted.Found != first.Sent || restarted.Sent != 0 {
+			if restarted := copied(t, newClient(t, source, mirror), order(t, source, mirror, want, "app", "2")); restarted.Skipped != first.Uploaded || restarted.Uploaded != 0 {
 				t.Errorf("by another process: %+v", restarted)
 			}
 		})
@@ -306,14 +306,14 @@ func TestDeletionAtARealMirror(t *testing.T) {
 			_, want := pushed(t, source, "latest")
 			at := order(t, source, mirror, want, "app", "0")
 			copied(t, client, at)
-			untag, remove := client.UntagNow(t.Context(), at.To, "0"), client.Delete(t.Context(), at.To, want)
+			untag, remove := client.Untag(t.Context(), at.Destination, "0"), client.Delete(t.Context(), at.Destination, want)
 			if errors.Is(untag, transfer.ErrDeletionForbidden) != row.forbids || errors.Is(remove, transfer.ErrDeletionForbidden) != row.forbids {
 				t.Fatalf("got %v, and %v", untag, remove)
 			}
 			if !row.forbids && (untag != nil || remove != nil) {
 				t.Fatalf("got %v, and %v", untag, remove)
 			}
-			held, err := client.Holds(t.Context(), at.To, want)
+			held, err := client.Head(t.Context(), at.Destination, want)
 			if err != nil || (held != "") != row.forbids {
 				t.Errorf("the mirror has %q, %v", held, err)
 			}

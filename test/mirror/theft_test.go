@@ -29,7 +29,7 @@ func TestABlobOfAnotherNamespaceIsNeverMountedAtARealMirror(t *testing.T) {
 			secret, digest := pushed(t, source, "latest")
 			for _, tag := range []string{"app", "tools"} {
 				theirs := order(t, source, mirror, digest, tag, "0")
-				theirs.Namespace, theirs.To.Path = "bank", "cache/bank/"+tag
+				theirs.Namespace, theirs.Destination.Path = "bank", "cache/bank/"+tag
 				copied(t, client, theirs)
 			}
 			within := len(door.Mounts())
@@ -57,7 +57,7 @@ func TestABlobOfAnotherNamespaceIsNeverMountedAtARealMirror(t *testing.T) {
 					t.Errorf("%s was to take a blob of %q", mount.Into, mount.From)
 				}
 			}
-			if held, err := client.Holds(t.Context(), stolen.To, "0"); held != "" || err != nil {
+			if held, err := client.Head(t.Context(), stolen.Destination, "0"); held != "" || err != nil {
 				t.Errorf("the mirror has %q, %v", held, err)
 			}
 		})

@@ -17,9 +17,9 @@ import (
 // maxParameter bounds each parameter of a challenge, in bytes.
 const maxParameter = 4 << 10
 
-// hiddenChallenge is where hidingChallenges leaves a challenge. No response comes with such a name: net/http writes all names
+// strippedChallenge is where hidingChallenges leaves a challenge. No response comes with such a name: net/http writes all names
 // with capitals.
-var hiddenChallenge = "tagger-challenge"
+var strippedChallenge = "tagger-challenge"
 
 var (
 	// listElement is what commas separate in a list of challenges (RFC 9110, section 5.6.1): no comma in quotes does.
@@ -30,8 +30,8 @@ var (
 	quotedPair    = regexp.MustCompile(`\\(.)`)
 )
 
-// challengesIn returns the challenges of a header, whether they are in one field or in several.
-func challengesIn(fields []string) (found []ggcr.Challenge) {
+// parseChallenges returns the challenges of a header, whether they are in one field or in several.
+func parseChallenges(fields []string) (found []ggcr.Challenge) {
 	for _, field := range fields {
 		for _, element := range listElement.FindAllString(field, -1) {
 			part := challengePart.FindStringSubmatch(element)
@@ -51,7 +51,7 @@ func challengesIn(fields []string) (found []ggcr.Challenge) {
 
 // preferred returns the challenge to follow: Bearer before Basic. No other scheme is known.
 func preferred(fields []string) (ggcr.Challenge, bool) {
-	found := challengesIn(fields)
+	found := parseChallenges(fields)
 	for _, scheme := range []string{"bearer", "basic"} {
 		if i := slices.IndexFunc(found, func(one ggcr.Challenge) bool { return one.Scheme == scheme }); i >= 0 {
 			return found[i], true
@@ -63,7 +63,7 @@ func preferred(fields []string) (ggcr.Challenge, bool) {
 // oneChallenge leaves of the challenges of a response the one to follow, and of that the parameters that count, so that
 // go-containerregistry does not choose, and nothing of any size is kept.
 func oneChallenge(next http.RoundTripper) http.RoundTripper {
-	return transport.RoundTrip(func(request *http.Request) (*http.Response, error) {
+	return transport.RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		response, err := next.RoundTrip(request)
 		if err != nil || response.StatusCode != http.StatusUnauthorized {
 			return response, err
@@ -71,14 +71,14 @@ func oneChallenge(next http.RoundTripper) http.RoundTripper {
 		kept, isKnown := preferred(response.Header.Values("WWW-Authenticate"))
 		response.Header.Del("WWW-Authenticate")
 		if isKnown {
-			response.Header.Set("WWW-Authenticate", written(kept))
+			response.Header.Set("WWW-Authenticate", formatChallenge(kept))
 		}
 		return response, nil
 	})
 }
 
-// written is a challenge as a header.
-func written(challenge ggcr.Challenge) string {
+// formatChallenge is a challenge as a header.
+func formatChallenge(challenge ggcr.Challenge) string {
 	var parameters []string
 	for _, key := range []string{"realm", "service", "scope"} {
 		if value := challenge.Parameters[key]; value != "" && len(value) <= maxParameter {
@@ -96,12 +96,12 @@ type challengedError struct {
 
 func (e *challengedError) Unwrap() error { return e.error }
 
-// Challenged adds to a refusal its challenge, where the registry itself made it and it is one for a token.
-func Challenged(err error, request *http.Request, response *http.Response) error {
+// WithChallenge adds to a refusal its challenge, where the registry itself made it and it is one for a token.
+func WithChallenge(err error, request *http.Request, response *http.Response) error {
 	if response.Request == nil || response.Request.URL.Host != request.URL.Host {
 		return err
 	}
-	found, _ := preferred(append(response.Header[hiddenChallenge], response.Header.Values("WWW-Authenticate")...))
+	found, _ := preferred(append(response.Header[strippedChallenge], response.Header.Values("WWW-Authenticate")...))
 	if !wantsToken(&found) {
 		return err
 	}
@@ -109,17 +109,17 @@ func Challenged(err error, request *http.Request, response *http.Response) error
 	return &challengedError{err, &found}
 }
 
-// Next returns the challenge that the session after a refused one follows. isNews reports whether that makes a difference.
-func (s *Session) Next(refusal error, at endpoint.Location) (challenge *ggcr.Challenge, isNews bool) {
+// NextChallenge returns the challenge that the session after a refused one follows. isNews reports whether that makes a difference.
+func (s *Client) NextChallenge(refusal error, at endpoint.Endpoint) (challenge *ggcr.Challenge, isNews bool) {
 	var refused *challengedError
-	if !errors.As(refusal, &refused) || s.leadsTo(refused.challenge, at) {
+	if !errors.As(refusal, &refused) || s.satisfies(refused.challenge, at) {
 		return s.challenge, false
 	}
 	return refused.challenge, true
 }
 
-// leadsTo reports whether the session's token is the one that a challenge asks for.
-func (s *Session) leadsTo(challenge *ggcr.Challenge, at endpoint.Location) bool {
+// satisfies reports whether the session's token is the one that a challenge asks for.
+func (s *Client) satisfies(challenge *ggcr.Challenge, at endpoint.Endpoint) bool {
 	old, wanted := s.challenge.Parameters, challenge.Parameters
 	return wantsToken(s.challenge) && old["realm"] == wanted["realm"] && old["service"] == wanted["service"] &&
 		slices.Equal(scopesFor(at, s.challenge), scopesFor(at, challenge))
@@ -134,7 +134,7 @@ func withScope(challenge *ggcr.Challenge, scope string) *ggcr.Challenge {
 }
 
 // scopesFor returns the scopes to request: those of the challenge, unless the usual ones cover them.
-func scopesFor(at endpoint.Location, challenge *ggcr.Challenge) []string {
+func scopesFor(at endpoint.Endpoint, challenge *ggcr.Challenge) []string {
 	usual, wanted := at.Scopes(), strings.Fields(challenge.Parameters["scope"])
 	for _, scope := range wanted {
 		if !slices.ContainsFunc(usual, func(one string) bool { return includes(one, scope) }) {
@@ -154,15 +154,15 @@ func includes(scope, other string) bool {
 	return !slices.ContainsFunc(strings.Split(other[j:], ","), func(action string) bool { return !slices.Contains(actions, action) })
 }
 
-// hidingChallenges hides from go-containerregistry the challenges to requests that it had authenticated: it would renew the
+// stripChallenges hides from go-containerregistry the challenges to requests that it had authenticated: it would renew the
 // token by itself, and where two requests do so at once, they write the same fields. We open a new session instead, once for
 // all who wait, with the challenge that is hidden. Challenges of other hosts, where a redirect led, stay: those it answers anonymously, and
 // keeps nothing.
-func hidingChallenges(next http.RoundTripper) http.RoundTripper {
-	return transport.RoundTrip(func(request *http.Request) (*http.Response, error) {
+func stripChallenges(next http.RoundTripper) http.RoundTripper {
+	return transport.RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		response, err := next.RoundTrip(request)
 		if err == nil && request.Header.Get("Authorization") != "" {
-			response.Header[hiddenChallenge] = response.Header.Values("WWW-Authenticate")
+			response.Header[strippedChallenge] = response.Header.Values("WWW-Authenticate")
 			response.Header.Del("WWW-Authenticate")
 		}
 		return response, err

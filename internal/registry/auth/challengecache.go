@@ -12,19 +12,19 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// challengeCache pings registries for the challenge that they want to be answered (distribution-spec, section "Determining Support"). A
+// ChallengeCache pings registries for the challenge that they want to be answered (distribution-spec, section "Determining Support"). A
 // challenge is that of all repositories and credentials: a ping sends no credential.
-type challengeCache struct {
+type ChallengeCache struct {
 	features *endpoint.Features
-	pings    syncx.Coalesced[*ggcr.Challenge]
+	pings    syncx.Group[*ggcr.Challenge]
 }
 
-func NewChallengeCache(features *endpoint.Features, limit time.Duration) *challengeCache {
-	return &challengeCache{features: features, pings: syncx.Coalesced[*ggcr.Challenge]{Limit: limit}}
+func NewChallengeCache(features *endpoint.Features, limit time.Duration) *ChallengeCache {
+	return &ChallengeCache{features: features, pings: syncx.Group[*ggcr.Challenge]{Limit: limit}}
 }
 
 // get returns the registry's challenge, and whether it comes from the cache.
-func (c *challengeCache) get(ctx context.Context, wire http.RoundTripper, at endpoint.Location, useCache bool) (challenge *ggcr.Challenge, isCached bool, err error) {
+func (c *ChallengeCache) get(ctx context.Context, wire http.RoundTripper, at endpoint.Endpoint, useCache bool) (challenge *ggcr.Challenge, isCached bool, err error) {
 	key := challengeKey(at)
 	if known, isKnown := c.features.Get(key); isKnown && useCache {
 		return known.(*ggcr.Challenge), true, nil
@@ -43,9 +43,9 @@ func (c *challengeCache) get(ctx context.Context, wire http.RoundTripper, at end
 }
 
 // forget drops the registry's challenge from the cache.
-func (c *challengeCache) forget(at endpoint.Location) { c.features.Forget(challengeKey(at)) }
+func (c *ChallengeCache) forget(at endpoint.Endpoint) { c.features.Forget(challengeKey(at)) }
 
 // challengeKey is the key of the registry's challenge, which may be another one where plain HTTP is allowed.
-func challengeKey(at endpoint.Location) endpoint.FeatureKey {
+func challengeKey(at endpoint.Endpoint) endpoint.FeatureKey {
 	return endpoint.FeatureKey{Kind: endpoint.FeatureChallenge, Registry: at.Registry.RegistryStr() + " " + strconv.FormatBool(at.Insecure)}
 }

@@ -25,22 +25,22 @@ const (
 	// defaultLifetime is how long a token lasts, in seconds, when its service does not say (distribution's token authentication,
 	// "expires_in").
 	defaultLifetime = 60
-	// freshToken is up to which age a token is taken for valid, whatever the registry answers but 401.
-	freshToken = 30 * time.Second
+	// minTokenAge is up to which age a token is taken for valid, whatever the registry answers but 401.
+	minTokenAge = 30 * time.Second
 )
 
-// Session is a way into one repository with one credential, and is never another one. It stands where go-containerregistry
+// Client is a way into one repository with one credential, and is never another one. It stands where go-containerregistry
 // has its remote.Puller, and is made from the same parts, because a Puller keeps a token for every repository that it ever
 // saw, does not look at expires_in, writes its credential without a lock when a token service sends a refresh token, and
 // does not tell a HEAD without a digest, a broken body and a wrong digest apart.
-type Session struct {
-	// Client is nil once the session has ended.
-	Client *http.Client
+type Client struct {
+	// HTTP is nil once the session has ended.
+	HTTP   *http.Client
 	Scheme string
 	// challenge is how the registry wants to be asked.
 	challenge *ggcr.Challenge
-	// keptFrom is the token service that was not shown the credential, as it is not the registry's own; mostly empty.
-	keptFrom string
+	// withheldFrom is the token service that was not shown the credential, as it is not the registry's own; mostly empty.
+	withheldFrom string
 	// issued is when the token was requested, and expires when it ends; zero where there is none.
 	issued, expires time.Time
 	// IsCached: the challenge comes from the cache, and the registry may want another one by now.
@@ -56,14 +56,14 @@ type policy struct {
 	lists func(address string) bool
 }
 
-func (s *Session) usableAt(now time.Time) bool {
-	return s != nil && s.Client != nil && (s.expires.IsZero() || now.Before(s.expires))
+func (s *Client) usableAt(now time.Time) bool {
+	return s != nil && s.HTTP != nil && (s.expires.IsZero() || now.Before(s.expires))
 }
 
 // login gets a token where the registry wants one.
-func login(ctx context.Context, wire http.RoundTripper, at endpoint.Location, who credentials.Credential, challenge *ggcr.Challenge, policy policy) (*Session, error) {
+func login(ctx context.Context, wire http.RoundTripper, at endpoint.Endpoint, who credentials.Credential, challenge *ggcr.Challenge, policy policy) (*Client, error) {
 	asked := policy.clock.Now()
-	opened := &Session{Scheme: "https", challenge: challenge, Worked: new(atomic.Bool)}
+	opened := &Client{Scheme: "https", challenge: challenge, Worked: new(atomic.Bool)}
 	if challenge.Insecure {
 		opened.Scheme = "http"
 	}
@@ -71,22 +71,22 @@ func login(ctx context.Context, wire http.RoundTripper, at endpoint.Location, wh
 	if err != nil {
 		return nil, err
 	}
-	authenticated, err := ggcr.FromToken(at.Registry, who.Authenticator(), hidingChallenges(wire), opened.challengeHere(at), token)
+	authenticated, err := ggcr.FromToken(at.Registry, who.Authenticator(), stripChallenges(wire), opened.ownChallenge(at), token)
 	if err != nil {
 		return nil, err
 	}
-	opened.Client = &http.Client{Transport: authenticated}
+	opened.HTTP = &http.Client{Transport: authenticated}
 	if token.ExpiresIn > 0 {
 		opened.issued, opened.expires = asked, asked.Add(time.Duration(token.ExpiresIn)*time.Second)
 	}
 	return opened, nil
 }
 
-// MayHaveEnded reports whether a response may mean that the token is no longer valid, although the registry does not say so:
+// MayHaveExpired reports whether a response may mean that the token is no longer valid, although the registry does not say so:
 // public.ecr.aws answers 400 without a body. A request whose body was streamed is not repeated for that.
-func (s *Session) MayHaveEnded(err error, now time.Time) bool {
+func (s *Client) MayHaveExpired(err error, now time.Time) bool {
 	var answer *ggcr.Error
-	if s.issued.IsZero() || now.Sub(s.issued) <= freshToken || !regerr.IsStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &answer) {
+	if s.issued.IsZero() || now.Sub(s.issued) <= minTokenAge || !regerr.IsStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &answer) {
 		return false
 	}
 	return canRepeat(answer.Request)
@@ -99,7 +99,7 @@ func canRepeat(request *http.Request) bool {
 
 // tokenFor exchanges the credential for a token (distribution's token authentication). There is nothing to exchange when
 // the registry takes the credential itself, or when the credential is a token.
-func (s *Session) tokenFor(ctx context.Context, wire http.RoundTripper, at endpoint.Location, who credentials.Credential, policy policy) (*ggcr.Token, error) {
+func (s *Client) tokenFor(ctx context.Context, wire http.RoundTripper, at endpoint.Endpoint, who credentials.Credential, policy policy) (*ggcr.Token, error) {
 	if !wantsToken(s.challenge) {
 		return &ggcr.Token{}, nil
 	}
@@ -111,14 +111,14 @@ func (s *Session) tokenFor(ctx context.Context, wire http.RoundTripper, at endpo
 		return nil, err
 	}
 	if who != credentials.Anonymous && !realm.serves(at.Registry.RegistryStr(), policy.lists) {
-		who, s.keptFrom = credentials.Anonymous, realm.address.Host
+		who, s.withheldFrom = credentials.Anonymous, realm.address.Host
 	}
 	service, err := realm.registry()
 	if err != nil {
 		return nil, err
 	}
 	exchange := func() (*ggcr.Token, error) {
-		return ggcr.Exchange(ctx, service, who.Authenticator(), wire, scopesFor(at, s.challenge), realm.challengeThere())
+		return ggcr.Exchange(ctx, service, who.Authenticator(), wire, scopesFor(at, s.challenge), realm.challengeOfService())
 	}
 	token, err := exchange()
 	if at.Deletes && regerr.IsStatus(err, http.StatusBadRequest) && s.challenge.Parameters["scope"] == "" {
@@ -126,7 +126,7 @@ func (s *Session) tokenFor(ctx context.Context, wire http.RoundTripper, at endpo
 		token, err = exchange()
 	}
 	if err != nil {
-		return nil, s.Explained(err)
+		return nil, s.WithHint(err)
 	}
 	if token.AccessToken != "" {
 		token.Token = token.AccessToken
@@ -140,20 +140,20 @@ func (s *Session) tokenFor(ctx context.Context, wire http.RoundTripper, at endpo
 	return token, nil
 }
 
-// challengeHere is the challenge with the registry as its own token service. go-containerregistry checks the realm once
+// ownChallenge is the challenge with the registry as its own token service. go-containerregistry checks the realm once
 // more, and asks it for nothing: we have the token, and hidingChallenges sees to the rest.
-func (s *Session) challengeHere(at endpoint.Location) *ggcr.Challenge {
+func (s *Client) ownChallenge(at endpoint.Endpoint) *ggcr.Challenge {
 	here := *s.challenge
 	here.Parameters = map[string]string{"realm": s.Scheme + "://" + at.Registry.RegistryStr() + "/"}
 	return &here
 }
 
-// Explained says with the error that the credential was not shown, where that is so.
-func (s *Session) Explained(err error) error {
-	if err == nil || s.keptFrom == "" {
+// WithHint says with the error that the credential was not shown, where that is so.
+func (s *Client) WithHint(err error) error {
+	if err == nil || s.withheldFrom == "" {
 		return err
 	}
-	return regerr.WithHint(err, "; the credential was not shown to "+s.keptFrom+", which is not this registry's own token service; the administrator can list it in registries.conf")
+	return regerr.WithHint(err, "; the credential was not shown to "+s.withheldFrom+", which is not this registry's own token service; the administrator can list it in registries.conf")
 }
 
 // wantsToken says that the registry takes tokens, and not the credential itself.

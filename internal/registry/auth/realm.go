@@ -31,7 +31,7 @@ type realm struct {
 // realmOf reads the realm. The registry says it, so it may be anything.
 func realmOf(challenge *ggcr.Challenge) (realm, error) {
 	address, err := url.Parse(challenge.Parameters["realm"])
-	if err != nil || address.Host == "" || len(address.Host) > endpoint.MaxHostname || address.User != nil || (address.Scheme != "https" && address.Scheme != "http") {
+	if err != nil || address.Host == "" || len(address.Host) > endpoint.MaxHostLength || address.User != nil || (address.Scheme != "https" && address.Scheme != "http") {
 		return realm{}, fmt.Errorf("the realm of the challenge is no address of a token service")
 	}
 	return realm{address: address, challenge: challenge}, nil
@@ -42,7 +42,7 @@ func realmOf(challenge *ggcr.Challenge) (realm, error) {
 // would refuse private networks.
 func (r realm) registry() (name.Registry, error) { return name.NewRegistry(r.address.Host) }
 
-func (r realm) challengeThere() *ggcr.Challenge {
+func (r realm) challengeOfService() *ggcr.Challenge {
 	there := *r.challenge
 	there.Insecure = r.address.Scheme == "http"
 	return &there
@@ -54,8 +54,8 @@ func (r realm) challengeThere() *ggcr.Challenge {
 func (r realm) serves(registry string, lists func(address string) bool) bool {
 	service := strings.ToLower(r.address.Host)
 	registry = strings.ToLower(registry)
-	return service == registry || lists(endpoint.Origin(r.address)) ||
-		sameDomain(endpoint.HostOf(registry), endpoint.HostOf(service)) || isKnownService(endpoint.HostOf(registry), endpoint.HostOf(service))
+	return service == registry || lists(endpoint.HostPort(r.address)) ||
+		sameDomain(endpoint.Hostname(registry), endpoint.Hostname(service)) || isKnownService(endpoint.Hostname(registry), endpoint.Hostname(service))
 }
 
 // sameDomain says whether two hosts belong to one owner: they share the name that was registered, below the public suffix.
@@ -80,5 +80,5 @@ func isKnownService(registry, service string) bool {
 
 func isAddress(host string) bool {
 	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil || transport.Number.MatchString(host)
+	return err == nil || transport.NumericLabel.MatchString(host)
 }

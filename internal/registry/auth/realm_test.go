@@ -72,7 +72,7 @@ func FuzzRealms(f *testing.F) {
 		if err != nil || !parsed.serves(registry, func(string) bool { return false }) {
 			return
 		}
-		host, of := strings.ToLower(parsed.address.Hostname()), endpoint.HostOf(strings.ToLower(registry))
+		host, of := strings.ToLower(parsed.address.Hostname()), endpoint.Hostname(strings.ToLower(registry))
 		domain, err := publicsuffix.EffectiveTLDPlusOne(of)
 		same := err == nil && (host == domain || strings.HasSuffix(host, "."+domain))
 		if !same && !isKnownService(of, host) && !strings.EqualFold(parsed.address.Host, registry) {

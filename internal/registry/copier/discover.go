@@ -15,20 +15,20 @@ import (
 
 // lookups returns the three places where attachments are: under the two tags of cosign, and in the registry's list of what names the
 // image as its subject or, where it keeps no such lists, in an index that has a tag.
-func (c *Copying) lookups(image digest.Digest) []func(context.Context) ([]attachment, error) {
-	lookups := make([]func(context.Context) ([]attachment, error), 0, len(manifest.CosignSuffixes)+1)
+func (c *Copier) lookups(image digest.Digest) []func(context.Context) ([]referrer, error) {
+	lookups := make([]func(context.Context) ([]referrer, error), 0, len(manifest.CosignSuffixes)+1)
 	for _, suffix := range manifest.CosignSuffixes {
-		lookups = append(lookups, func(ctx context.Context) ([]attachment, error) {
-			return c.tagged(ctx, manifest.ReferrersTag(image)+suffix)
+		lookups = append(lookups, func(ctx context.Context) ([]referrer, error) {
+			return c.byCosignTag(ctx, manifest.ReferrersTag(image)+suffix)
 		})
 	}
-	return append(lookups, func(ctx context.Context) ([]attachment, error) { return c.naming(ctx, image) })
+	return append(lookups, func(ctx context.Context) ([]referrer, error) { return c.byReferrersAPI(ctx, image) })
 }
 
-// once leaves out what was found before under another name. What has two tags is one manifest.
-func once(found []attachment) []attachment {
+// unique leaves out what was found before under another name. What has two tags is one manifest.
+func unique(found []referrer) []referrer {
 	seen := map[digest.Digest]*manifest.Node{}
-	var all []attachment
+	var all []referrer
 	for _, attached := range found {
 		known := seen[attached.Digest]
 		switch {
@@ -44,52 +44,52 @@ func once(found []attachment) []attachment {
 	return all
 }
 
-// tagged is what has the tag. What is at the mirror is not read, and left out.
-func (c *Copying) tagged(ctx context.Context, tag string) ([]attachment, error) {
+// byCosignTag is what has the tag. What is at the mirror is not read, and left out.
+func (c *Copier) byCosignTag(ctx context.Context, tag string) ([]referrer, error) {
 	if c.onlyNew {
-		found, err := c.source.LookForDigest(ctx, c.source.At.Tagged(tag), remote.IsAbsent)
+		found, err := c.source.DigestOptional(ctx, c.source.Endpoint.WithTag(tag), remote.IsAbsent)
 		if err != nil || found == "" {
 			return nil, err
 		}
-		if known, isKnown := c.known(tag, digest.Digest(found)); isKnown {
+		if known, isKnown := c.knownReferrer(tag, digest.Digest(found)); isKnown {
 			return known, nil
 		}
-		held, err := c.mirror.Holds(ctx, tag)
+		held, err := c.mirror.HeadManifest(ctx, tag)
 		if err != nil {
 			return nil, err
 		}
 		if held == found {
-			c.mirror.Placements.NoteAttachment(c.mirror.At, tag, digest.Digest(found), nil)
+			c.mirror.Locations.RecordArtifact(c.mirror.Endpoint, tag, digest.Digest(found), nil)
 			return nil, nil
 		}
 	}
-	content, found, err := c.source.Look(ctx, c.source.At.Tagged(tag), remote.IsAbsent)
+	content, found, err := c.source.FetchOptional(ctx, c.source.Endpoint.WithTag(tag), remote.IsAbsent)
 	if err != nil || content == nil {
 		return nil, err
 	}
-	_, err = manifest.ParseManifest(content)
-	if err = cmp.Or(err, c.manifestRoom.Take(int64(len(content)))); err != nil {
-		return nil, c.source.Explain(err)
+	_, err = manifest.ParseHeader(content)
+	if err = cmp.Or(err, c.budget.Take(int64(len(content)))); err != nil {
+		return nil, c.source.Describe(err)
 	}
-	return []attachment{{tag: tag, Node: &manifest.Node{Descriptor: manifest.Descriptor{Digest: found}, Content: content}}}, nil
+	return []referrer{{tag: tag, Node: &manifest.Node{Descriptor: manifest.Descriptor{Digest: found}, Content: content}}}, nil
 }
 
-// naming is what names the image as its subject: what the registry lists or, where it has no list, what the index has.
-func (c *Copying) naming(ctx context.Context, image digest.Digest) ([]attachment, error) {
-	listed, err := c.listing.Of(ctx, c.source, image)
+// byReferrersAPI is what names the image as its subject: what the registry lists or, where it has no list, what the index has.
+func (c *Copier) byReferrersAPI(ctx context.Context, image digest.Digest) ([]referrer, error) {
+	listed, err := c.referrersSupport.List(ctx, c.source, image)
 	if errors.Is(err, remote.ErrNoList) {
-		return c.indexed(ctx, image)
+		return c.byReferrersTag(ctx, image)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return c.fetched(ctx, listed)
+	return c.fetchReferrers(ctx, listed)
 }
 
-// indexed is what the index names that takes the place of the list (distribution-spec, "Referrers Tag Schema"). There are
+// byReferrersTag is what the index names that takes the place of the list (distribution-spec, "Referrers Tag Schema"). There are
 // registries that have something else under such a tag, such as the image itself.
-func (c *Copying) indexed(ctx context.Context, image digest.Digest) ([]attachment, error) {
-	content, found, err := c.source.Look(ctx, c.source.At.Tagged(manifest.ReferrersTag(image)), remote.IsAbsent)
+func (c *Copier) byReferrersTag(ctx context.Context, image digest.Digest) ([]referrer, error) {
+	content, found, err := c.source.FetchOptional(ctx, c.source.Endpoint.WithTag(manifest.ReferrersTag(image)), remote.IsAbsent)
 	if err != nil || content == nil || found == image {
 		return nil, err
 	}
@@ -98,17 +98,17 @@ func (c *Copying) indexed(ctx context.Context, image digest.Digest) ([]attachmen
 		return nil, nil
 	}
 	if err != nil {
-		return nil, c.source.Explain(err)
+		return nil, c.source.Describe(err)
 	}
-	return c.fetched(ctx, listed)
+	return c.fetchReferrers(ctx, listed)
 }
 
-// fetched are the manifests that a list names. What was deleted may still be in there.
-func (c *Copying) fetched(ctx context.Context, listed []manifest.Descriptor) ([]attachment, error) {
+// fetchReferrers are the manifests that a list names. What was deleted may still be in there.
+func (c *Copier) fetchReferrers(ctx context.Context, listed []manifest.Descriptor) ([]referrer, error) {
 	var nodes []*manifest.Node
-	var found []attachment
+	var found []referrer
 	for _, one := range listed {
-		if known, isKnown := c.known("", one.Digest); c.onlyNew && isKnown {
+		if known, isKnown := c.knownReferrer("", one.Digest); c.onlyNew && isKnown {
 			found = append(found, known...)
 			continue
 		}
@@ -123,19 +123,19 @@ func (c *Copying) fetched(ctx context.Context, listed []manifest.Descriptor) ([]
 	}
 	for _, n := range nodes {
 		if n.Content != nil {
-			found = append(found, attachment{Node: n})
+			found = append(found, referrer{Node: n})
 		}
 	}
 	return found, nil
 }
 
-// known returns nothing for an attachment that is known to be at the mirror, and why it is refused for one that is.
-func (c *Copying) known(tag string, of digest.Digest) (known []attachment, isKnown bool) {
-	refusal, isKnown := c.mirror.Placements.Attachment(c.mirror.At, tag, of)
+// knownReferrer returns nothing for an attachment that is known to be at the mirror, and why it is refused for one that is.
+func (c *Copier) knownReferrer(tag string, of digest.Digest) (knownReferrer []referrer, isKnown bool) {
+	refusal, isKnown := c.mirror.Locations.Artifact(c.mirror.Endpoint, tag, of)
 	if refusal != nil {
-		known = []attachment{{tag: tag, refusal: refusal}}
+		knownReferrer = []referrer{{tag: tag, refusal: refusal}}
 	}
-	return known, isKnown
+	return knownReferrer, isKnown
 }
 
 // smallReferrer is the largest referrer, in bytes, that is read beside others.
@@ -143,19 +143,19 @@ const smallReferrer = 64 << 10
 
 // readReferrer reads the content of a referrer, and leaves it nil where the source does not have it. The size in the list does not
 // count, since several registries get it wrong: the digest decides. Large referrers are read one at a time, which bounds the memory.
-func (c *Copying) readReferrer(ctx context.Context, n *manifest.Node, large *sync.Mutex) error {
+func (c *Copier) readReferrer(ctx context.Context, n *manifest.Node, large *sync.Mutex) error {
 	content, err := c.source.Manifest(ctx, n.Digest, smallReferrer)
 	if errors.Is(err, manifest.ErrWrongSize) {
 		large.Lock()
 		defer large.Unlock()
-		content, err = c.source.Manifest(ctx, n.Digest, manifest.MaxManifest)
+		content, err = c.source.Manifest(ctx, n.Digest, manifest.MaxSize)
 	}
 	if remote.IsGone(err) {
 		return nil
 	}
 	if err == nil {
-		if err = c.manifestRoom.Take(int64(len(content))); err != nil {
-			return c.source.Explain(err)
+		if err = c.budget.Take(int64(len(content))); err != nil {
+			return c.source.Describe(err)
 		}
 	}
 	n.Content, n.Size = content, int64(len(content))

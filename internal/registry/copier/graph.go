@@ -19,13 +19,13 @@ const (
 	manifestsAtOnce = 16
 )
 
-// tree is one image, or several, with all manifests.
-type tree struct {
+// graph is one image, or several, with all manifests.
+type graph struct {
 	source remote.Source
 	// limit is how large it may be, in bytes.
-	limit int64
-	room  *manifest.ManifestRoom
-	nodes map[digest.Digest]*manifest.Node
+	limit  int64
+	budget *manifest.Budget
+	nodes  map[digest.Digest]*manifest.Node
 	// ordered are the same, from the roots down.
 	ordered []*manifest.Node
 	blobs   map[digest.Digest]bool
@@ -33,23 +33,23 @@ type tree struct {
 	size int64
 }
 
-func (c *Copying) newTree() *tree {
-	return &tree{
-		source: c.source, limit: c.limits.MaxImageSize, room: &c.manifestRoom,
+func (c *Copier) newGraph() *graph {
+	return &graph{
+		source: c.source, limit: c.limits.MaxImageSize, budget: &c.budget,
 		nodes: map[digest.Digest]*manifest.Node{}, blobs: map[digest.Digest]bool{}, size: *c.size,
 	}
 }
 
-// add reads all manifests below the roots, whose own contents are there, and have their room: one level after the other, and what is on
+// load reads all manifests below the roots, whose own contents are there, and have their room: one level after the other, and what is on
 // one level at once.
-func (t *tree) add(ctx context.Context, roots ...*manifest.Node) error {
+func (t *graph) load(ctx context.Context, roots ...*manifest.Node) error {
 	for _, root := range roots {
 		t.nodes[root.Digest] = root
 	}
 	for level, depth := roots, 0; len(level) > 0; depth++ {
-		next, err := t.grow(level, depth)
+		next, err := t.expand(level, depth)
 		if err != nil {
-			return t.source.Explain(err)
+			return t.source.Describe(err)
 		}
 		if err := t.fetch(ctx, next); err != nil {
 			return err
@@ -59,8 +59,8 @@ func (t *tree) add(ctx context.Context, roots ...*manifest.Node) error {
 	return nil
 }
 
-// grow reads what the nodes of a level name, and is the nodes of the next one, still without content.
-func (t *tree) grow(level []*manifest.Node, depth int) ([]*manifest.Node, error) {
+// expand reads what the nodes of a level name, and is the nodes of the next one, still without content.
+func (t *graph) expand(level []*manifest.Node, depth int) ([]*manifest.Node, error) {
 	var next []*manifest.Node
 	t.ordered = append(t.ordered, level...)
 	for _, parent := range level {
@@ -87,7 +87,7 @@ func (t *tree) grow(level []*manifest.Node, depth int) ([]*manifest.Node, error)
 }
 
 // count adds the blobs that a node names to the size.
-func (t *tree) count(n *manifest.Node) error {
+func (t *graph) count(n *manifest.Node) error {
 	for _, blob := range n.Blobs {
 		if t.blobs[blob.Digest] {
 			continue
@@ -96,36 +96,36 @@ func (t *tree) count(n *manifest.Node) error {
 			return manifest.ErrTooManyBlobs
 		}
 		t.blobs[blob.Digest] = true
-		if err := t.enlarge(blob.Size); err != nil {
+		if err := t.addSize(blob.Size); err != nil {
 			return err
 		}
 	}
-	return t.enlarge(int64(len(n.Content)))
+	return t.addSize(int64(len(n.Content)))
 }
 
-func (t *tree) enlarge(by int64) error {
+func (t *graph) addSize(by int64) error {
 	if by > t.limit-t.size {
 		return regerr.New(v1.ReasonInvalidContent, nil,
-			"%s: the image is larger than the %s that an image may have here; the administrator can allow more with --mirror-max-image-size", t.source.At.Text, inMiB(t.limit))
+			"%s: the image is larger than the %s that an image may have here; the administrator can allow more with --mirror-max-image-size", t.source.Endpoint.Text, inMiB(t.limit))
 	}
 	t.size += by
 	return nil
 }
 
 // hasRoom says whether manifests may be read, by what their index says of them.
-func (t *tree) hasRoom(nodes []*manifest.Node) error {
+func (t *graph) hasRoom(nodes []*manifest.Node) error {
 	if len(t.nodes) > manifest.MaxManifests {
 		return manifest.ErrTooManyManifests
 	}
 	for _, n := range nodes {
-		if err := t.room.Take(n.Size); err != nil {
+		if err := t.budget.Take(n.Size); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tree) fetch(ctx context.Context, nodes []*manifest.Node) error {
+func (t *graph) fetch(ctx context.Context, nodes []*manifest.Node) error {
 	return eachNode(ctx, nodes, t.read)
 }
 
@@ -139,10 +139,10 @@ func eachNode(ctx context.Context, nodes []*manifest.Node, do func(context.Conte
 }
 
 // read reads a manifest. Its errors name it, for the rest of their text is about the image.
-func (t *tree) read(ctx context.Context, n *manifest.Node) error {
-	content, err := t.source.Manifest(ctx, n.Digest, min(n.Size, manifest.MaxManifest))
+func (t *graph) read(ctx context.Context, n *manifest.Node) error {
+	content, err := t.source.Manifest(ctx, n.Digest, min(n.Size, manifest.MaxSize))
 	if err == nil && int64(len(content)) != n.Size {
-		err = t.source.Explain(manifest.ErrWrongSize)
+		err = t.source.Describe(manifest.ErrWrongSize)
 	}
 	if err != nil {
 		return regerr.WithText(err, "; this is about the manifest "+n.Digest.String())

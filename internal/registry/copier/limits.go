@@ -9,8 +9,8 @@ const (
 	maxImageSize = 20 << 30
 )
 
-// CopyLimits bound copies. The zero value has the defaults, and leaves attachments where they are.
-type CopyLimits struct {
+// Limits bound copies. The zero value has the defaults, and leaves attachments where they are.
+type Limits struct {
 	// BlobsPerCopy is how many large blobs of one copy are on their way at a time; of small ones, it is four times as many.
 	// 0 means 4.
 	BlobsPerCopy int
@@ -22,7 +22,7 @@ type CopyLimits struct {
 	BestEffort bool
 }
 
-func (l CopyLimits) Complete() CopyLimits {
+func (l Limits) Complete() Limits {
 	l.BlobsPerCopy = cmp.Or(l.BlobsPerCopy, blobsPerCopy)
 	l.MaxImageSize = cmp.Or(l.MaxImageSize, maxImageSize)
 	return l

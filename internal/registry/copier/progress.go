@@ -9,32 +9,32 @@ import (
 	"github.com/images-io/tagger/internal/transfer"
 )
 
-// Tally counts what a copy did, and tells how far it is.
-type Tally struct {
-	Tell func(transfer.Progress)
+// Progress counts what a copy did, and tells how far it is.
+type Progress struct {
+	Report func(transfer.Progress)
 
 	mu       sync.Mutex
 	progress transfer.Progress
-	copied   transfer.Copied
+	result   transfer.CopyResult
 }
 
 // update changes the counts, and tells them in the order that they have.
-func (t *Tally) update(change func(*transfer.Progress, *transfer.Copied)) {
+func (t *Progress) update(change func(*transfer.Progress, *transfer.CopyResult)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	change(&t.progress, &t.copied)
-	if t.Tell != nil {
-		t.Tell(t.progress)
+	change(&t.progress, &t.result)
+	if t.Report != nil {
+		t.Report(t.progress)
 	}
 }
 
 // Restart is for another try. What came of the last one stays counted.
-func (t *Tally) Restart() {
-	t.update(func(progress *transfer.Progress, _ *transfer.Copied) { *progress = transfer.Progress{} })
+func (t *Progress) Restart() {
+	t.update(func(progress *transfer.Progress, _ *transfer.CopyResult) { *progress = transfer.Progress{} })
 }
 
-func (t *Tally) expect(blobs []manifest.Descriptor) {
-	t.update(func(progress *transfer.Progress, _ *transfer.Copied) {
+func (t *Progress) expect(blobs []manifest.Descriptor) {
+	t.update(func(progress *transfer.Progress, _ *transfer.CopyResult) {
 		progress.Blobs += len(blobs)
 		for _, blob := range blobs {
 			progress.Bytes += blob.Size
@@ -42,66 +42,66 @@ func (t *Tally) expect(blobs []manifest.Descriptor) {
 	})
 }
 
-// arrived counts a blob. The bytes of one that was sent moved before.
-func (t *Tally) arrived(how remote.Outcome, bytes int64) {
-	t.update(func(progress *transfer.Progress, copied *transfer.Copied) {
+// blobDone counts a blob. The bytes of one that was sent moved before.
+func (t *Progress) blobDone(how remote.Outcome, bytes int64) {
+	t.update(func(progress *transfer.Progress, copied *transfer.CopyResult) {
 		progress.BlobsDone++
 		switch how {
-		case remote.WasSent:
-			copied.Sent += bytes
+		case remote.Uploaded:
+			copied.Uploaded += bytes
 			return
-		case remote.WasFound:
-			copied.Found += bytes
-		case remote.WasMounted:
+		case remote.Skipped:
+			copied.Skipped += bytes
+		case remote.Mounted:
 			copied.Mounted += bytes
 		}
 		progress.BytesDone += bytes
 	})
 }
 
-func (t *Tally) attached(count int) {
-	t.update(func(_ *transfer.Progress, copied *transfer.Copied) { copied.Attachments += count })
+func (t *Progress) referrersDone(count int) {
+	t.update(func(_ *transfer.Progress, copied *transfer.CopyResult) { copied.Attachments += count })
 }
 
-func (t *Tally) missing(text string) {
-	t.update(func(_ *transfer.Progress, copied *transfer.Copied) { copied.Missing = text })
+func (t *Progress) setMissing(text string) {
+	t.update(func(_ *transfer.Progress, copied *transfer.CopyResult) { copied.Missing = text })
 }
 
-func (t *Tally) Result() transfer.Copied {
+func (t *Progress) Result() transfer.CopyResult {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.copied
+	return t.result
 }
 
-// counter counts the bytes that are read.
-type counter struct {
+// countingReader counts the bytes that are read.
+type countingReader struct {
 	io.Reader
-	tally *Tally
+	progress *Progress
 	// count and inVain are guarded by the tally.
-	count  int64
-	inVain bool
+	count     int64
+	discarded bool
 }
 
 // Read implements io.Reader.
-func (c *counter) Read(buffer []byte) (int, error) {
+func (c *countingReader) Read(buffer []byte) (int, error) {
 	count, err := c.Reader.Read(buffer)
 	if count > 0 {
-		c.tally.update(func(progress *transfer.Progress, _ *transfer.Copied) { c.add(progress, int64(count)) })
+		c.progress.update(func(progress *transfer.Progress, _ *transfer.CopyResult) { c.add(progress, int64(count)) })
 	}
 	return count, err
 }
 
-func (c *counter) add(progress *transfer.Progress, bytes int64) {
-	if !c.inVain {
+func (c *countingReader) add(progress *transfer.Progress, bytes int64) {
+	if !c.discarded {
 		c.count += bytes
 		progress.BytesDone += bytes
 	}
 }
 
-// undo takes back what was read in vain. Who reads may still be at it.
-func (c *counter) undo() {
-	c.tally.update(func(progress *transfer.Progress, _ *transfer.Copied) {
+// discard takes back what was read in vain. Who reads may still be at it.
+func (c *countingReader) discard() {
+	c.progress.update(func(progress *transfer.Progress, _ *transfer.CopyResult) {
 		c.add(progress, -c.count)
-		c.inVain = true
+		c.discarded = true
 	})
 }

@@ -11,31 +11,31 @@ import (
 	"github.com/images-io/tagger/internal/registry/remote"
 )
 
-// maxNamed bounds of how many manifests it is remembered what they name.
-const maxNamed = 4096
+// maxCachedManifests bounds of how many manifests it is remembered what they name.
+const maxCachedManifests = 4096
 
-// Indexes remember the digests of the manifests that a manifest names, which never change: those of what was copied, too, so that it
+// ChildCache remember the digests of the manifests that a manifest names, which never change: those of what was copied, too, so that it
 // is known what a copy that did not end has left.
-type Indexes struct{ known *lru.Cache }
+type ChildCache struct{ known *lru.Cache }
 
-func NewIndexes() *Indexes { return &Indexes{known: lru.New(maxNamed)} }
+func NewChildCache() *ChildCache { return &ChildCache{known: lru.New(maxCachedManifests)} }
 
-func (i *Indexes) note(of digest.Digest, named []digest.Digest) { i.known.Add(of, named) }
+func (i *ChildCache) add(of digest.Digest, named []digest.Digest) { i.known.Add(of, named) }
 
-func (i *Indexes) named(of digest.Digest) (named []digest.Digest, isKnown bool) {
+func (i *ChildCache) get(of digest.Digest) (get []digest.Digest, isKnown bool) {
 	known, isKnown := i.known.Get(of)
-	named, _ = known.([]digest.Digest)
-	return named, isKnown
+	get, _ = known.([]digest.Digest)
+	return get, isKnown
 }
 
-// Holding visits manifests that a mirror has, each once.
-type Holding struct {
-	Mirror  remote.Mirror
-	Indexes *Indexes
-	Seen    map[digest.Digest]bool
+// ManifestWalker visits manifests that a mirror has, each once.
+type ManifestWalker struct {
+	Mirror   remote.Mirror
+	Children *ChildCache
+	Seen     map[digest.Digest]bool
 }
 
-func (h *Holding) Unseen(named []digest.Digest) (level []digest.Digest) {
+func (h *ManifestWalker) Unseen(named []digest.Digest) (level []digest.Digest) {
 	for _, one := range named {
 		if !h.Seen[one] {
 			h.Seen[one] = true
@@ -46,13 +46,13 @@ func (h *Holding) Unseen(named []digest.Digest) (level []digest.Digest) {
 }
 
 // Read are those of a level that are there, and what these name.
-func (h *Holding) Read(ctx context.Context, level []digest.Digest) (held []string, below []digest.Digest, err error) {
+func (h *ManifestWalker) Read(ctx context.Context, level []digest.Digest) (held []string, below []digest.Digest, err error) {
 	named := make([][]digest.Digest, len(level))
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(manifestsAtOnce)
 	for i, one := range level {
 		group.Go(func() (err error) {
-			named[i], err = h.names(reading, one)
+			named[i], err = h.childrenOf(reading, one)
 			return err
 		})
 	}
@@ -67,14 +67,14 @@ func (h *Holding) Read(ctx context.Context, level []digest.Digest) (held []strin
 	return held, below, nil
 }
 
-// names is what a manifest names, nil where it is not there. The manifest itself is not kept: together they might be large.
-func (h *Holding) names(ctx context.Context, of digest.Digest) (named []digest.Digest, err error) {
-	if named, isKnown := h.Indexes.named(of); isKnown {
+// childrenOf is what a manifest names, nil where it is not there. The manifest itself is not kept: together they might be large.
+func (h *ManifestWalker) childrenOf(ctx context.Context, of digest.Digest) (named []digest.Digest, err error) {
+	if named, isKnown := h.Children.get(of); isKnown {
 		return named, nil
 	}
 	var content []byte
-	err = h.Mirror.Ask(ctx, func(ctx context.Context, with remote.Requester) error {
-		content, _, err = with.Fetch(ctx, h.Mirror.At.Child(of))
+	err = h.Mirror.DoLimited(ctx, func(ctx context.Context, with remote.Requester) error {
+		content, _, err = with.Fetch(ctx, h.Mirror.Endpoint.WithDigest(of))
 		return err
 	})
 	if remote.IsGone(err) {
@@ -83,9 +83,9 @@ func (h *Holding) names(ctx context.Context, of digest.Digest) (named []digest.D
 	if err != nil {
 		return nil, err
 	}
-	if named, err = manifest.NamedBy(content); err != nil {
-		return nil, h.Mirror.Quotas.Explain(err, h.Mirror.At)
+	if named, err = manifest.Children(content); err != nil {
+		return nil, h.Mirror.Throttler.Describe(err, h.Mirror.Endpoint)
 	}
-	h.Indexes.note(of, named)
+	h.Children.add(of, named)
 	return named, nil
 }

@@ -7,51 +7,51 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// parcel is something that arrives once.
-type parcel struct {
-	arrived chan struct{}
-	taken   bool
-	// noted: the mirror noted by itself what it is attached to. It may be read once it has arrived.
-	noted bool
+// item is something that arrives once.
+type item struct {
+	done      chan struct{}
+	committed bool
+	// listed: the mirror noted by itself what it is attached to. It may be read once it has arrived.
+	listed bool
 }
 
-// parcels are what has to arrive, each once, whoever names it.
-type parcels struct {
+// tracker are what has to arrive, each once, whoever names it.
+type tracker struct {
 	mu sync.Mutex
-	by map[digest.Digest]*parcel
+	by map[digest.Digest]*item
 }
 
-func (p *parcels) of(digest digest.Digest) *parcel {
+func (p *tracker) of(digest digest.Digest) *item {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.locked(digest)
 }
 
-func (p *parcels) locked(of digest.Digest) *parcel {
+func (p *tracker) locked(of digest.Digest) *item {
 	if p.by == nil {
-		p.by = map[digest.Digest]*parcel{}
+		p.by = map[digest.Digest]*item{}
 	}
 	if p.by[of] == nil {
-		p.by[of] = &parcel{arrived: make(chan struct{})}
+		p.by[of] = &item{done: make(chan struct{})}
 	}
 	return p.by[of]
 }
 
-// take is the parcel, and whether it is the caller's to bring.
-func (p *parcels) take(of digest.Digest) (taken *parcel, isMine bool) {
+// tryCommit is the parcel, and whether it is the caller's to bring.
+func (p *tracker) tryCommit(of digest.Digest) (taken *item, isMine bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	taken = p.locked(of)
-	isMine, taken.taken = !taken.taken, true
+	isMine, taken.committed = !taken.committed, true
 	return taken, isMine
 }
 
 // await waits for a parcel, whoever brings it.
-func (p *parcels) await(ctx context.Context, of digest.Digest) error {
+func (p *tracker) await(ctx context.Context, of digest.Digest) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-p.of(of).arrived:
+	case <-p.of(of).done:
 		return nil
 	}
 }

@@ -17,8 +17,8 @@ import (
 // Keyring is the credentials of one namespace. It never changes, and formats as a count, so that no log shows what is in
 // it. The zero value holds nothing: whoever uses it is anonymous.
 type Keyring struct {
-	// Id tells keyrings apart. It is a hash of secrets, and stays in memory.
-	Id      string
+	// ID tells keyrings apart. It is a hash of secrets, and stays in memory.
+	ID      string
 	entries []entry
 }
 
@@ -30,8 +30,8 @@ type entry struct {
 
 // Credential is who we say we are.
 type Credential struct {
-	// Id tells credentials apart. It is a hash of secrets, and stays in memory.
-	Id   string
+	// ID tells credentials apart. It is a hash of secrets, and stays in memory.
+	ID   string
 	Auth authn.AuthConfig
 }
 
@@ -47,7 +47,7 @@ func NewKeyring(secrets []corev1.Secret) (Keyring, []error) {
 }
 
 // NewKeyringFor is NewKeyring reduced to the entries that are tried at the locations: a few, however many the secrets have.
-func NewKeyringFor(secrets []corev1.Secret, locations []endpoint.Location) (Keyring, []error) {
+func NewKeyringFor(secrets []corev1.Secret, locations []endpoint.Endpoint) (Keyring, []error) {
 	entries, problems := readEntries(secrets)
 	var reduced []entry
 	for _, at := range locations {
@@ -73,10 +73,10 @@ func readEntries(secrets []corev1.Secret) (entries []entry, problems []error) {
 func newKeyring(entries []entry) Keyring {
 	slices.SortStableFunc(entries, bySpecificity)
 	for i := range entries {
-		entries[i].Credential = NewCredential(entries[i].Credential.Auth)
+		entries[i].Credential = New(entries[i].Credential.Auth)
 	}
 	keyring := Keyring{entries: entries}
-	keyring.Id = keyring.fingerprint()
+	keyring.ID = keyring.fingerprint()
 	return keyring
 }
 
@@ -86,7 +86,7 @@ func bySpecificity(a, b entry) int { return a.scope.compare(b.scope) }
 // first, each credential once.
 func (k Keyring) Matching(host, repository string) []entry {
 	var found []entry
-	target := scopeOf(host, repository)
+	target := parseTarget(host, repository)
 	for _, candidate := range k.entries {
 		isKnown := func(other entry) bool { return other.Credential == candidate.Credential }
 		if candidate.scope.covers(target) && !slices.ContainsFunc(found, isKnown) {
@@ -104,7 +104,7 @@ func (k Keyring) fingerprint() string {
 	}
 	var parts []string
 	for _, entry := range k.entries {
-		parts = append(parts, entry.scope.String(), entry.Credential.Id)
+		parts = append(parts, entry.scope.String(), entry.Credential.ID)
 	}
 	return fingerprint(parts...)
 }
@@ -114,8 +114,8 @@ func (k Keyring) Format(state fmt.State, _ rune) {
 	_, _ = io.WriteString(state, credentialCount(len(k.entries)))
 }
 
-func NewCredential(auth authn.AuthConfig) Credential {
-	return Credential{Id: fingerprint(auth.Username, auth.Password, auth.IdentityToken, auth.RegistryToken), Auth: auth}
+func New(auth authn.AuthConfig) Credential {
+	return Credential{ID: fingerprint(auth.Username, auth.Password, auth.IdentityToken, auth.RegistryToken), Auth: auth}
 }
 
 // fingerprint hashes the parts and where each one ends.

@@ -30,7 +30,7 @@ func parseScope(key string) (scope, error) {
 	if err != nil || address.Host == "" || address.User != nil {
 		return scope{}, errNoScope
 	}
-	parsed := scopeOf(address.Host, address.Path)
+	parsed := parseTarget(address.Host, address.Path)
 	if len(parsed.path) > 0 && (parsed.path[0] == "v1" || parsed.path[0] == "v2") {
 		parsed.path = parsed.path[1:]
 	}
@@ -42,8 +42,8 @@ func parseScope(key string) (scope, error) {
 	return parsed, nil
 }
 
-// scopeOf takes a host and a path apart. Hosts do not tell cases apart (RFC 3986, section 3.2.2).
-func scopeOf(host, repository string) scope {
+// parseTarget takes a host and a path apart. Hosts do not tell cases apart (RFC 3986, section 3.2.2).
+func parseTarget(host, repository string) scope {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {
 		name, port = host, ""

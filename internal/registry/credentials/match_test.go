@@ -7,7 +7,7 @@ func TestScope_IPv6AddressWithoutPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if target := scopeOf("[fd00::1]", "team/app"); !written.covers(target) {
+	if target := parseTarget("[fd00::1]", "team/app"); !written.covers(target) {
 		t.Errorf("%s does not cover %s", written, target)
 	}
 }

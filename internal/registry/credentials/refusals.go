@@ -6,8 +6,8 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// RefusedAll is for a registry that refuses each credential and the anonymous user.
-func RefusedAll(refusal error, tried int) error {
+// AllRefused is for a registry that refuses each credential and the anonymous user.
+func AllRefused(refusal error, tried int) error {
 	return regerr.WithText(refusal, "; tried "+triedWith(tried)+"anonymously")
 }
 

@@ -20,8 +20,8 @@ func AddressOf(u *url.URL) string {
 	}
 }
 
-// RedirectOf is where an answer redirects to, or nil.
-func RedirectOf(response *http.Response) *url.URL {
+// RedirectTarget is where an answer redirects to, or nil.
+func RedirectTarget(response *http.Response) *url.URL {
 	if response == nil || response.StatusCode/100 != 3 {
 		return nil
 	}
@@ -32,8 +32,8 @@ func RedirectOf(response *http.Response) *url.URL {
 	return target
 }
 
-// Origin is the host and the port that a URL leads to.
-func Origin(address *url.URL) string {
+// HostPort is the host and the port that a URL leads to.
+func HostPort(address *url.URL) string {
 	port := address.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[address.Scheme]
@@ -41,8 +41,8 @@ func Origin(address *url.URL) string {
 	return net.JoinHostPort(address.Hostname(), port)
 }
 
-// HostOf leaves the port out.
-func HostOf(address string) string {
+// Hostname leaves the port out.
+func Hostname(address string) string {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		return host
 	}
@@ -64,8 +64,8 @@ func IsListed(listed map[string]bool, address string) bool {
 	return err == nil && listed[net.JoinHostPort(CanonicalHost(strings.ToLower(host)), port)]
 }
 
-// List adds the host of a name. One without a port stands for the ports of the schemes that it may be asked by.
-func List(listed map[string]bool, name string, insecure bool) {
+// AddHost adds the host of a name. One without a port stands for the ports of the schemes that it may be asked by.
+func AddHost(listed map[string]bool, name string, insecure bool) {
 	host, _, _ := strings.Cut(name, "/")
 	if host == "" || strings.Contains(host, "*") {
 		return
@@ -75,12 +75,12 @@ func List(listed map[string]bool, name string, insecure bool) {
 		schemes = append(schemes, "http")
 	}
 	for _, scheme := range schemes {
-		host, port, err := net.SplitHostPort(Origin(&url.URL{Scheme: scheme, Host: strings.ToLower(host)}))
+		host, port, err := net.SplitHostPort(HostPort(&url.URL{Scheme: scheme, Host: strings.ToLower(host)}))
 		if err == nil {
 			listed[net.JoinHostPort(CanonicalHost(host), port)] = true
 		}
 	}
 }
 
-// MaxHostname is how long a host may be, with its port, in bytes (RFC 1035, section 2.3.4).
-const MaxHostname = 253 + len(":65535")
+// MaxHostLength is how long a host may be, with its port, in bytes (RFC 1035, section 2.3.4).
+const MaxHostLength = 253 + len(":65535")

@@ -7,8 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// NamedBy is what a manifest names. It may be an index of what is attached, which may be longer than that of an image.
-func NamedBy(content []byte) ([]digest.Digest, error) {
+// Children is what a manifest names. It may be an index of what is attached, which may be longer than that of an image.
+func Children(content []byte) ([]digest.Digest, error) {
 	var body struct {
 		Manifests json.RawMessage `json:"manifests"`
 	}
@@ -19,10 +19,10 @@ func NamedBy(content []byte) ([]digest.Digest, error) {
 		return []digest.Digest{}, nil
 	}
 	children, err := parseDescriptors(body.Manifests, MaxReferrers, ErrTooManyReferrers)
-	return DigestsOf(children), err
+	return Digests(children), err
 }
 
-func DigestsOf(manifests []Descriptor) []digest.Digest {
+func Digests(manifests []Descriptor) []digest.Digest {
 	digests := make([]digest.Digest, len(manifests))
 	for i, one := range manifests {
 		digests[i] = one.Digest

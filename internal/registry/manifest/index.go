@@ -28,8 +28,8 @@ var (
 	ErrNoManifest = regerr.NotContent("is no image manifest of schema 2")
 )
 
-// manifest is what we look at in manifests and indexes (image-spec, "Image Index" and "Image Manifest").
-type manifest struct {
+// header is what we look at in manifests and indexes (image-spec, "Image Index" and "Image Manifest").
+type header struct {
 	SchemaVersion int      `json:"schemaVersion"`
 	Children      children `json:"manifests"`
 }
@@ -52,14 +52,14 @@ func (n *nonEmpty) UnmarshalJSON(list []byte) error {
 	return nil
 }
 
-// ParseManifest wants the schemaVersion to be 2, as the image-spec does in indexes and manifests alike.
-func ParseManifest(content []byte) (manifest, error) {
-	var parsed manifest
+// ParseHeader wants the schemaVersion to be 2, as the image-spec does in indexes and manifests alike.
+func ParseHeader(content []byte) (header, error) {
+	var parsed header
 	if err := json.Unmarshal(content, &parsed); err != nil {
-		return manifest{}, errors.Join(err, ErrNoManifest)
+		return header{}, errors.Join(err, ErrNoManifest)
 	}
 	if parsed.SchemaVersion != 2 {
-		return manifest{}, ErrNoManifest
+		return header{}, ErrNoManifest
 	}
 	return parsed, nil
 }
@@ -99,23 +99,23 @@ func parseDescriptors(content []byte, limit int, tooMany error) ([]Descriptor, e
 	return found, nil
 }
 
-// walk goes through an image from its index down.
-type walk struct {
+// Walker goes through an image from its index down.
+type Walker struct {
 	// visit is called for every manifest below, each once, in the order that the indexes name them. It returns the content,
 	// which must have the digest, or nil where it is not interested.
 	visit func(ctx context.Context, child Descriptor) ([]byte, error)
 	seen  map[digest.Digest]bool
 }
 
-func NewWalk(visit func(ctx context.Context, child Descriptor) ([]byte, error)) *walk {
-	return &walk{visit: visit, seen: map[digest.Digest]bool{}}
+func NewWalker(visit func(ctx context.Context, child Descriptor) ([]byte, error)) *Walker {
+	return &Walker{visit: visit, seen: map[digest.Digest]bool{}}
 }
 
 // From walks below a manifest, whose content is given. An image manifest has nothing below it.
-func (w *walk) From(ctx context.Context, content []byte) error { return w.below(ctx, content, 1) }
+func (w *Walker) From(ctx context.Context, content []byte) error { return w.below(ctx, content, 1) }
 
-func (w *walk) below(ctx context.Context, content []byte, nesting int) error {
-	parsed, err := ParseManifest(content)
+func (w *Walker) below(ctx context.Context, content []byte, nesting int) error {
+	parsed, err := ParseHeader(content)
 	if err != nil {
 		return err
 	}

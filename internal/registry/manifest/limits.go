@@ -16,12 +16,12 @@ var (
 	ErrTooManyBlobs     = regerr.Content("is an image of more than %d blobs", MaxBlobs)
 )
 
-// MaxManifest is how large a manifest may be, in bytes: what the distribution-spec asks registries to take (section
+// MaxSize is how large a manifest may be, in bytes: what the distribution-spec asks registries to take (section
 // "Pushing Manifests"), and the most that others read.
-const MaxManifest = 4 << 20
+const MaxSize = 4 << 20
 
 // ErrTooLarge is the end of an answer that is larger than anything resolving needs.
-var ErrTooLarge = regerr.Content("is larger than the %d MiB that a manifest may have", MaxManifest>>20)
+var ErrTooLarge = regerr.Content("is larger than the %d MiB that a manifest may have", MaxSize>>20)
 
 // ErrWrongDigest is content that is not what was asked for.
 var ErrWrongDigest = regerr.Content("does not have the digest that it should have; push the image again")

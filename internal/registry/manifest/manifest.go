@@ -26,8 +26,8 @@ var (
 	ErrWrongSize = regerr.Content("does not have the size that it should have; push the image again")
 )
 
-// manifestBody is what a manifest or an index names. It has no annotations: as a map they are several times as large as they were sent.
-type manifestBody struct {
+// Manifest is what a manifest or an index names. It has no annotations: as a map they are several times as large as they were sent.
+type Manifest struct {
 	MediaType    types.MediaType `json:"mediaType"`
 	ArtifactType string          `json:"artifactType"`
 	Subject      *Descriptor     `json:"subject"`
@@ -45,21 +45,21 @@ func (l *layers) UnmarshalJSON(content []byte) (err error) {
 	return err
 }
 
-// parseBody reads what parseManifest took for a manifest. What names children and blobs at once would be an index to
+// parse reads what parseManifest took for a manifest. What names children and blobs at once would be an index to
 // some and an image to others (CVE-2021-41190).
-func parseBody(content []byte) (manifestBody, error) {
-	var parsed manifestBody
+func parse(content []byte) (Manifest, error) {
+	var parsed Manifest
 	if err := json.Unmarshal(content, &parsed); err != nil {
-		return manifestBody{}, errors.Join(err, ErrNoManifest)
+		return Manifest{}, errors.Join(err, ErrNoManifest)
 	}
 	if parsed.Children != nil && (parsed.Config != nil || parsed.Layers != nil) {
-		return manifestBody{}, ErrNoManifest
+		return Manifest{}, ErrNoManifest
 	}
 	return parsed, nil
 }
 
 // blobs are the config and the layers, each once.
-func (b manifestBody) blobs() ([]Descriptor, error) {
+func (b Manifest) blobs() ([]Descriptor, error) {
 	named := b.Layers
 	if b.Config != nil {
 		named = append(layers{*b.Config}, b.Layers...)
@@ -80,7 +80,7 @@ func (b manifestBody) blobs() ([]Descriptor, error) {
 
 // mediaType is what the manifest says of itself, or else what was said of it, or else what it looks like: OCI's manifests
 // need not say.
-func (b manifestBody) mediaType(said types.MediaType) types.MediaType {
+func (b Manifest) mediaType(said types.MediaType) types.MediaType {
 	switch {
 	case b.MediaType != "":
 		return b.MediaType

@@ -6,7 +6,7 @@ import "sync/atomic"
 type Node struct {
 	Descriptor
 	Content  []byte
-	Body     manifestBody
+	Body     Manifest
 	Blobs    []Descriptor
 	Children []*Node
 	// IsLast: it is not brought with the others, for its tag says that all is there.
@@ -15,7 +15,7 @@ type Node struct {
 
 // Parse reads what the manifest names.
 func (n *Node) Parse() (err error) {
-	if n.Body, err = parseBody(n.Content); err != nil {
+	if n.Body, err = parse(n.Content); err != nil {
 		return err
 	}
 	if n.MediaType = n.Body.mediaType(n.MediaType); !mediaTypes.MatchString(string(n.MediaType)) {
@@ -26,12 +26,12 @@ func (n *Node) Parse() (err error) {
 	return err
 }
 
-// ManifestRoom is what a copy has left for manifests, of maxManifestBytes.
-type ManifestRoom struct{ taken atomic.Int64 }
+// Budget is what a copy has left for manifests, of maxManifestBytes.
+type Budget struct{ used atomic.Int64 }
 
 // Take takes room for so many bytes, which a registry may say to be any number.
-func (r *ManifestRoom) Take(size int64) error {
-	if size < 0 || size > maxManifestBytes || r.taken.Add(size) > maxManifestBytes {
+func (r *Budget) Take(size int64) error {
+	if size < 0 || size > maxManifestBytes || r.used.Add(size) > maxManifestBytes {
 		return ErrTooManyManifests
 	}
 	return nil

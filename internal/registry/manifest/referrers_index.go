@@ -46,7 +46,7 @@ func ParseReferrers(content []byte) ([]Descriptor, error) {
 // WithReferrers is the index with these manifests in it, last; no content is an index of nothing. Where there is no room for all, the
 // first ones go: what is not attached any more.
 func WithReferrers(content []byte, attached []*Node) (with []byte, changed bool, err error) {
-	index, known, err := parseIndexOfReferrers(content)
+	index, known, err := parseReferrersIndex(content)
 	if err != nil {
 		return nil, false, err
 	}
@@ -71,8 +71,8 @@ func WithReferrers(content []byte, attached []*Node) (with []byte, changed bool,
 	return with, changed, err
 }
 
-// parseIndexOfReferrers is the index, and what it lists.
-func parseIndexOfReferrers(content []byte) (index referrersIndex, listed []Descriptor, err error) {
+// parseReferrersIndex is the index, and what it lists.
+func parseReferrersIndex(content []byte) (index referrersIndex, listed []Descriptor, err error) {
 	index = referrersIndex{SchemaVersion: 2, MediaType: types.OCIImageIndex}
 	if content == nil {
 		return index, nil, nil

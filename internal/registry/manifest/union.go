@@ -36,11 +36,11 @@ func (n *Node) Union(other []byte) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	added, err := without(heldEntries, ownEntries)
+	added, err := missingFrom(heldEntries, ownEntries)
 	if err != nil {
 		return nil, err
 	}
-	missing, err := without(ownEntries, heldEntries)
+	missing, err := missingFrom(ownEntries, heldEntries)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (n *Node) Union(other []byte) (*Node, error) {
 		return nil, err
 	}
 	content, err := json.Marshal(own)
-	if err == nil && len(content) > MaxManifest {
+	if err == nil && len(content) > MaxSize {
 		err = ErrTooLarge
 	}
 	return &Node{Descriptor: Descriptor{MediaType: n.MediaType}, Content: content}, err
@@ -68,9 +68,9 @@ func descriptorsOf(list json.RawMessage) (descriptors []json.RawMessage, err err
 	return descriptors, err
 }
 
-// without returns the descriptors that are not among the others. All that they say counts: cosign keeps signatures in annotations of
+// missingFrom returns the descriptors that are not among the others. All that they say counts: cosign keeps signatures in annotations of
 // descriptors, so that two of them may have one digest.
-func without(descriptors, others []json.RawMessage) (left []json.RawMessage, err error) {
+func missingFrom(descriptors, others []json.RawMessage) (left []json.RawMessage, err error) {
 	known := map[string]bool{}
 	for _, other := range others {
 		text, err := canonical(other)

@@ -8,14 +8,14 @@ import (
 
 // Lists says whether the administrator names this host and port: as a location, as a mirror, or as the host of a prefix.
 // What is blocked is not named, and a prefix with a wildcard names no host.
-func (c *RegistriesConf) Lists(address string) bool {
+func (c *Config) Lists(address string) bool {
 	c.mutex.RLock()
 	defer c.mutex.RUnlock()
 	return endpoint.IsListed(c.listed, address)
 }
 
-// InsecureHost says whether the administrator lists the host, with its port, as insecure.
-func (c *RegistriesConf) InsecureHost(host string) bool {
+// IsInsecure says whether the administrator lists the host, with its port, as insecure.
+func (c *Config) IsInsecure(host string) bool {
 	canonical := endpoint.CanonicalHost(host)
 	registry, err := c.find(canonical, canonical)
 	if err != nil || registry == nil || !registry.Insecure {
@@ -31,10 +31,10 @@ func listedHosts(registries []sysregistriesv2.Registry) map[string]bool {
 		if registries[i].Blocked {
 			continue
 		}
-		endpoint.List(listed, registries[i].Prefix, registries[i].Insecure)
-		endpoint.List(listed, registries[i].Location, registries[i].Insecure)
+		endpoint.AddHost(listed, registries[i].Prefix, registries[i].Insecure)
+		endpoint.AddHost(listed, registries[i].Location, registries[i].Insecure)
 		for _, mirror := range registries[i].Mirrors {
-			endpoint.List(listed, mirror.Location, mirror.Insecure)
+			endpoint.AddHost(listed, mirror.Location, mirror.Insecure)
 		}
 	}
 	return listed

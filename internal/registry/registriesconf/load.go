@@ -8,11 +8,11 @@ import (
 	"k8s.io/utils/lru"
 )
 
-// LoadRegistriesConf reads the file at path. No file, and an empty path, mean no configuration; a malformed file is an
+// Load reads the file at path. No file, and an empty path, mean no configuration; a malformed file is an
 // error. Once Start runs, the file may change: a malformed one is then given to report, once, and the last good one stays
 // in force. A nil clock means the system's.
-func LoadRegistriesConf(path string, report func(error), from clock.WithTicker) (*RegistriesConf, error) {
-	loaded := &RegistriesConf{}
+func Load(path string, report func(error), from clock.WithTicker) (*Config, error) {
+	loaded := &Config{}
 	loaded.Watch(path, loaded.apply, report, from)
 	if _, err := loaded.Load(); err != nil {
 		return nil, err
@@ -21,11 +21,11 @@ func LoadRegistriesConf(path string, report func(error), from clock.WithTicker) 
 }
 
 // apply has sysregistriesv2 read the file, which it reads by itself.
-func (c *RegistriesConf) apply(content []byte) (changed bool, err error) {
+func (c *Config) apply(content []byte) (changed bool, err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if content == nil {
-		changed, c.inForce, c.unqualified, c.listed, c.located = c.inForce, false, "", nil, nil
+		changed, c.inForce, c.unqualified, c.listed, c.resolved = c.inForce, false, "", nil, nil
 		return changed, nil
 	}
 	configured, err := sysregistriesv2.TryUpdatingCache(c.system())
@@ -33,7 +33,7 @@ func (c *RegistriesConf) apply(content []byte) (changed bool, err error) {
 		return false, fmt.Errorf("registries.conf is malformed: %w", err)
 	}
 	c.inForce, c.unqualified, c.listed = true, only(configured.UnqualifiedSearchRegistries), listedHosts(configured.Registries)
-	c.located = lru.New(maxLocated)
+	c.resolved = lru.New(maxResolved)
 	return true, nil
 }
 

@@ -18,13 +18,13 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// RegistriesConf is what the administrator says about registries, in containers-registries.conf(5): prefix, location,
+// Config is what the administrator says about registries, in containers-registries.conf(5): prefix, location,
 // mirror, insecure, blocked and unqualified-search-registries. It is safe for concurrent use. The zero value says nothing.
 //
 // sysregistriesv2 keeps the last configuration that it could read, by path and for the whole process. We make use of that:
 // it is read when the file has changed, and stays as it is when the new one is malformed.
-type RegistriesConf struct {
-	filewatch.WatchedFile
+type Config struct {
+	filewatch.File
 
 	mutex sync.RWMutex
 	// inForce is false while nothing is configured.
@@ -32,32 +32,32 @@ type RegistriesConf struct {
 	unqualified string
 	// listed are the hosts that entries name, with their ports.
 	listed map[string]bool
-	// located are the locations of sources by their names: who waits for his turn comes back for them again and again. It is another
+	// resolved are the locations of sources by their names: who waits for his turn comes back for them again and again. It is another
 	// one with each configuration; nil while nothing is configured.
-	located *lru.Cache
+	resolved *lru.Cache
 }
 
-// maxLocated bounds of how many sources the locations are kept.
-const maxLocated = 4096
+// maxResolved bounds of how many sources the locations are kept.
+const maxResolved = 4096
 
 // UnqualifiedRegistry is where an image without a registry comes from, when the administrator names exactly one such
 // registry; empty otherwise.
-func (c *RegistriesConf) UnqualifiedRegistry() string {
+func (c *Config) UnqualifiedRegistry() string {
 	c.mutex.RLock()
 	defer c.mutex.RUnlock()
 	return c.unqualified
 }
 
-// Locations are where the source is asked for, in order: the mirrors, then the location. The error is an *regerr.Error.
-func (c *RegistriesConf) Locations(source reference.Source) ([]endpoint.Location, error) {
+// Endpoints are where the source is asked for, in order: the mirrors, then the location. The error is an *regerr.Error.
+func (c *Config) Endpoints(source reference.Source) ([]endpoint.Endpoint, error) {
 	c.mutex.RLock()
-	known := c.located
+	known := c.resolved
 	c.mutex.RUnlock()
 	if known == nil {
 		return c.locate(source)
 	}
 	if kept, isKnown := known.Get(source.String()); isKnown {
-		return kept.([]endpoint.Location), nil
+		return kept.([]endpoint.Endpoint), nil
 	}
 	found, err := c.locate(source)
 	if err == nil {
@@ -66,33 +66,33 @@ func (c *RegistriesConf) Locations(source reference.Source) ([]endpoint.Location
 	return found, err
 }
 
-func (c *RegistriesConf) locate(source reference.Source) ([]endpoint.Location, error) {
+func (c *Config) locate(source reference.Source) ([]endpoint.Endpoint, error) {
 	registry, err := c.find(source.String(), source.Registry())
 	if err != nil {
 		return nil, unusable(source, err)
 	}
 	if registry == nil {
-		direct, err := endpoint.NewLocation(source, source, false)
-		return []endpoint.Location{direct}, err
+		direct, err := endpoint.New(source, source, false)
+		return []endpoint.Endpoint{direct}, err
 	}
 	if registry.Blocked {
 		return nil, regerr.New(v1.ReasonRefusedByPolicy, nil, "%s: the administrator blocks %s in registries.conf", source, registry.Prefix)
 	}
-	return rewritten(source, registry)
+	return rewrite(source, registry)
 }
 
-// rewritten follows the entry's mirrors and location. It does what sysregistriesv2 does, whose references know no IPv6 address.
-func rewritten(source reference.Source, registry *sysregistriesv2.Registry) ([]endpoint.Location, error) {
-	var locations []endpoint.Location
+// rewrite follows the entry's mirrors and location. It does what sysregistriesv2 does, whose references know no IPv6 address.
+func rewrite(source reference.Source, registry *sysregistriesv2.Registry) ([]endpoint.Endpoint, error) {
+	var locations []endpoint.Endpoint
 	for _, candidate := range endpointsFor(source, registry) {
 		if candidate.NamespaceProxy != "" {
 			return nil, regerr.New(v1.ReasonRefusedByPolicy, nil, "%s: registries.conf sets namespace-proxy for %s, which Tagger does not support", source, registry.Prefix)
 		}
-		asked, err := reference.Parse(rewrittenName(source.String(), registry.Prefix, candidate.Location), "")
+		asked, err := reference.Parse(rewriteName(source.String(), registry.Prefix, candidate.Location), "")
 		if err != nil {
 			return nil, unusable(source, err)
 		}
-		at, err := endpoint.NewLocation(source, asked, candidate.Insecure)
+		at, err := endpoint.New(source, asked, candidate.Insecure)
 		if err != nil {
 			return nil, err
 		}
@@ -116,8 +116,8 @@ func endpointsFor(source reference.Source, registry *sysregistriesv2.Registry) [
 	return append(endpoints, registry.Endpoint)
 }
 
-// rewrittenName puts a location in place of the prefix; an empty one, which only a wildcard may have, leaves the name as it is.
-func rewrittenName(name, prefix, location string) string {
+// rewriteName puts a location in place of the prefix; an empty one, which only a wildcard may have, leaves the name as it is.
+func rewriteName(name, prefix, location string) string {
 	if location == "" {
 		return name
 	}
@@ -134,7 +134,7 @@ func unusable(source reference.Source, err error) error {
 
 // find is the entry with the longest prefix of the name, or nil. sysregistriesv2 also takes an entry without a port for any
 // port, and says not to rely on that: we heed it only where it blocks.
-func (c *RegistriesConf) find(name, host string) (*sysregistriesv2.Registry, error) {
+func (c *Config) find(name, host string) (*sysregistriesv2.Registry, error) {
 	c.mutex.RLock()
 	defer c.mutex.RUnlock()
 	if !c.inForce {
@@ -161,6 +161,6 @@ func hasPort(host string) bool {
 }
 
 // system names our file, and a directory of further files that does not exist, so that none of the machine's count.
-func (c *RegistriesConf) system() *types.SystemContext {
+func (c *Config) system() *types.SystemContext {
 	return &types.SystemContext{SystemRegistriesConfPath: c.Path, SystemRegistriesConfDirPath: c.Path + ".none"}
 }

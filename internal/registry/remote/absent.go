@@ -15,9 +15,9 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// Look reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
-func (a Access) Look(ctx context.Context, at endpoint.Location, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
-	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with Requester) (err error) {
+// FetchOptional reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
+func (a Repository) FetchOptional(ctx context.Context, at endpoint.Endpoint, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
+	err = a.doOptional(ctx, isAbsent, func(ctx context.Context, with Requester) (err error) {
 		content, found, err = with.Fetch(ctx, at)
 		return err
 	})
@@ -27,9 +27,9 @@ func (a Access) Look(ctx context.Context, at endpoint.Location, isAbsent func(er
 	return content, found, err
 }
 
-// LookForDigest returns the digest of a manifest, empty where there is none. It takes one HEAD.
-func (a Access) LookForDigest(ctx context.Context, at endpoint.Location, isAbsent func(error) bool) (found string, err error) {
-	err = a.askForWhatMayBeAbsent(ctx, isAbsent, func(ctx context.Context, with Requester) (err error) {
+// DigestOptional returns the digest of a manifest, empty where there is none. It takes one HEAD.
+func (a Repository) DigestOptional(ctx context.Context, at endpoint.Endpoint, isAbsent func(error) bool) (found string, err error) {
+	err = a.doOptional(ctx, isAbsent, func(ctx context.Context, with Requester) (err error) {
 		found, err = with.Digest(ctx, at)
 		return err
 	})
@@ -39,15 +39,15 @@ func (a Access) LookForDigest(ctx context.Context, at endpoint.Location, isAbsen
 	return found, err
 }
 
-// askForWhatMayBeAbsent asks when it is our turn. An answer that says that it is absent is the error, too, and no refusal: it costs no
+// doOptional asks when it is our turn. An answer that says that it is absent is the error, too, and no refusal: it costs no
 // session.
-func (a Access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) bool, ask asking) error {
+func (a Repository) doOptional(ctx context.Context, isAbsent func(error) bool, ask operation) error {
 	var absent error
-	err := a.Patiently(ctx, func(ctx context.Context, with Requester) error {
+	err := a.DoWaiting(ctx, func(ctx context.Context, with Requester) error {
 		ctx, cancel := context.WithTimeout(ctx, a.Timeouts.Request)
 		defer cancel()
 		absent = ask(ctx, with)
-		if isAbsent(absent) && !a.isWorthALogin(with.Session, absent) {
+		if isAbsent(absent) && !a.needsLogin(with.Client, absent) {
 			return nil
 		}
 		return absent
@@ -55,8 +55,8 @@ func (a Access) askForWhatMayBeAbsent(ctx context.Context, isAbsent func(error) 
 	return cmp.Or(err, absent)
 }
 
-// untold are the answers that tell nothing yet: they are worth another try.
-var untold = []int{
+// unclearStatuses are the answers that tell nothing yet: they are worth another try.
+var unclearStatuses = []int{
 	http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests,
 }
 
@@ -64,13 +64,13 @@ var untold = []int{
 // the question, or does not want it. What a token service answers is not about that.
 func IsAbsent(err error) bool {
 	var answer *ggcr.Error
-	if !errors.As(err, &answer) || errors.Is(err, errNoSession) {
+	if !errors.As(err, &answer) || errors.Is(err, errNoLogin) {
 		return false
 	}
-	return answer.StatusCode/100 == 4 && !slices.Contains(untold, answer.StatusCode) || answer.StatusCode == http.StatusNotImplemented
+	return answer.StatusCode/100 == 4 && !slices.Contains(unclearStatuses, answer.StatusCode) || answer.StatusCode == http.StatusNotImplemented
 }
 
 // IsGone says that a registry that lets us in does not have it.
 func IsGone(err error) bool {
-	return regerr.IsStatus(err, http.StatusNotFound) && !errors.Is(err, errNoSession)
+	return regerr.IsStatus(err, http.StatusNotFound) && !errors.Is(err, errNoLogin)
 }

@@ -14,26 +14,26 @@ import (
 	"github.com/images-io/tagger/internal/registry/transport"
 )
 
-// slowest is how many bytes a second a blob must come with on the whole, beyond the time that any request may take.
-const slowest = 16 << 10
+// minBlobRate is how many bytes a second a blob must come with on the whole, beyond the time that any request may take.
+const minBlobRate = 16 << 10
 
-// blobQuestions is how many questions may be asked, one after the other, while a blob is on its way: that for the blob, and
+// requestsPerBlob is how many questions may be asked, one after the other, while a blob is on its way: that for the blob, and
 // two to the mirror, which is not to be taken for a slow source.
-const blobQuestions = 3
+const requestsPerBlob = 3
 
 // Source is where an image is copied from, and as whom.
-type Source struct{ Access }
+type Source struct{ Repository }
 
-// Explain gives an error its meaning at the source.
-func (s Source) Explain(err error) error { return s.Quotas.Explain(err, s.At) }
+// Describe gives an error its meaning at the source.
+func (s Source) Describe(err error) error { return s.Throttler.Describe(err, s.Endpoint) }
 
 // Manifest is a manifest of the digest. One larger than the limit is not read.
 func (s Source) Manifest(ctx context.Context, of digest.Digest, limit int64) (content []byte, err error) {
-	err = s.Patiently(ctx, func(ctx context.Context, with Requester) error {
-		ctx, cancel := context.WithTimeout(transport.Allowing(ctx, limit), s.Timeouts.Request)
+	err = s.DoWaiting(ctx, func(ctx context.Context, with Requester) error {
+		ctx, cancel := context.WithTimeout(transport.WithBodyLimit(ctx, limit), s.Timeouts.Request)
 		defer cancel()
-		content, _, err = with.read(ctx, s.At.Child(of))
-		if errors.Is(err, manifest.ErrTooLarge) && limit < manifest.MaxManifest {
+		content, _, err = with.read(ctx, s.Endpoint.WithDigest(of))
+		if errors.Is(err, manifest.ErrTooLarge) && limit < manifest.MaxSize {
 			return manifest.ErrWrongSize
 		}
 		return err
@@ -44,20 +44,20 @@ func (s Source) Manifest(ctx context.Context, of digest.Digest, limit int64) (co
 // Blob is the content of a blob, as it comes. The errors of reading it have their meaning.
 func (s Source) Blob(ctx context.Context, of manifest.Descriptor) (coming *Download, err error) {
 	var content io.ReadCloser
-	ctx, cancel := context.WithTimeout(ctx, blobQuestions*s.Timeouts.Request+time.Duration(of.Size/slowest)*time.Second)
-	err = s.Patiently(ctx, func(ctx context.Context, with Requester) error {
-		content, err = with.blob(transport.Allowing(ctx, of.Size), s.At, of) // and no token of that size
+	ctx, cancel := context.WithTimeout(ctx, requestsPerBlob*s.Timeouts.Request+time.Duration(of.Size/minBlobRate)*time.Second)
+	err = s.DoWaiting(ctx, func(ctx context.Context, with Requester) error {
+		content, err = with.blob(transport.WithBodyLimit(ctx, of.Size), s.Endpoint, of) // and no token of that size
 		return err
 	})
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	return &Download{ReadCloser: content, Of: of, left: of.Size, explain: s.Explain, cancel: cancel}, nil
+	return &Download{ReadCloser: content, Of: of, left: of.Size, describe: s.Describe, cancel: cancel}, nil
 }
 
 // blob asks for a blob (distribution-spec, section "Pulling blobs").
-func (r Requester) blob(ctx context.Context, at endpoint.Location, of manifest.Descriptor) (io.ReadCloser, error) {
+func (r Requester) blob(ctx context.Context, at endpoint.Endpoint, of manifest.Descriptor) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.BlobURL(r.Scheme, of.Digest), nil)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (r Requester) blob(ctx context.Context, at endpoint.Location, of manifest.D
 		response.Body.Close()
 		return nil, manifest.ErrWrongSize
 	}
-	if transport.EndsWithTheConnection(response) {
+	if transport.EndsWithConnection(response) {
 		return transport.CheckLength(response.Body, of.Size), nil
 	}
 	return response.Body, nil
@@ -82,24 +82,24 @@ func (r Requester) blob(ctx context.Context, at endpoint.Location, of manifest.D
 // Download is a blob on its way. What was read of it is of the size, or the last of it is never read.
 type Download struct {
 	io.ReadCloser
-	Of      manifest.Descriptor
-	left    int64
-	explain func(error) error
-	cancel  context.CancelFunc
+	Of       manifest.Descriptor
+	left     int64
+	describe func(error) error
+	cancel   context.CancelFunc
 }
 
 // Read implements io.Reader.
 func (d *Download) Read(buffer []byte) (int, error) {
 	count, err := d.ReadCloser.Read(buffer)
 	d.left -= int64(count)
-	if wrong := d.judge(err); wrong != nil {
-		return 0, d.explain(wrong)
+	if wrong := d.check(err); wrong != nil {
+		return 0, d.describe(wrong)
 	}
 	return count, err
 }
 
-// judge is what is wrong, nil while all is well.
-func (d *Download) judge(err error) error {
+// check is what is wrong, nil while all is well.
+func (d *Download) check(err error) error {
 	switch {
 	case d.left < 0, errors.Is(err, manifest.ErrTooLarge), errors.Is(err, io.EOF) && d.left > 0:
 		return manifest.ErrWrongSize

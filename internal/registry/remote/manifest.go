@@ -25,7 +25,7 @@ var acceptable = strings.Join([]string{
 
 // Digest asks with a HEAD (distribution-spec, section "Checking if content exists in the registry"), which counts as no
 // pull. Only where that gives no digest, as with older registries, the manifest is read and hashed.
-func (r Requester) Digest(ctx context.Context, at endpoint.Location) (string, error) {
+func (r Requester) Digest(ctx context.Context, at endpoint.Endpoint) (string, error) {
 	response, err := r.ask(ctx, http.MethodHead, at)
 	if hasNoHead(err) {
 		return r.hashed(ctx, at)
@@ -37,15 +37,15 @@ func (r Requester) Digest(ctx context.Context, at endpoint.Location) (string, er
 	if types.MediaType(response.Header.Get("Content-Type")).IsSchema1() {
 		return "", manifest.ErrNoManifest
 	}
-	if found, err := digest.Parse(response.Header.Get("Docker-Content-Digest")); err == nil && at.Takes(found) {
+	if found, err := digest.Parse(response.Header.Get("Docker-Content-Digest")); err == nil && at.Accepts(found) {
 		return found.String(), nil
 	}
 	return r.hashed(ctx, at)
 }
 
 // hashed reads the manifest, makes the digest itself, and looks at the indexes below.
-func (r Requester) hashed(ctx context.Context, at endpoint.Location) (string, error) {
-	leave, err := r.readers.Enter(ctx)
+func (r Requester) hashed(ctx context.Context, at endpoint.Endpoint) (string, error) {
+	leave, err := r.readers.Acquire(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -54,28 +54,28 @@ func (r Requester) hashed(ctx context.Context, at endpoint.Location) (string, er
 	if err != nil {
 		return "", err
 	}
-	indexes := manifest.NewWalk(func(ctx context.Context, child manifest.Descriptor) ([]byte, error) {
+	indexes := manifest.NewWalker(func(ctx context.Context, child manifest.Descriptor) ([]byte, error) {
 		if !child.MediaType.IsIndex() {
 			return nil, nil
 		}
-		content, _, err := r.read(ctx, at.Child(child.Digest))
+		content, _, err := r.read(ctx, at.WithDigest(child.Digest))
 		return content, err
 	})
 	return found.String(), indexes.From(ctx, content)
 }
 
 // read is a manifest as it was sent, and its digest.
-func (r Requester) read(ctx context.Context, at endpoint.Location) ([]byte, digest.Digest, error) {
+func (r Requester) read(ctx context.Context, at endpoint.Endpoint) ([]byte, digest.Digest, error) {
 	content, found, err := r.Fetch(ctx, at)
 	if err != nil {
 		return nil, "", err
 	}
-	_, err = manifest.ParseManifest(content)
+	_, err = manifest.ParseHeader(content)
 	return content, found, err
 }
 
 // Fetch is the same of whatever is there.
-func (r Requester) Fetch(ctx context.Context, at endpoint.Location) ([]byte, digest.Digest, error) {
+func (r Requester) Fetch(ctx context.Context, at endpoint.Endpoint) ([]byte, digest.Digest, error) {
 	response, err := r.ask(ctx, http.MethodGet, at)
 	if err != nil {
 		return nil, "", err
@@ -87,9 +87,9 @@ func (r Requester) Fetch(ctx context.Context, at endpoint.Location) ([]byte, dig
 	}
 	found := at.Algorithm().FromBytes(content)
 	switch {
-	case at.Takes(found):
+	case at.Accepts(found):
 		return content, found, nil
-	case transport.EndsWithTheConnection(response):
+	case transport.EndsWithConnection(response):
 		return nil, "", io.ErrUnexpectedEOF
 	default:
 		return nil, "", manifest.ErrWrongDigest
@@ -97,7 +97,7 @@ func (r Requester) Fetch(ctx context.Context, at endpoint.Location) ([]byte, dig
 }
 
 // ask sends one request. An answer but 200 is a *ggcr.Error.
-func (r Requester) ask(ctx context.Context, method string, at endpoint.Location) (*http.Response, error) {
+func (r Requester) ask(ctx context.Context, method string, at endpoint.Endpoint) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, at.ManifestURL(r.Scheme), nil)
 	if err != nil {
 		return nil, err
@@ -108,13 +108,13 @@ func (r Requester) ask(ctx context.Context, method string, at endpoint.Location)
 
 // send is an answer that has one of these statuses. Any other is a *ggcr.Error.
 func (r Requester) send(request *http.Request, statuses ...int) (*http.Response, error) {
-	response, err := r.Client.Do(request)
+	response, err := r.HTTP.Do(request)
 	if err != nil {
 		return nil, err
 	}
 	if err := ggcr.CheckError(response, statuses...); err != nil {
 		response.Body.Close()
-		return nil, auth.Challenged(err, request, response)
+		return nil, auth.WithChallenge(err, request, response)
 	}
 	r.Worked.Store(true)
 	return response, nil

@@ -19,43 +19,43 @@ import (
 
 // Mirror is one repository of the internal registry. All that goes wrong there is MirrorUnavailable.
 type Mirror struct {
-	Access
-	Placements *Placements
-	// Hurries: who asks does not wait for its turn.
-	Hurries bool
+	Repository
+	Locations *BlobLocations
+	// NoWait: who asks does not wait for its turn.
+	NoWait bool
 }
 
-// Greet finds out how the registry wants to be asked, where that is worth a request.
-func (m Mirror) Greet(ctx context.Context) error {
-	return m.Fault(m.Patiently(ctx, func(context.Context, Requester) error { return nil }))
+// Ping finds out how the registry wants to be asked, where that is worth a request.
+func (m Mirror) Ping(ctx context.Context) error {
+	return m.Fault(m.DoWaiting(ctx, func(context.Context, Requester) error { return nil }))
 }
 
-// Mounting is the mirror for mounting from a repository; an empty one is the mirror's own.
-func (m Mirror) Mounting(from string) Mirror {
-	m.At.MountsFrom = from
+// MountingFrom is the mirror for mounting from a repository; an empty one is the mirror's own.
+func (m Mirror) MountingFrom(from string) Mirror {
+	m.Endpoint.MountFrom = from
 	return m
 }
 
-// Ask asks what is not about blobs, and so should not take long.
-func (m Mirror) Ask(ctx context.Context, Ask asking) error {
-	use := m.Patiently
-	if m.Hurries {
-		use = m.use
+// DoLimited asks what is not about blobs, and so should not take long.
+func (m Mirror) DoLimited(ctx context.Context, DoLimited operation) error {
+	use := m.DoWaiting
+	if m.NoWait {
+		use = m.do
 	}
 	return m.Fault(use(ctx, func(ctx context.Context, with Requester) error {
 		ctx, cancel := context.WithTimeout(ctx, m.Timeouts.Request)
 		defer cancel()
-		return Ask(ctx, with)
+		return DoLimited(ctx, with)
 	}))
 }
 
-func (m Mirror) Holds(ctx context.Context, identifier string) (held string, err error) {
-	at := m.At
+func (m Mirror) HeadManifest(ctx context.Context, identifier string) (held string, err error) {
+	at := m.Endpoint
 	at.Identifier = identifier
 	if parsed, err := digest.Parse(identifier); err == nil {
-		at = at.Child(parsed)
+		at = at.WithDigest(parsed)
 	}
-	err = m.Ask(ctx, func(ctx context.Context, with Requester) error {
+	err = m.DoLimited(ctx, func(ctx context.Context, with Requester) error {
 		held, err = with.Digest(ctx, at)
 		if regerr.IsStatus(err, http.StatusNotFound) {
 			return nil
@@ -65,18 +65,18 @@ func (m Mirror) Holds(ctx context.Context, identifier string) (held string, err 
 	return held, err
 }
 
-// Put puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
+// PutManifest puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
 // registry noted by itself what the manifest is attached to.
-func (m Mirror) Put(ctx context.Context, n *manifest.Node, identifier string) (noted bool, err error) {
-	err = m.Ask(ctx, func(ctx context.Context, with Requester) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.At.Url(with.Scheme, "manifests/"+identifier), bytes.NewReader(n.Content))
+func (m Mirror) PutManifest(ctx context.Context, n *manifest.Node, identifier string) (noted bool, err error) {
+	err = m.DoLimited(ctx, func(ctx context.Context, with Requester) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.Endpoint.URL(with.Scheme, "manifests/"+identifier), bytes.NewReader(n.Content))
 		if err != nil {
 			return err
 		}
 		request.Header.Set("Content-Type", string(n.MediaType))
 		response, err := with.send(request, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		if err != nil {
-			m.forget(n, err)
+			m.forgetBlobs(n, err)
 			return err
 		}
 		noted = response.Header.Get("OCI-Subject") != ""
@@ -88,32 +88,32 @@ func (m Mirror) Put(ctx context.Context, n *manifest.Node, identifier string) (n
 // PutTag puts a manifest under a tag. A registry with immutable tags refuses to write a tag that has the manifest already: that is no
 // error.
 func (m Mirror) PutTag(ctx context.Context, n *manifest.Node, tag string) error {
-	_, err := m.Put(ctx, n, tag)
+	_, err := m.PutManifest(ctx, n, tag)
 	var answer *ggcr.Error
 	if !errors.As(err, &answer) {
 		return err
 	}
-	if held, headErr := m.Holds(ctx, tag); headErr == nil && held == n.Digest.String() {
+	if held, headErr := m.HeadManifest(ctx, tag); headErr == nil && held == n.Digest.String() {
 		return nil
 	}
 	return err
 }
 
-// forget forgets where the blobs of a manifest are, when the registry does not take it: it may have lost one.
-func (m Mirror) forget(n *manifest.Node, err error) {
+// forgetBlobs forgets where the blobs of a manifest are, when the registry does not take it: it may have lost one.
+func (m Mirror) forgetBlobs(n *manifest.Node, err error) {
 	var answer *ggcr.Error
 	if !errors.As(err, &answer) {
 		return
 	}
 	for _, blob := range n.Blobs {
-		m.Placements.lost(m.At, blob.Digest)
+		m.Locations.forget(m.Endpoint, blob.Digest)
 	}
 }
 
-// Remove deletes (distribution-spec, section "Content Management").
-func (m Mirror) Remove(ctx context.Context, identifier string) error {
-	err := m.Ask(ctx, func(ctx context.Context, with Requester) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.At.Url(with.Scheme, "manifests/"+identifier), nil)
+// DeleteManifest deletes (distribution-spec, section "Content Management").
+func (m Mirror) DeleteManifest(ctx context.Context, identifier string) error {
+	err := m.DoLimited(ctx, func(ctx context.Context, with Requester) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.Endpoint.URL(with.Scheme, "manifests/"+identifier), nil)
 		if err != nil {
 			return err
 		}
@@ -124,14 +124,14 @@ func (m Mirror) Remove(ctx context.Context, identifier string) error {
 		return drain(response)
 	})
 	if forbidsDeletion(err) {
-		return regerr.New(v1.ReasonMirrorUnavailable, errors.Join(transfer.ErrDeletionForbidden, err), "%s: it forbids deletion", m.At.Text)
+		return regerr.New(v1.ReasonMirrorUnavailable, errors.Join(transfer.ErrDeletionForbidden, err), "%s: it forbids deletion", m.Endpoint.Text)
 	}
 	return err
 }
 
 // forbidsDeletion says whether a registry does not delete: at all, tags, or for us. What its token service refuses is not that.
 func forbidsDeletion(err error) bool {
-	if errors.Is(err, errNoSession) {
+	if errors.Is(err, errNoLogin) {
 		return false
 	}
 	return regerr.HasCode(err, ggcr.UnsupportedErrorCode) || regerr.IsStatus(err, http.StatusMethodNotAllowed, http.StatusBadRequest, http.StatusForbidden)
@@ -144,7 +144,7 @@ func (m Mirror) Fault(err error) error {
 		return err
 	}
 	if refused := refusedAlgorithm(err); refused != "" {
-		return regerr.New(v1.ReasonInvalidContent, failure, "%s: it cannot store %s: it does not know the algorithm of this digest; write spec.from with a tag or a sha256 digest, or set spec.cache to false", m.At.Text, refused)
+		return regerr.New(v1.ReasonInvalidContent, failure, "%s: it cannot store %s: it does not know the algorithm of this digest; write spec.from with a tag or a sha256 digest, or set spec.cache to false", m.Endpoint.Text, refused)
 	}
 	return failure.WithReason(v1.ReasonMirrorUnavailable)
 }

@@ -29,8 +29,8 @@ var nextPage = regexp.MustCompile(`(?i)<([^>]*)>(?:\s*;\s*[^;,="\s]+(?:\s*=\s*(?
 
 // referrers are the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
 func (s Source) referrers(ctx context.Context, image digest.Digest) (listed []manifest.Descriptor, err error) {
-	err = s.askForWhatMayBeAbsent(ctx, isNoList, func(ctx context.Context, with Requester) (err error) {
-		listed, err = with.referrers(ctx, s.At, image)
+	err = s.doOptional(ctx, isNoList, func(ctx context.Context, with Requester) (err error) {
+		listed, err = with.referrers(ctx, s.Endpoint, image)
 		return err
 	})
 	if isNoList(err) {
@@ -40,9 +40,9 @@ func (s Source) referrers(ctx context.Context, image digest.Digest) (listed []ma
 }
 
 // referrers reads the list, page by page.
-func (r Requester) referrers(ctx context.Context, at endpoint.Location, image digest.Digest) ([]manifest.Descriptor, error) {
+func (r Requester) referrers(ctx context.Context, at endpoint.Endpoint, image digest.Digest) ([]manifest.Descriptor, error) {
 	var all []manifest.Descriptor
-	first := at.Url(r.Scheme, "referrers/"+image.String())
+	first := at.URL(r.Scheme, "referrers/"+image.String())
 	next := first
 	for range maxPages {
 		listed, after, err := r.page(ctx, next)
@@ -81,28 +81,28 @@ func (r Requester) page(ctx context.Context, address string) (listed []manifest.
 		return nil, "", err
 	}
 	listed, err = manifest.ParseReferrers(content)
-	return listed, linkedFrom(response, request.URL), err
+	return listed, nextPageURL(response, request.URL), err
 }
 
 // staying is the session that does not go where something else is to be seen than was asked for (RFC 9110, section 15.4.4). There
 // are registries that lead to their web site in this way.
 func (r Requester) staying() Requester {
-	client := *r.Session.Client
+	client := *r.Client.HTTP
 	client.CheckRedirect = func(request *http.Request, _ []*http.Request) error {
 		if request.Response.StatusCode == http.StatusSeeOther {
 			return http.ErrUseLastResponse
 		}
 		return nil
 	}
-	session := *r.Session
-	session.Client = &client
-	r.Session = &session
+	session := *r.Client
+	session.HTTP = &client
+	r.Client = &session
 	return r
 }
 
-// linkedFrom is where the next page is. A list goes on where it was asked for, or where that led: behind a proxy many name a host, or a
+// nextPageURL is where the next page is. A list goes on where it was asked for, or where that led: behind a proxy many name a host, or a
 // scheme, that is not for us.
-func linkedFrom(response *http.Response, asked *url.URL) string {
+func nextPageURL(response *http.Response, asked *url.URL) string {
 	link := nextPage.FindStringSubmatch(strings.Join(response.Header.Values("Link"), ", "))
 	if link == nil {
 		return ""
@@ -112,19 +112,19 @@ func linkedFrom(response *http.Response, asked *url.URL) string {
 	if err != nil {
 		return ""
 	}
-	if target.User = nil; endpoint.Origin(target) != endpoint.Origin(asked) && endpoint.Origin(target) != endpoint.Origin(answered) {
+	if target.User = nil; endpoint.HostPort(target) != endpoint.HostPort(asked) && endpoint.HostPort(target) != endpoint.HostPort(answered) {
 		target.Scheme, target.Host = asked.Scheme, asked.Host
 	}
 	return target.String()
 }
 
-// AddReferrers adds manifests to the index of those that are attached to an image. There are registries that have the image itself under
+// UpdateReferrersIndex adds manifests to the index of those that are attached to an image. There are registries that have the image itself under
 // its tag.
-func (m Mirror) AddReferrers(ctx context.Context, image digest.Digest, attached []*manifest.Node) error {
+func (m Mirror) UpdateReferrersIndex(ctx context.Context, image digest.Digest, attached []*manifest.Node) error {
 	if len(attached) == 0 {
 		return nil
 	}
-	content, found, err := m.Look(ctx, m.At.Tagged(manifest.ReferrersTag(image)), IsGone)
+	content, found, err := m.FetchOptional(ctx, m.Endpoint.WithTag(manifest.ReferrersTag(image)), IsGone)
 	if err != nil {
 		return m.Fault(err)
 	}
@@ -133,11 +133,11 @@ func (m Mirror) AddReferrers(ctx context.Context, image digest.Digest, attached 
 	}
 	content, changed, err := manifest.WithReferrers(content, attached)
 	if err != nil {
-		return m.Fault(m.Quotas.Explain(err, m.At))
+		return m.Fault(m.Throttler.Describe(err, m.Endpoint))
 	}
 	if !changed {
 		return nil
 	}
-	_, err = m.Put(ctx, &manifest.Node{Descriptor: manifest.Descriptor{MediaType: types.OCIImageIndex}, Content: content}, manifest.ReferrersTag(image))
+	_, err = m.PutManifest(ctx, &manifest.Node{Descriptor: manifest.Descriptor{MediaType: types.OCIImageIndex}, Content: content}, manifest.ReferrersTag(image))
 	return err
 }

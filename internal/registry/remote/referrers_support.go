@@ -16,8 +16,8 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// unknownQuestion are the answers of a registry that does not know the question.
-var unknownQuestion = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
+// unsupportedStatuses are the answers of a registry that does not know the question.
+var unsupportedStatuses = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
 
 // methodUnknown is what registries made with go-containerregistry say of such a question. The distribution-spec does not have it.
 const methodUnknown ggcr.ErrorCode = "METHOD_UNKNOWN"
@@ -25,11 +25,11 @@ const methodUnknown ggcr.ErrorCode = "METHOD_UNKNOWN"
 // ErrNoList is what comes of asking a registry that does not list what is attached to an image: to any, or to this one.
 var ErrNoList = errors.New("the registry does not list what is attached to the image")
 
-// Listing asks registries for what they list as attached to an image (distribution-spec, "Listing Referrers"), and remembers which
+// ReferrersSupport asks registries for what they list as attached to an image (distribution-spec, "Listing Referrers"), and remembers which
 // of them keep no such lists.
-type Listing struct {
+type ReferrersSupport struct {
 	features *endpoint.Features
-	asking   syncx.Coalesced[firstList]
+	inflight syncx.Group[firstList]
 }
 
 // firstList is what came of asking for the list of an image where it was not known whether there are any.
@@ -39,17 +39,17 @@ type firstList struct {
 	err    error
 }
 
-func NewListing(features *endpoint.Features, limit time.Duration) *Listing {
-	return &Listing{features: features, asking: syncx.Coalesced[firstList]{Limit: limit}}
+func NewReferrersSupport(features *endpoint.Features, limit time.Duration) *ReferrersSupport {
+	return &ReferrersSupport{features: features, inflight: syncx.Group[firstList]{Limit: limit}}
 }
 
-// Of is the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
+// List is the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
 // of all who copy from there asks first, for its own image, and the others wait.
-func (l *Listing) Of(ctx context.Context, from Source, image digest.Digest) ([]manifest.Descriptor, error) {
+func (l *ReferrersSupport) List(ctx context.Context, from Source, image digest.Digest) ([]manifest.Descriptor, error) {
 	if _, isKnown := l.recall(from); !isKnown {
-		own := from.At.PassageKey() + " " + image.String()
-		first, err := l.asking.Do(ctx, from.Who.Id+" "+from.At.Address(), func(ctx context.Context) (firstList, error) {
-			listed, err := l.ask(ctx, from, image)
+		own := from.Endpoint.ScopeKey() + " " + image.String()
+		first, err := l.inflight.Do(ctx, from.Credential.ID+" "+from.Endpoint.Address(), func(ctx context.Context) (firstList, error) {
+			listed, err := l.list(ctx, from, image)
 			return firstList{own, listed, err}, nil
 		})
 		if err == nil && first.image == own && !regerr.IsTimeout(first.err) { // the time for all may be shorter than ours
@@ -59,17 +59,17 @@ func (l *Listing) Of(ctx context.Context, from Source, image digest.Digest) ([]m
 	if kept, isKnown := l.recall(from); isKnown && !kept {
 		return nil, ErrNoList
 	}
-	return l.ask(ctx, from, image)
+	return l.list(ctx, from, image)
 }
 
-func (l *Listing) ask(ctx context.Context, from Source, image digest.Digest) ([]manifest.Descriptor, error) {
+func (l *ReferrersSupport) list(ctx context.Context, from Source, image digest.Digest) ([]manifest.Descriptor, error) {
 	listed, err := from.referrers(ctx, image)
 	l.learn(from, err)
 	return listed, err
 }
 
 // recall returns what is known: of this repository as this credential sees it, or else of the whole registry.
-func (l *Listing) recall(from Source) (has, isKnown bool) {
+func (l *ReferrersSupport) recall(from Source) (has, isKnown bool) {
 	if has, isKnown = l.features.Has(ofRepository(from)); isKnown {
 		return has, true
 	}
@@ -78,7 +78,7 @@ func (l *Listing) recall(from Source) (has, isKnown bool) {
 
 // learn takes in what came of asking for a list. An answer about one image tells nothing of the next one, and what went wrong on the
 // way to an answer tells nothing at all. A registry that keeps lists does not lose them.
-func (l *Listing) learn(from Source, err error) {
+func (l *ReferrersSupport) learn(from Source, err error) {
 	has, _ := l.features.Has(ofRegistry(from))
 	switch {
 	case err == nil:
@@ -92,17 +92,17 @@ func (l *Listing) learn(from Source, err error) {
 }
 
 func ofRegistry(from Source) endpoint.FeatureKey {
-	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: from.At.Address()}
+	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: from.Endpoint.Address()}
 }
 
 func ofRepository(from Source) endpoint.FeatureKey {
-	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: from.At.Address(), Repository: from.At.PassageKey(), Credential: from.Who.Id}
+	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: from.Endpoint.Address(), Repository: from.Endpoint.ScopeKey(), Credential: from.Credential.ID}
 }
 
 // isNoList says whether an answer means that a list is not to be had.
 func isNoList(err error) bool {
 	return !errors.Is(err, errListEnds) &&
-		(IsAbsent(err) || errors.Is(err, manifest.ErrNoManifest) || regerr.IsStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoSession))
+		(IsAbsent(err) || errors.Is(err, manifest.ErrNoManifest) || regerr.IsStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoLogin))
 }
 
 // isForRepository says whether a registry that has no list does not let us see one of the repository, whatever image it is.
@@ -114,6 +114,6 @@ func isForRepository(err error) bool {
 // words for it.
 func isForAllImages(err error) bool {
 	var answer *ggcr.Error
-	return regerr.IsStatus(err, unknownQuestion...) && errors.As(err, &answer) &&
+	return regerr.IsStatus(err, unsupportedStatuses...) && errors.As(err, &answer) &&
 		(len(answer.Errors) == 0 || regerr.HasCode(err, ggcr.UnsupportedErrorCode, methodUnknown))
 }

@@ -16,39 +16,39 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// errNoSession is underneath what kept a question from being asked: the greeting, or the token service.
-var errNoSession = errors.New("there is no way in")
+// errNoLogin is underneath what kept a question from being asked: the greeting, or the token service.
+var errNoLogin = errors.New("there is no way in")
 
-func withoutSession(err error) error {
-	return regerr.WithCause(err, errNoSession)
+func loginFailed(err error) error {
+	return regerr.WithCause(err, errNoLogin)
 }
 
-// patience is how long a copy waits for its turn at a host.
-const patience = time.Minute
+// maxThrottleWait is how long a copy waits for its turn at a host.
+const maxThrottleWait = time.Minute
 
-// Access is a place, and who we are there.
-type Access struct {
-	Sessions *auth.Sessions
-	Quotas   *throttle.Quotas
-	Readers  *throttle.Readers
-	Timeouts transport.Timeouts
-	At       endpoint.Location
-	Who      credentials.Credential
+// Repository is a place, and who we are there.
+type Repository struct {
+	Tokens     *auth.TokenCache
+	Throttler  *throttle.Throttler
+	Readers    *throttle.KeyedSemaphore
+	Timeouts   transport.Timeouts
+	Endpoint   endpoint.Endpoint
+	Credential credentials.Credential
 }
 
 // Requester sends requests to a repository.
 type Requester struct {
-	*auth.Session
-	readers *throttle.Readers
+	*auth.Client
+	readers *throttle.KeyedSemaphore
 }
 
-// asking is done once or, where a session is over, once more.
-type asking func(context.Context, Requester) error
+// operation is done once or, where a session is over, once more.
+type operation func(context.Context, Requester) error
 
 // Digest resolves.
-func (a Access) Digest(ctx context.Context) (Digest string, err error) {
-	err = a.use(ctx, func(ctx context.Context, with Requester) error {
-		Digest, err = with.Digest(ctx, a.At)
+func (a Repository) Digest(ctx context.Context) (Digest string, err error) {
+	err = a.do(ctx, func(ctx context.Context, with Requester) error {
+		Digest, err = with.Digest(ctx, a.Endpoint)
 		return err
 	})
 	return Digest, err
@@ -58,52 +58,52 @@ func (a Access) Digest(ctx context.Context) (Digest string, err error) {
 // known to want one, and one more where the response says which other token it takes.
 const maxLogins = 2
 
-// use asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
+// do asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
 // asked: only the refusal of a new session that never worked counts, unless its challenge is another one. The error is an *regerr.Error or
 // a *Postponed.
-func (a Access) use(ctx context.Context, ask asking) error {
-	ctx = throttle.IdentifiedBy(ctx, a.Who)
+func (a Repository) do(ctx context.Context, ask operation) error {
+	ctx = throttle.WithCredential(ctx, a.Credential)
 	for logins := 0; ; logins++ {
-		current, isNew, err := a.Sessions.Get(ctx, a.At, a.Who)
+		current, isNew, err := a.Tokens.Get(ctx, a.Endpoint, a.Credential)
 		if err != nil {
-			return withoutSession(a.Quotas.Explain(err, a.At))
+			return loginFailed(a.Throttler.Describe(err, a.Endpoint))
 		}
 		err = ask(ctx, Requester{current, a.Readers})
 		if err == nil {
 			return nil
 		}
-		refusal := a.Quotas.Explain(current.Explained(err), a.At)
-		if !a.isWorthALogin(current, err) && !(current.IsCached && regerr.IsUnauthorized(refusal)) {
+		refusal := a.Throttler.Describe(current.WithHint(err), a.Endpoint)
+		if !a.needsLogin(current, err) && !(current.IsCached && regerr.IsUnauthorized(refusal)) {
 			return refusal
 		}
-		challenge, isNews := current.Next(err, a.At)
+		challenge, isNews := current.NextChallenge(err, a.Endpoint)
 		if isNew && !current.Worked.Load() && !isNews {
-			a.Sessions.Forget(a.At, a.Who, current)
+			a.Tokens.Forget(a.Endpoint, a.Credential, current)
 			return refusal
 		}
-		a.Sessions.End(a.At, a.Who, current, challenge)
+		a.Tokens.Expire(a.Endpoint, a.Credential, current, challenge)
 		if logins == maxLogins || logins > 0 && !isNews {
 			return refusal
 		}
 	}
 }
 
-// isWorthALogin reports whether the request may succeed with another token.
-func (a Access) isWorthALogin(with *auth.Session, err error) bool {
-	return regerr.IsStatus(err, http.StatusUnauthorized) || with.MayHaveEnded(err, a.Sessions.Clock.Now())
+// needsLogin reports whether the request may succeed with another token.
+func (a Repository) needsLogin(with *auth.Client, err error) bool {
+	return regerr.IsStatus(err, http.StatusUnauthorized) || with.MayHaveExpired(err, a.Tokens.Clock.Now())
 }
 
-// Patiently waits for its turn, too. Nothing was sent of a question that was postponed.
-func (a Access) Patiently(ctx context.Context, ask asking) error {
-	began := a.Sessions.Clock.Now()
+// DoWaiting waits for its turn, too. Nothing was sent of a question that was postponed.
+func (a Repository) DoWaiting(ctx context.Context, ask operation) error {
+	began := a.Tokens.Clock.Now()
 	for waited := time.Duration(0); ; {
-		err := a.use(ctx, ask)
+		err := a.do(ctx, ask)
 		var postponed *throttle.Postponed
 		if !errors.As(err, &postponed) {
 			return err
 		}
-		if waited += postponed.After; max(waited, a.Sessions.Clock.Since(began)) > patience {
-			return regerr.New(v1.ReasonUnavailable, nil, "%s: %v", a.At.Text, postponed) // and no *Postponed: this is the end
+		if waited += postponed.After; max(waited, a.Tokens.Clock.Since(began)) > maxThrottleWait {
+			return regerr.New(v1.ReasonUnavailable, nil, "%s: %v", a.Endpoint.Text, postponed) // and no *Postponed: this is the end
 		}
 		select {
 		case <-ctx.Done():

@@ -19,9 +19,9 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// worthAsking is from which size on a blob, in bytes, is asked for rather than sent for nothing, where it is not known
+// minHeadSize is from which size on a blob, in bytes, is asked for rather than sent for nothing, where it is not known
 // whether the mirror tells by itself that it has it.
-const worthAsking = 4 << 20
+const minHeadSize = 4 << 20
 
 var (
 	// errNoUpload is an answer that names no place to send a blob to.
@@ -32,62 +32,62 @@ var (
 type Outcome int
 
 const (
-	WasSent Outcome = iota
-	WasFound
-	WasMounted
+	Uploaded Outcome = iota
+	Skipped
+	Mounted
 )
 
-// Offer asks the mirror for a place to send a blob to; none where the blob is there by now. Mounting from the repository
+// MountOrStartUpload asks the mirror for a place to send a blob to; none where the blob is there by now. Mounting from the repository
 // itself is how to ask for both at once (distribution-spec, "Mounting a blob from another repository"): a registry that
 // mounts has the blob or tells where to send it.
-func (m Mirror) Offer(ctx context.Context, with Requester, blob manifest.Descriptor) (upload *url.URL, how Outcome, err error) {
-	mounts, isKnown := m.Placements.features.Has(mountsKey(m.At))
+func (m Mirror) MountOrStartUpload(ctx context.Context, with Requester, blob manifest.Descriptor) (upload *url.URL, how Outcome, err error) {
+	mounts, isKnown := m.Locations.features.Has(mountsKey(m.Endpoint))
 	if isKnown && !mounts {
-		return m.offerWithoutMount(ctx, with, blob)
+		return m.startUploadIfAbsent(ctx, with, blob)
 	}
-	upload, err = m.start(ctx, with, "?"+url.Values{"mount": {blob.Digest.String()}, "from": {m.mountFrom()}}.Encode())
+	upload, err = m.startUpload(ctx, with, "?"+url.Values{"mount": {blob.Digest.String()}, "from": {m.mountFrom()}}.Encode())
 	switch {
 	case refusesMounts(err):
-		upload, how, err = m.offerWithoutMount(ctx, with, blob)
+		upload, how, err = m.startUploadIfAbsent(ctx, with, blob)
 		if err == nil {
-			m.Placements.features.Set(mountsKey(m.At), false)
+			m.Locations.features.Set(mountsKey(m.Endpoint), false)
 		}
 		return upload, how, err
 	case err != nil:
-		return nil, WasSent, err
-	case upload == nil && m.At.MountsFrom != "":
-		return nil, WasMounted, nil
+		return nil, Uploaded, err
+	case upload == nil && m.Endpoint.MountFrom != "":
+		return nil, Mounted, nil
 	case upload == nil:
-		m.Placements.features.Set(mountsKey(m.At), true)
-		return nil, WasFound, nil
-	case mounts, !m.Placements.isHeld(m.At, blob.Digest) && blob.Size < worthAsking:
-		return upload, WasSent, nil
+		m.Locations.features.Set(mountsKey(m.Endpoint), true)
+		return nil, Skipped, nil
+	case mounts, !m.Locations.isHeld(m.Endpoint, blob.Digest) && blob.Size < minHeadSize:
+		return upload, Uploaded, nil
 	}
-	isThere, err := m.has(ctx, with, blob)
+	isThere, err := m.blobExists(ctx, with, blob)
 	if err != nil || !isThere {
-		return upload, WasSent, err
+		return upload, Uploaded, err
 	}
-	m.Placements.features.Set(mountsKey(m.At), false)
-	return nil, WasFound, nil
+	m.Locations.features.Set(mountsKey(m.Endpoint), false)
+	return nil, Skipped, nil
 }
 
-func (m Mirror) offerWithoutMount(ctx context.Context, with Requester, blob manifest.Descriptor) (*url.URL, Outcome, error) {
-	if isThere, err := m.has(ctx, with, blob); err != nil || isThere {
-		return nil, WasFound, err
+func (m Mirror) startUploadIfAbsent(ctx context.Context, with Requester, blob manifest.Descriptor) (*url.URL, Outcome, error) {
+	if isThere, err := m.blobExists(ctx, with, blob); err != nil || isThere {
+		return nil, Skipped, err
 	}
-	upload, err := m.start(ctx, with, "")
+	upload, err := m.startUpload(ctx, with, "")
 	if err == nil && upload == nil {
 		err = errNoUpload
 	}
-	return upload, WasSent, err
+	return upload, Uploaded, err
 }
 
 // mountFrom is the repository to mount from.
 func (m Mirror) mountFrom() string {
-	if m.At.MountsFrom != "" {
-		return m.At.MountsFrom
+	if m.Endpoint.MountFrom != "" {
+		return m.Endpoint.MountFrom
 	}
-	return m.At.Repository
+	return m.Endpoint.Repository
 }
 
 // refusesMounts says whether a registry does not take a question because it is one for a mount.
@@ -99,18 +99,18 @@ func refusesMounts(err error) bool {
 // GivesUpMounting reports whether a blob that could not be mounted from another repository is worth sending: the registry does not let
 // us, or its token service takes no two scopes. Then the registry's blobs are mounted no more.
 func (m Mirror) GivesUpMounting(err error) bool {
-	if errors.Is(err, errNoSession) && regerr.IsStatus(err, http.StatusBadRequest) {
-		m.Placements.features.Set(mountsKey(m.At), false)
+	if errors.Is(err, errNoLogin) && regerr.IsStatus(err, http.StatusBadRequest) {
+		m.Locations.features.Set(mountsKey(m.Endpoint), false)
 		return true
 	}
 	return wasRefused(err)
 }
 
-// has asks with a HEAD whether a blob is there (distribution-spec, "Checking if content exists in the registry").
-func (m Mirror) has(ctx context.Context, with Requester, blob manifest.Descriptor) (bool, error) {
-	ctx, cancel := context.WithTimeout(transport.Allowing(ctx, blob.Size), m.Timeouts.Request)
+// blobExists asks with a HEAD whether a blob is there (distribution-spec, "Checking if content exists in the registry").
+func (m Mirror) blobExists(ctx context.Context, with Requester, blob manifest.Descriptor) (bool, error) {
+	ctx, cancel := context.WithTimeout(transport.WithBodyLimit(ctx, blob.Size), m.Timeouts.Request)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodHead, m.At.BlobURL(with.Scheme, blob.Digest), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, m.Endpoint.BlobURL(with.Scheme, blob.Digest), nil)
 	if err != nil {
 		return false, err
 	}
@@ -124,11 +124,11 @@ func (m Mirror) has(ctx context.Context, with Requester, blob manifest.Descripto
 	return true, drain(response)
 }
 
-// start opens an upload. None is opened where a blob was mounted.
-func (m Mirror) start(ctx context.Context, with Requester, query string) (*url.URL, error) {
+// startUpload opens an upload. None is opened where a blob was mounted.
+func (m Mirror) startUpload(ctx context.Context, with Requester, query string) (*url.URL, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.Timeouts.Request)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.At.Url(with.Scheme, "blobs/uploads/")+query, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.Endpoint.URL(with.Scheme, "blobs/uploads/")+query, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +149,8 @@ func (m Mirror) start(ctx context.Context, with Requester, query string) (*url.U
 	return upload, drain(response)
 }
 
-// Send sends a blob in one piece (distribution-spec, "POST then PUT").
-func (m Mirror) Send(ctx context.Context, with Requester, to *url.URL, blob manifest.Descriptor, content io.Reader) error {
+// PutBlob sends a blob in one piece (distribution-spec, "POST then PUT").
+func (m Mirror) PutBlob(ctx context.Context, with Requester, to *url.URL, blob manifest.Descriptor, content io.Reader) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	body := newUpload(content, m.Timeouts, func() { cancel(regerr.ErrUploadStalled) })
@@ -236,7 +236,7 @@ func drain(response *http.Response) error {
 // know (image-spec, "Registered algorithms"); else it is empty.
 func refusedAlgorithm(err error) string {
 	var answer *ggcr.Error
-	if !errors.As(err, &answer) || answer.Request == nil || errors.Is(err, errNoSession) || !regerr.IsStatus(err, http.StatusBadRequest) {
+	if !errors.As(err, &answer) || answer.Request == nil || errors.Is(err, errNoLogin) || !regerr.IsStatus(err, http.StatusBadRequest) {
 		return ""
 	}
 	named := answer.Request.URL.Query().Get("digest") + answer.Request.URL.Query().Get("mount")

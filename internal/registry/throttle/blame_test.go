@@ -20,7 +20,7 @@ import (
 )
 
 // metered sends a request through the meter of a place, to a wire that takes a while and then answers or fails.
-func metered(t *testing.T, q *Quotas, at endpoint.Location, ctx context.Context, address string, wire transport.RoundTrip, redirected bool) {
+func metered(t *testing.T, q *Throttler, at endpoint.Endpoint, ctx context.Context, address string, wire transport.RoundTripperFunc, redirected bool) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 	if err != nil {
@@ -29,26 +29,26 @@ func metered(t *testing.T, q *Quotas, at endpoint.Location, ctx context.Context,
 	if redirected {
 		request.Response = &http.Response{Request: &http.Request{URL: &url.URL{Scheme: "https", Host: at.Host}, Response: nil}}
 	}
-	response, err := q.Meter(at)(wire).RoundTrip(request)
+	response, err := q.Middleware(at)(wire).RoundTrip(request)
 	if err == nil {
 		response.Body.Close()
 	}
 }
 
-func place(t *testing.T, host string) endpoint.Location {
+func place(t *testing.T, host string) endpoint.Endpoint {
 	t.Helper()
 	source, err := reference.Parse(host+"/team/app:latest", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := endpoint.NewLocation(source, source, false)
+	at, err := endpoint.New(source, source, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return at
 }
 
-func answersWith(code int) transport.RoundTrip {
+func answersWith(code int) transport.RoundTripperFunc {
 	return func(request *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: code, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("")), Request: request}, nil
 	}
@@ -58,10 +58,10 @@ func answersWith(code int) transport.RoundTrip {
 // redirects to a registry that everybody needs.
 func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q := NewQuotas(clock, transport.SlowAnswer)
+	q := New(clock, transport.SlowAnswer)
 	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	cut := func(took time.Duration) transport.RoundTrip {
+	cut := func(took time.Duration) transport.RoundTripperFunc {
 		return func(*http.Request) (*http.Response, error) {
 			clock.SetTime(clock.Now().Add(took))
 			return nil, context.DeadlineExceeded
@@ -70,13 +70,13 @@ func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 	for range failuresToOpen {
 		metered(t, q, place(t, "evil.example"), late, "https://quay.io/v2/team/app/manifests/latest", cut(50*time.Millisecond), true)
 	}
-	if q.host("quay.io").breaker.refuses(clock.Now()) {
+	if q.host("quay.io").breaker.isOpen(clock.Now()) {
 		t.Error("quay.io is left alone for what evil.example did")
 	}
 	for range failuresToOpen {
 		metered(t, q, place(t, "quay.io"), late, "https://quay.io/v2/team/app/manifests/latest", cut(transport.HeaderTimeout), false)
 	}
-	if !q.host("quay.io").breaker.refuses(clock.Now()) {
+	if !q.host("quay.io").breaker.isOpen(clock.Now()) {
 		t.Error("quay.io does not answer in all its time, and is not left alone")
 	}
 }
@@ -89,7 +89,7 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 		counts bool
 	}{{regerr.ErrUploadStalled, true}, {other, false}, {nil, false}} {
 		clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-		q, at := NewQuotas(clock, transport.SlowAnswer), place(t, "mirror.example")
+		q, at := New(clock, transport.SlowAnswer), place(t, "mirror.example")
 		ended, cancel := context.WithCancelCause(t.Context())
 		cancel(row.cause)
 		for range failuresToOpen {
@@ -97,7 +97,7 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 				return nil, context.Cause(ended)
 			}, false)
 		}
-		if counts := q.host(at.Address()).breaker.refuses(clock.Now()); counts != row.counts {
+		if counts := q.host(at.Address()).breaker.isOpen(clock.Now()); counts != row.counts {
 			t.Errorf("ended by %v, it counts: %v", row.cause, counts)
 		}
 	}
@@ -106,34 +106,34 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 // TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered: evil.example redirects to what fails at a registry that everybody needs.
 func TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q := NewQuotas(clock, transport.SlowAnswer)
+	q := New(clock, transport.SlowAnswer)
 	quay := "https://quay.io/v2/team/app/manifests/latest"
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
 	for range failuresToOpen {
 		metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/fails", answersWith(http.StatusBadGateway), true)
 	}
-	if q.host("quay.io").breaker.refuses(clock.Now()) {
+	if q.host("quay.io").breaker.isOpen(clock.Now()) {
 		t.Error("quay.io is left alone for a page of it that fails")
 	}
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/waits", asksToWait("86400"), true)
-	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now()) || b.refuses(clock.Now().Add(2*longestForStrangers)) {
+	if b := &q.host("quay.io").breaker; !b.isOpen(clock.Now()) || b.isOpen(clock.Now().Add(2*longestForeignPause)) {
 		t.Errorf("quay.io is left alone until %s", b.until)
 	}
 	for range 10 {
-		clock.SetTime(clock.Now().Add(2 * longestForStrangers))
+		clock.SetTime(clock.Now().Add(2 * longestForeignPause))
 		metered(t, q, place(t, "evil.example"), t.Context(), "https://quay.io/pages/waits", asksToWait(""), true)
 	}
 	clock.SetTime(clock.Now().Add(2 * shortestPause))
-	if b := &q.host("quay.io").breaker; b.refuses(clock.Now()) {
+	if b := &q.host("quay.io").breaker; b.isOpen(clock.Now()) {
 		t.Errorf("quay.io is left alone until %s for what strangers are answered again and again", b.until)
 	}
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, asksToWait("86400"), false)
-	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now().Add(time.Hour)) {
+	if b := &q.host("quay.io").breaker; !b.isOpen(clock.Now().Add(time.Hour)) {
 		t.Errorf("quay.io asks for a day, and is left alone until %s", b.until)
 	}
 }
 
-func asksToWait(seconds string) transport.RoundTrip {
+func asksToWait(seconds string) transport.RoundTripperFunc {
 	return func(request *http.Request) (*http.Response, error) {
 		response, err := answersWith(http.StatusTooManyRequests)(request)
 		response.Header.Set("Retry-After", seconds)
@@ -143,7 +143,7 @@ func asksToWait(seconds string) transport.RoundTrip {
 
 // TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere: it would never be asked for a manifest, and so never work again.
 func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
-	q := NewQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), transport.SlowAnswer)
+	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), transport.SlowAnswer)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), true)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), false) // as a realm
 	if q.host("auth.docker.io").isRegistry {
@@ -154,17 +154,17 @@ func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
 // TestARegistryIsBelievedWhereItRedirectsToItself: that is no stranger's doing.
 func TestARegistryIsBelievedWhereItRedirectsToItself(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q, quay := NewQuotas(clock, transport.SlowAnswer), "https://quay.io/v2/team/app/manifests/latest"
+	q, quay := New(clock, transport.SlowAnswer), "https://quay.io/v2/team/app/manifests/latest"
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
 	metered(t, q, place(t, "quay.io"), t.Context(), quay+"/elsewhere", asksToWait("3600"), true)
-	if b := &q.host("quay.io").breaker; !b.refuses(clock.Now().Add(59 * time.Minute)) {
+	if b := &q.host("quay.io").breaker; !b.isOpen(clock.Now().Add(59 * time.Minute)) {
 		t.Errorf("quay.io asks for an hour, and is left alone until %s", b.until)
 	}
 }
 
 func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
-	q := NewQuotas(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), transport.SlowAnswer)
-	q.closedFor(strings.Repeat("a", 1<<16))
+	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), transport.SlowAnswer)
+	q.pausedFor(strings.Repeat("a", 1<<16))
 	q.host(strings.Repeat("b", 1<<16))
 	if q.hosts.Len() != 0 {
 		t.Errorf("%d are kept", q.hosts.Len())
@@ -174,14 +174,14 @@ func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
 // TestAnUploadIsNoProbe: it may take hours, and everybody would wait for its end.
 func TestAnUploadIsNoProbe(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	b := &NewQuotas(clock, transport.SlowAnswer).host("mirror.test").breaker
+	b := &New(clock, transport.SlowAnswer).host("mirror.test").breaker
 	for range failuresToOpen {
-		b.failed(clock.Now(), 0, 0)
+		b.onFailure(clock.Now(), 0, 0)
 	}
-	if b.probes(true) {
+	if b.allowProbe(true) {
 		t.Error("an upload tries whether the mirror works again")
 	}
-	if !b.probes(false) || b.probes(false) {
+	if !b.allowProbe(false) || b.allowProbe(false) {
 		t.Error("one question should try, and no other")
 	}
 }

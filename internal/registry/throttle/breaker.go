@@ -33,12 +33,12 @@ type breaker struct {
 	probing          bool
 }
 
-// refuses says whether the host is to be left alone.
-func (b *breaker) refuses(now time.Time) bool { return now.Before(b.until) }
+// isOpen says whether the host is to be left alone.
+func (b *breaker) isOpen(now time.Time) bool { return now.Before(b.until) }
 
-// probes lets a request through, as the only one while nobody knows whether the host works again. One that takes long is none
+// allowProbe lets a request through, as the only one while nobody knows whether the host works again. One that takes long is none
 // to wait for.
-func (b *breaker) probes(takesLong bool) bool {
+func (b *breaker) allowProbe(takesLong bool) bool {
 	if b.reason == "" {
 		return true
 	}
@@ -50,33 +50,33 @@ func (b *breaker) probes(takesLong bool) bool {
 	return free
 }
 
-// worked closes it, unless the answer is of a request that was under way when it opened.
-func (b *breaker) worked(now time.Time) {
-	if b.refuses(now) {
+// onSuccess closes it, unless the answer is of a request that was under way when it opened.
+func (b *breaker) onSuccess(now time.Time) {
+	if b.isOpen(now) {
 		return
 	}
 	*b = breaker{}
 }
 
-// toldNothing is for a request that ended without showing whether the host works.
-func (b *breaker) toldNothing() { b.probing = false }
+// onIgnored is for a request that ended without showing whether the host works.
+func (b *breaker) onIgnored() { b.probing = false }
 
-// failed counts a failure. A probe that fails, and a host that says when to come back, open it at once.
-func (b *breaker) failed(now time.Time, asked time.Duration, jitter float64) {
+// onFailure counts a failure. A probe that fails, and a host that says when to come back, open it at once.
+func (b *breaker) onFailure(now time.Time, asked time.Duration, jitter float64) {
 	b.failures++
 	if b.reason != "" || asked > 0 || b.failures >= failuresToOpen {
 		b.open(v1.ReasonUnavailable, now, asked, jitter)
 	}
 }
 
-// timedOut counts a failure that took its time.
-func (b *breaker) timedOut(now time.Time, jitter float64) {
+// onTimeout counts a failure that took its time.
+func (b *breaker) onTimeout(now time.Time, jitter float64) {
 	b.failures += timeoutCounts - 1
-	b.failed(now, 0, jitter)
+	b.onFailure(now, 0, jitter)
 }
 
-// limited opens it: the host asks to be left alone for that long, or, when that is 0, for as long as we think fit.
-func (b *breaker) limited(now time.Time, asked time.Duration, jitter float64) {
+// onRateLimited opens it: the host asks to be left alone for that long, or, when that is 0, for as long as we think fit.
+func (b *breaker) onRateLimited(now time.Time, asked time.Duration, jitter float64) {
 	b.open(v1.ReasonRateLimited, now, asked, jitter)
 }
 
@@ -86,7 +86,7 @@ func (b *breaker) open(reason v1.Reason, now time.Time, asked time.Duration, jit
 	b.probing = false
 	pause := asked
 	if pause == 0 {
-		if b.refuses(now) {
+		if b.isOpen(now) {
 			return
 		}
 		pause = min(shortestPause<<min(b.pauses, 10), longestPause)

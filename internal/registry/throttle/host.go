@@ -16,8 +16,8 @@ import (
 
 const (
 	// maxHosts bounds for how many hosts a quota is kept, and maxBudgets for how many identities at hosts. Tenants invent names.
-	maxHosts   = 4096
-	maxBudgets = 4096
+	maxHosts      = 4096
+	maxRateLimits = 4096
 
 	// What a host gets at most, in requests a second and at once. Docker Hub counts "thousands a minute" as abuse.
 	requestRate  = 100
@@ -30,9 +30,9 @@ const (
 	longestReturn = time.Minute
 )
 
-// Quotas decides whether a host may be asked now. It never waits. What is kept of a host is lost with the process, which
+// Throttler decides whether a host may be asked now. It never waits. What is kept of a host is lost with the process, which
 // costs a request.
-type Quotas struct {
+type Throttler struct {
 	clock  clock.PassiveClock
 	jitter func() float64
 	// slow is how long an answer may take before nobody waits for the host.
@@ -40,8 +40,8 @@ type Quotas struct {
 
 	mu    sync.Mutex
 	hosts *lru.Cache
-	// budgets are what registries said, by host and identity.
-	budgets *lru.Cache
+	// rateLimits are what registries said, by host and identity.
+	rateLimits *lru.Cache
 	// waiting is who waits for hosts, and strays the questions under way that nobody waited for when they began.
 	waiting, strays *shares
 }
@@ -61,36 +61,36 @@ type host struct {
 	waiters, calls int
 }
 
-func NewQuotas(clock clock.PassiveClock, slow time.Duration) *Quotas {
-	return &Quotas{
+func New(clock clock.PassiveClock, slow time.Duration) *Throttler {
+	return &Throttler{
 		clock: clock, jitter: rand.Float64, slow: slow,
-		hosts: lru.New(maxHosts), budgets: lru.New(maxBudgets),
+		hosts: lru.New(maxHosts), rateLimits: lru.New(maxRateLimits),
 		waiting: newShares(waiters, waitersOfAsker, 0), strays: newShares(strays, straysOfAsker, places),
 	}
 }
 
 // host is what is kept of the host, or a new one. What is too long for a name is none, and is not kept.
-func (q *Quotas) host(name string) *host {
+func (q *Throttler) host(name string) *host {
 	if kept, known := q.hosts.Get(name); known {
 		return kept.(*host)
 	}
 	added := &host{name: name, requests: rate.NewLimiter(requestRate, requestBurst), returns: rate.NewLimiter(returnRate, 1)}
-	if len(name) <= endpoint.MaxHostname {
+	if len(name) <= endpoint.MaxHostLength {
 		q.hosts.Add(name, added)
 	}
 	return added
 }
 
-// closed is the error of a host that is to be left alone, or nil.
-func (h *host) closed(now time.Time) error {
-	if !h.breaker.refuses(now) {
+// paused is the error of a host that is to be left alone, or nil.
+func (h *host) paused(now time.Time) error {
+	if !h.breaker.isOpen(now) {
 		return nil
 	}
 	return &regerr.PausedError{Host: h.name, Reason: h.breaker.reason, Until: h.breaker.until, IsHidden: h.isHidden}
 }
 
 // later has somebody come back: one after the other, after a moment, or after a while where the host does not answer soon.
-func (q *Quotas) later(h *host, why string) *Postponed {
+func (q *Throttler) later(h *host, why string) *Postponed {
 	now := q.clock.Now()
 	after := min(h.returns.ReserveN(now, 1).DelayFrom(now), longestReturn)
 	pause := 50 * time.Millisecond
@@ -101,16 +101,16 @@ func (q *Quotas) later(h *host, why string) *Postponed {
 	return &Postponed{host: h.name, why: why, After: after, Silent: h.manner.isPoor()}
 }
 
-// closedFor is how long the host is to be left alone.
-func (q *Quotas) closedFor(name string) (until time.Time, wait time.Duration) {
+// pausedFor is how long the host is to be left alone.
+func (q *Throttler) pausedFor(name string) (until time.Time, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	until = q.host(name).breaker.until
 	return until, max(until.Sub(q.clock.Now()), 0)
 }
 
-// Courtesy is an error for a hint where little is left of what the host gets of us in all: that is for imports.
-func (q *Quotas) Courtesy(at endpoint.Location) error {
+// CheckReserve is an error for a hint where little is left of what the host gets of us in all: that is for imports.
+func (q *Throttler) CheckReserve(at endpoint.Endpoint) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if h := q.host(at.Address()); h.requests.TokensAt(q.clock.Now()) < requestReserve {
@@ -119,19 +119,19 @@ func (q *Quotas) Courtesy(at endpoint.Location) error {
 	return nil
 }
 
-// Spare is an error where an identity's rate limit leaves nothing, or for a hint nothing but the reserve.
-func (q *Quotas) Spare(at endpoint.Location, who credentials.Credential, hint bool) error {
-	kept, known := q.budgets.Get(at.Address() + " " + who.Id)
+// CheckRateLimit is an error where an identity's rate limit leaves nothing, or for a hint nothing but the reserve.
+func (q *Throttler) CheckRateLimit(at endpoint.Endpoint, who credentials.Credential, hint bool) error {
+	kept, known := q.rateLimits.Get(at.Address() + " " + who.ID)
 	if !known {
 		return nil
 	}
-	now, left := q.clock.Now(), kept.(budget)
+	now, left := q.clock.Now(), kept.(rateLimit)
 	switch wait := left.wait(hint, now); {
 	case wait <= 0:
 		return nil
 	case hint:
 		return &Postponed{host: at.Address(), why: "little is left of its rate limit", After: min(wait, 10*time.Minute)}
 	default:
-		return (&regerr.PausedError{Host: at.Address(), Reason: limited, Until: now.Add(wait)}).About(at.Subject(), wait)
+		return (&regerr.PausedError{Host: at.Address(), Reason: rateLimited, Until: now.Add(wait)}).About(at.Subject(), wait)
 	}
 }

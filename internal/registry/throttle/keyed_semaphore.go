@@ -14,51 +14,51 @@ import (
 // readAtOnce bounds the questions that read manifests at a time, whoever asks: each holds an index and two below it, and a
 // registry may take all the time that there is to send them. readOfAsker bounds those of one asker, whose registry may.
 const (
-	readAtOnce  = 4
-	readOfAsker = 2
+	maxReads             = 4
+	maxReadsPerNamespace = 2
 )
 
-// Readers have those who read manifests wait for their turn.
-type Readers struct {
+// KeyedSemaphore have those who read manifests wait for their turn.
+type KeyedSemaphore struct {
 	all *semaphore.Weighted
 
 	mu sync.Mutex
-	of map[string]*readersOfAsker
+	of map[string]*keySemaphore
 }
 
-type readersOfAsker struct {
+type keySemaphore struct {
 	*semaphore.Weighted
 	// users are those who read or wait.
 	users int
 }
 
-func NewReaders() *Readers {
-	return &Readers{all: semaphore.NewWeighted(readAtOnce), of: map[string]*readersOfAsker{}}
+func NewKeyedSemaphore() *KeyedSemaphore {
+	return &KeyedSemaphore{all: semaphore.NewWeighted(maxReads), of: map[string]*keySemaphore{}}
 }
 
-// readerPatience is how long a question waits for its turn to read. It has to leave time for reading.
-const readerPatience = transport.RequestsLimit / 3
+// readTimeout is how long a question waits for its turn to read. It has to leave time for reading.
+const readTimeout = transport.RequestTimeout / 3
 
-// errReadersBusy says that others read manifests, and nothing of the host.
-var errReadersBusy = errors.New("others read manifests")
+// errReadsBusy says that others read manifests, and nothing of the host.
+var errReadsBusy = errors.New("others read manifests")
 
-// Enter waits until the asker may read: for a share of its own first, so that meanwhile it has nothing of what is for all.
-func (r *Readers) Enter(ctx context.Context) (leave func(), err error) {
-	waiting, cancel := context.WithTimeout(ctx, readerPatience)
+// Acquire waits until the asker may read: for a share of its own first, so that meanwhile it has nothing of what is for all.
+func (r *KeyedSemaphore) Acquire(ctx context.Context) (leave func(), err error) {
+	waiting, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	asker := askerOf(ctx)
-	own := r.use(asker)
+	asker := namespaceOf(ctx)
+	own := r.acquireKey(asker)
 	if own.Acquire(waiting, 1) != nil {
-		r.unuse(asker)
-		return nil, cmp.Or(ctx.Err(), errReadersBusy)
+		r.releaseKey(asker)
+		return nil, cmp.Or(ctx.Err(), errReadsBusy)
 	}
 	leaveOwn := func() {
 		own.Release(1)
-		r.unuse(asker)
+		r.releaseKey(asker)
 	}
 	if r.all.Acquire(waiting, 1) != nil {
 		leaveOwn()
-		return nil, cmp.Or(ctx.Err(), errReadersBusy)
+		return nil, cmp.Or(ctx.Err(), errReadsBusy)
 	}
 	return func() {
 		r.all.Release(1)
@@ -66,19 +66,19 @@ func (r *Readers) Enter(ctx context.Context) (leave func(), err error) {
 	}, nil
 }
 
-func (r *Readers) use(asker string) *readersOfAsker {
+func (r *KeyedSemaphore) acquireKey(asker string) *keySemaphore {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own := r.of[asker]
 	if own == nil {
-		own = &readersOfAsker{Weighted: semaphore.NewWeighted(readOfAsker)}
+		own = &keySemaphore{Weighted: semaphore.NewWeighted(maxReadsPerNamespace)}
 		r.of[asker] = own
 	}
 	own.users++
 	return own
 }
 
-func (r *Readers) unuse(asker string) {
+func (r *KeyedSemaphore) releaseKey(asker string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own := r.of[asker]
@@ -87,14 +87,14 @@ func (r *Readers) unuse(asker string) {
 	}
 }
 
-type askerKey struct{}
+type namespaceKey struct{}
 
-// AskedBy notes for whom a question is asked. Where several ask it, that is who came first.
-func AskedBy(ctx context.Context, asker string) context.Context {
-	return context.WithValue(ctx, askerKey{}, asker)
+// WithNamespace notes for whom a question is asked. Where several ask it, that is who came first.
+func WithNamespace(ctx context.Context, asker string) context.Context {
+	return context.WithValue(ctx, namespaceKey{}, asker)
 }
 
-func askerOf(ctx context.Context) string {
-	asker, _ := ctx.Value(askerKey{}).(string)
+func namespaceOf(ctx context.Context) string {
+	asker, _ := ctx.Value(namespaceKey{}).(string)
 	return asker
 }

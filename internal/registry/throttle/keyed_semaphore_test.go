@@ -14,20 +14,20 @@ import (
 // TestWhoWaitsForOthersToReadIsPostponed: two namespaces read for ever, and a third one's registry is not to blame.
 func TestWhoWaitsForOthersToReadIsPostponed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, q, at := NewReaders(), NewQuotas(clock.RealClock{}, transport.SlowAnswer), place(t, "quay.io")
+		r, q, at := NewKeyedSemaphore(), New(clock.RealClock{}, transport.SlowAnswer), place(t, "quay.io")
 		for _, asker := range []string{"a", "a", "b", "b"} {
-			if _, err := r.Enter(AskedBy(t.Context(), asker)); err != nil {
+			if _, err := r.Acquire(WithNamespace(t.Context(), asker)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		began := time.Now()
-		_, err := r.Enter(AskedBy(t.Context(), "c"))
-		if took := time.Since(began); took != readerPatience {
+		_, err := r.Acquire(WithNamespace(t.Context(), "c"))
+		if took := time.Since(began); took != readTimeout {
 			t.Errorf("it waits for %s", took)
 		}
 		var postponed *Postponed
-		if !errors.As(q.Explain(err, at), &postponed) {
-			t.Errorf("got %v", q.Explain(err, at))
+		if !errors.As(q.Describe(err, at), &postponed) {
+			t.Errorf("got %v", q.Describe(err, at))
 		}
 	})
 }

@@ -40,12 +40,12 @@ const (
 func (m manner) isPoor() bool { return m == answeringLate || m == silent }
 
 // Turn says whether a question could be asked, without asking it.
-func (q *Quotas) Turn(at endpoint.Location) error {
+func (q *Throttler) Turn(at endpoint.Endpoint) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(at.Address())
-	if err := h.closed(now); err != nil {
-		return q.Explain(err, at)
+	if err := h.paused(now); err != nil {
+		return q.Describe(err, at)
 	}
 	if h.isFull(max(h.waiters, h.calls)) || h.requests.TokensAt(now) < 1 {
 		return q.later(h, "others are there")
@@ -62,7 +62,7 @@ func (h *host) isFull(taken int) bool {
 
 // Enter gives somebody a place to wait for a host that answers soon. Where there is none, leave is nil: one may ask, and come
 // back for the answer.
-func (q *Quotas) Enter(at endpoint.Location, asker string) (leave func()) {
+func (q *Throttler) Enter(at endpoint.Endpoint, asker string) (leave func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h := q.host(at.Address())
@@ -74,7 +74,7 @@ func (q *Quotas) Enter(at endpoint.Location, asker string) (leave func()) {
 	return func() { q.leave(h, asker) }
 }
 
-func (q *Quotas) leave(h *host, asker string) {
+func (q *Throttler) leave(h *host, asker string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h.waiters--
@@ -82,12 +82,12 @@ func (q *Quotas) leave(h *host, asker string) {
 }
 
 // Begin counts a question under way, or refuses it. isStray says that nobody waits for the answer from the start.
-func (q *Quotas) Begin(at endpoint.Location, asker string, isStray bool) (end func(error), err error) {
+func (q *Throttler) Begin(at endpoint.Endpoint, asker string, isStray bool) (end func(error), err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(at.Address())
-	if err := h.closed(now); err != nil {
-		return nil, q.Explain(err, at)
+	if err := h.paused(now); err != nil {
+		return nil, q.Describe(err, at)
 	}
 	if h.isFull(h.calls) || isStray && !q.strays.hasRoom(asker) {
 		return nil, q.later(h, "others ask it")
@@ -100,14 +100,14 @@ func (q *Quotas) Begin(at endpoint.Location, asker string, isStray bool) (end fu
 	return func(err error) { q.endStray(h, asker, now, err) }, nil
 }
 
-func (q *Quotas) endStray(h *host, asker string, began time.Time, err error) {
+func (q *Throttler) endStray(h *host, asker string, began time.Time, err error) {
 	q.end(h, began, err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.strays.give(asker)
 }
 
-func (q *Quotas) end(h *host, began time.Time, err error) {
+func (q *Throttler) end(h *host, began time.Time, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h.calls--
@@ -125,18 +125,18 @@ func (q *Quotas) end(h *host, began time.Time, err error) {
 }
 
 // UnderWay is for somebody who does not wait for the answer.
-func (q *Quotas) UnderWay(at endpoint.Location) *Postponed {
+func (q *Throttler) UnderWay(at endpoint.Endpoint) *Postponed {
 	return q.comeBack(at, "the answer is under way")
 }
 
-func (q *Quotas) comeBack(at endpoint.Location, why string) *Postponed {
+func (q *Throttler) comeBack(at endpoint.Endpoint, why string) *Postponed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.later(q.host(at.Address()), why)
 }
 
 // KeptWaiting is for somebody who waited in vain. Whether the host is silent shows when its answer comes, or does not.
-func (q *Quotas) KeptWaiting(at endpoint.Location) *Postponed {
+func (q *Throttler) KeptWaiting(at endpoint.Endpoint) *Postponed {
 	q.mu.Lock()
 	if h := q.host(at.Address()); h.manner == answering {
 		h.manner = answeringLate

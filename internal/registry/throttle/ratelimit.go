@@ -19,25 +19,25 @@ const (
 	longestWindow  = 24 * time.Hour
 )
 
-// budget is what a registry said that it lets an identity ask, at a time.
-type budget struct {
+// rateLimit is what a registry said that it lets an identity ask, at a time.
+type rateLimit struct {
 	limit, remaining float64
 	window           time.Duration
 	at               time.Time
 }
 
-// readBudget reads what Docker Hub and others say with every answer: "ratelimit-limit: 100;w=21600" and
+// parseRateLimit reads what Docker Hub and others say with every answer: "ratelimit-limit: 100;w=21600" and
 // "ratelimit-remaining: 20;w=21600", the window in seconds.
-func readBudget(header http.Header, now time.Time) (budget, bool) {
-	remaining, window, ok := rateLimit(header.Get("Ratelimit-Remaining"))
+func parseRateLimit(header http.Header, now time.Time) (rateLimit, bool) {
+	remaining, window, ok := parseCount(header.Get("Ratelimit-Remaining"))
 	if !ok {
-		return budget{}, false
+		return rateLimit{}, false
 	}
-	limit, _, _ := rateLimit(header.Get("Ratelimit-Limit"))
-	return budget{limit: max(limit, remaining, 1), remaining: remaining, window: window, at: now}, true
+	limit, _, _ := parseCount(header.Get("Ratelimit-Limit"))
+	return rateLimit{limit: max(limit, remaining, 1), remaining: remaining, window: window, at: now}, true
 }
 
-func rateLimit(value string) (count float64, window time.Duration, ok bool) {
+func parseCount(value string) (count float64, window time.Duration, ok bool) {
 	number, parameter, _ := strings.Cut(value, ";")
 	parsed, err := strconv.ParseUint(strings.TrimSpace(number), 10, 31)
 	if err != nil {
@@ -52,7 +52,7 @@ func rateLimit(value string) (count float64, window time.Duration, ok bool) {
 
 // wait is how long to leave the registry alone: until there is something to spend, and for a hint until there is more than
 // the reserve. What was spent comes back evenly over the window, as we assume until the next answer tells.
-func (b budget) wait(hint bool, now time.Time) time.Duration {
+func (b rateLimit) wait(hint bool, now time.Time) time.Duration {
 	needed := 1.0
 	if hint {
 		needed = min(1+reserve*b.limit, b.limit)
@@ -62,14 +62,14 @@ func (b budget) wait(hint bool, now time.Time) time.Duration {
 	return time.Duration(max(needed-left, 0) * perRequest)
 }
 
-type identityKey struct{}
+type credentialKey struct{}
 
-// IdentifiedBy notes who asks: rate limits are an identity's. It is the credential's id, and stays in memory.
-func IdentifiedBy(ctx context.Context, who credentials.Credential) context.Context {
-	return context.WithValue(ctx, identityKey{}, who.Id)
+// WithCredential notes who asks: rate limits are an identity's. It is the credential's id, and stays in memory.
+func WithCredential(ctx context.Context, who credentials.Credential) context.Context {
+	return context.WithValue(ctx, credentialKey{}, who.ID)
 }
 
-func identity(ctx context.Context) string {
-	id, _ := ctx.Value(identityKey{}).(string)
+func credentialID(ctx context.Context) string {
+	id, _ := ctx.Value(credentialKey{}).(string)
 	return id
 }

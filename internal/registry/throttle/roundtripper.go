@@ -20,17 +20,17 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-const limited = v1.ReasonRateLimited
+const rateLimited = v1.ReasonRateLimited
 
-// longestForStrangers is for how long a registry is left alone at most for what it answered those who were led there.
-const longestForStrangers = time.Minute
+// longestForeignPause is for how long a registry is left alone at most for what it answered those who were led there.
+const longestForeignPause = time.Minute
 
-// Meter is the layer that every request passes, redirected ones and those for tokens too: it holds each host to its quota,
+// Middleware is the layer that every request passes, redirected ones and those for tokens too: it holds each host to its quota,
 // and learns from what the host answers. It stands next to the wire, so that it sees no refusal of our own.
-func (q *Quotas) Meter(at endpoint.Location) transport.Layer {
+func (q *Throttler) Middleware(at endpoint.Endpoint) transport.Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
-		return transport.RoundTrip(func(request *http.Request) (*http.Response, error) {
-			sent := sentRequest{Request: request, isQuestion: isQuestion(request, at), isOurs: at.IsOurs(), isForeign: isForeignTo(request, at)}
+		return transport.RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
+			sent := requestInfo{Request: request, isContent: isContentRequest(request, at), isMirror: at.IsMirror(), isForeign: isForeign(request, at)}
 			if err := q.admit(&sent); err != nil {
 				if request.Body != nil {
 					request.Body.Close()
@@ -38,140 +38,140 @@ func (q *Quotas) Meter(at endpoint.Location) transport.Layer {
 				return nil, err
 			}
 			response, err := next.RoundTrip(request)
-			q.learn(sent, response, err)
+			q.observe(sent, response, err)
 			return response, err
 		})
 	}
 }
 
-// sentRequest is a request under way.
-type sentRequest struct {
+// requestInfo is a request under way.
+type requestInfo struct {
 	*http.Request
-	// isQuestion: it is for a manifest or a blob.
-	isQuestion bool
+	// isContent: it is for a manifest or a blob.
+	isContent bool
 	// isForeign: somebody else's registry led here.
 	isForeign bool
-	at        time.Time
-	// isOurs: it is for the mirror, which the administrator gives us to write to as fast as we can.
-	isOurs bool
+	sent      time.Time
+	// isMirror: it is for the mirror, which the administrator gives us to write to as fast as we can.
+	isMirror bool
 }
 
 // isUpload says whether a blob is sent with the request, which may take hours.
-func (r sentRequest) isUpload() bool {
-	return r.isOurs && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/")
+func (r requestInfo) isUpload() bool {
+	return r.isMirror && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/")
 }
 
-// cameLate says whether the time for the whole question was over before the host had had its own. Another one, whose
+// startedLate says whether the time for the whole question was over before the host had had its own. Another one, whose
 // redirect led here, may have taken it, and this one is not to blame.
-func (r sentRequest) cameLate(now time.Time) bool {
-	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.at) < transport.HeaderTimeout
+func (r requestInfo) startedLate(now time.Time) bool {
+	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.sent) < transport.HeaderTimeout
 }
 
-// wasGivenUp says whether nobody wanted the answer any more: the greeting is tried by HTTPS and, where that is allowed, by HTTP, and
+// wasCanceled says whether nobody wanted the answer any more: the greeting is tried by HTTPS and, where that is allowed, by HTTP, and
 // the slower one is given up; and what is under way for a copy, when something else of it fails. The error may be the reason why, which
 // is about something else. An upload that ends because it stands still is the host's own failure; one that ends with another is not.
-func (r sentRequest) wasGivenUp() bool {
+func (r requestInfo) wasCanceled() bool {
 	isItsOwn := context.Cause(r.Context()) == regerr.ErrUploadStalled //nolint:errorlint // what wraps it is another upload's
 	return errors.Is(r.Context().Err(), context.Canceled) && !isItsOwn
 }
 
-// isForeignTo says whether a request goes where another registry redirects, or has its tokens from.
-func isForeignTo(request *http.Request, at endpoint.Location) bool {
+// isForeign says whether a request goes where another registry redirects, or has its tokens from.
+func isForeign(request *http.Request, at endpoint.Endpoint) bool {
 	led := slices.ContainsFunc(transport.Hops(request), func(hop *http.Request) bool { return endpoint.AddressOf(hop.URL) != at.Address() })
 	return led || endpoint.AddressOf(request.URL) != at.Address()
 }
 
-// isQuestion says whether a request is for a manifest or a blob of the place. Where a redirect or a realm leads is not: anybody may
+// isContentRequest says whether a request is for a manifest or a blob of the place. Where a redirect or a realm leads is not: anybody may
 // name any host there.
-func isQuestion(request *http.Request, at endpoint.Location) bool {
+func isContentRequest(request *http.Request, at endpoint.Endpoint) bool {
 	return request.Response == nil && endpoint.AddressOf(request.URL) == at.Address() &&
 		(strings.Contains(request.URL.Path, "/manifests/") || strings.Contains(request.URL.Path, "/blobs/"))
 }
 
-func (q *Quotas) admit(request *sentRequest) error {
+func (q *Throttler) admit(request *requestInfo) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(endpoint.AddressOf(request.URL))
-	request.at = now
-	h.isRegistry = h.isRegistry || request.isQuestion
-	if err := h.closed(now); err != nil {
+	request.sent = now
+	h.isRegistry = h.isRegistry || request.isContent
+	if err := h.paused(now); err != nil {
 		return err
 	}
-	if !request.isOurs && !h.requests.AllowN(now, 1) {
+	if !request.isMirror && !h.requests.AllowN(now, 1) {
 		return q.later(h, "it got as many requests as it should")
 	}
-	if !h.breaker.probes(request.isUpload()) {
+	if !h.breaker.allowProbe(request.isUpload()) {
 		return q.later(h, "another request tries whether it works again")
 	}
 	return nil
 }
 
-func (q *Quotas) learn(request sentRequest, response *http.Response, err error) {
+func (q *Throttler) observe(request requestInfo, response *http.Response, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now, h := q.clock.Now(), q.host(endpoint.AddressOf(request.URL))
-	if err != nil && (request.cameLate(now) || request.wasGivenUp()) {
-		h.breaker.toldNothing()
+	if err != nil && (request.startedLate(now) || request.wasCanceled()) {
+		h.breaker.onIgnored()
 		return
 	}
 	if request.isForeign && h.isRegistry {
-		h.learnFromStrangers(response, now)
+		h.observeForeign(response, now)
 		return
 	}
 	if err != nil {
-		h.learnFailure(err, now, q.jitter())
+		h.observeFailure(err, now, q.jitter())
 		return
 	}
-	if told, ok := readBudget(response.Header, now); ok {
-		q.budgets.Add(h.name+" "+identity(request.Context()), told)
+	if told, ok := parseRateLimit(response.Header, now); ok {
+		q.rateLimits.Add(h.name+" "+credentialID(request.Context()), told)
 	}
-	h.learnAnswer(request, response, now, q.jitter())
+	h.observeResponse(request, response, now, q.jitter())
 }
 
-// learnFailure counts what makes a host unavailable, and not what we refuse. Failures at a hidden host count alike, or their number
+// observeFailure counts what makes a host unavailable, and not what we refuse. Failures at a hidden host count alike, or their number
 // would tell them apart.
-func (h *host) learnFailure(err error, now time.Time, jitter float64) {
+func (h *host) observeFailure(err error, now time.Time, jitter float64) {
 	h.isHidden = regerr.IsA[*regerr.HiddenError](err)
 	switch {
 	case errors.Is(err, regerr.ErrAtSource) || regerr.Classify(err, regerr.Subject{}).Reason() != v1.ReasonUnavailable:
-		h.breaker.toldNothing()
+		h.breaker.onIgnored()
 	case regerr.IsTimeout(err) && !h.isHidden:
-		h.breaker.timedOut(now, jitter)
+		h.breaker.onTimeout(now, jitter)
 	default:
-		h.breaker.failed(now, 0, jitter)
+		h.breaker.onFailure(now, 0, jitter)
 	}
 }
 
-// learnFromStrangers is for a registry that others led to, perhaps to what fails on purpose: only that it asks to wait counts, and
+// observeForeign is for a registry that others led to, perhaps to what fails on purpose: only that it asks to wait counts, and
 // not for long. Its own Tags tell the rest.
-func (h *host) learnFromStrangers(response *http.Response, now time.Time) {
+func (h *host) observeForeign(response *http.Response, now time.Time) {
 	if response != nil && response.StatusCode == http.StatusTooManyRequests {
 		asked := cmp.Or(regerr.ParseRetryAfter(response.Header.Get("Retry-After"), now), shortestPause)
-		h.breaker.limited(now, min(asked, longestForStrangers), 0)
+		h.breaker.onRateLimited(now, min(asked, longestForeignPause), 0)
 		return
 	}
-	h.breaker.toldNothing()
+	h.breaker.onIgnored()
 }
 
-func (h *host) learnAnswer(request sentRequest, response *http.Response, now time.Time, jitter float64) {
+func (h *host) observeResponse(request requestInfo, response *http.Response, now time.Time, jitter float64) {
 	h.isHidden = false
 	asked := regerr.ParseRetryAfter(response.Header.Get("Retry-After"), now)
 	switch code := response.StatusCode; {
 	case code == http.StatusTooManyRequests:
-		h.breaker.limited(now, asked, jitter)
+		h.breaker.onRateLimited(now, asked, jitter)
 	case code == http.StatusServiceUnavailable:
-		h.breaker.failed(now, asked, jitter)
+		h.breaker.onFailure(now, asked, jitter)
 	case code >= 500 && code != http.StatusNotImplemented: // which is how some registries say that they know no HEAD
-		h.breaker.failed(now, 0, jitter)
-	case code < 500 && (request.isQuestion || !h.isRegistry):
-		h.breaker.worked(now)
+		h.breaker.onFailure(now, 0, jitter)
+	case code < 500 && (request.isContent || !h.isRegistry):
+		h.breaker.onSuccess(now)
 	default:
-		h.breaker.toldNothing()
+		h.breaker.onIgnored()
 	}
 }
 
-// Explain gives an error its meaning, and says until when its host is left alone.
-func (q *Quotas) Explain(err error, at endpoint.Location) error {
+// Describe gives an error its meaning, and says until when its host is left alone.
+func (q *Throttler) Describe(err error, at endpoint.Endpoint) error {
 	var postponed *Postponed
 	var closed *regerr.PausedError
 	switch {
@@ -179,19 +179,19 @@ func (q *Quotas) Explain(err error, at endpoint.Location) error {
 		return closed.About(at.Subject(), max(closed.Until.Sub(q.clock.Now()), 0))
 	case errors.As(err, &postponed):
 		return postponed
-	case errors.Is(err, errReadersBusy):
-		return q.comeBack(at, errReadersBusy.Error())
+	case errors.Is(err, errReadsBusy):
+		return q.comeBack(at, errReadsBusy.Error())
 	}
 	failure := regerr.Classify(err, at.Subject())
-	until, wait := q.closedFor(failedAt(err, at))
+	until, wait := q.pausedFor(failedHost(err, at))
 	if wait == 0 || !failure.Reason().Retried() || failure.Detail() != "" {
 		return failure
 	}
 	return failure.Until(until, wait)
 }
 
-// failedAt is the host whose answer, or silence, an error is.
-func failedAt(err error, at endpoint.Location) string {
+// failedHost is the host whose answer, or silence, an error is.
+func failedHost(err error, at endpoint.Endpoint) string {
 	var answer *ggcr.Error
 	if errors.As(err, &answer) && answer.Request != nil {
 		return endpoint.AddressOf(answer.Request.URL)

@@ -49,15 +49,15 @@ func isWithin(prefixes []netip.Prefix, address netip.Addr) bool {
 		return true
 	}
 	for _, carrier := range carriers {
-		if carrier.prefix.Contains(address) && isWithin(prefixes, carried(address, carrier.at, carrier.inverted)) {
+		if carrier.prefix.Contains(address) && isWithin(prefixes, embedded(address, carrier.at, carrier.inverted)) {
 			return true
 		}
 	}
 	return false
 }
 
-// carried is the IPv4 address in an IPv6 address.
-func carried(address netip.Addr, at int, inverted bool) netip.Addr {
+// embedded is the IPv4 address in an IPv6 address.
+func embedded(address netip.Addr, at int, inverted bool) netip.Addr {
 	whole := address.As16()
 	inner := [4]byte(whole[at : at+4])
 	if inverted {

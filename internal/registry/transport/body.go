@@ -19,40 +19,40 @@ var (
 	errStalled = regerr.Unreachable("it stopped in the middle of an answer")
 )
 
-// bodiesUpTo cuts every answer at the limit, manifests and tokens alike. One that announces more is not read at all, and the
+// limitBody cuts every answer at the limit, manifests and tokens alike. One that announces more is not read at all, and the
 // answer to a HEAD that announces more is the end, too. Of a refusal the beginning is read, which is most often all of it.
-func bodiesUpTo(limit int64) Layer {
+func limitBody(limit int64) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
-		return RoundTrip(func(request *http.Request) (*http.Response, error) {
+		return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 			response, err := next.RoundTrip(request)
 			if err != nil {
 				return nil, err
 			}
 			if response.StatusCode != http.StatusOK {
-				response.Body = &shortBody{ReadCloser: response.Body, left: maxRefusal}
+				response.Body = &truncatedBody{ReadCloser: response.Body, left: maxRefusalBody}
 				return response, nil
 			}
-			limit := allowance(request.Context(), limit)
+			limit := bodyLimit(request.Context(), limit)
 			if response.ContentLength > limit {
 				response.Body.Close()
 				return nil, manifest.ErrTooLarge
 			}
-			response.Body = &boundedBody{ReadCloser: response.Body, left: limit}
+			response.Body = &limitedBody{ReadCloser: response.Body, left: limit}
 			return response, nil
 		})
 	}
 }
 
-// maxRefusal is how much of the body of a refusal is read, in bytes.
-const maxRefusal = 8 << 10
+// maxRefusalBody is how much of the body of a refusal is read, in bytes.
+const maxRefusalBody = 8 << 10
 
-// shortBody ends when what is left was read.
-type shortBody struct {
+// truncatedBody ends when what is left was read.
+type truncatedBody struct {
 	io.ReadCloser
 	left int
 }
 
-func (b *shortBody) Read(buffer []byte) (int, error) {
+func (b *truncatedBody) Read(buffer []byte) (int, error) {
 	if b.left == 0 {
 		return 0, io.EOF
 	}
@@ -61,27 +61,27 @@ func (b *shortBody) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-type allowanceKey struct{}
+type bodyLimitKey struct{}
 
-// Allowing is for an answer that may be larger, or must be smaller, than most.
-func Allowing(ctx context.Context, limit int64) context.Context {
-	return context.WithValue(ctx, allowanceKey{}, limit)
+// WithBodyLimit is for an answer that may be larger, or must be smaller, than most.
+func WithBodyLimit(ctx context.Context, limit int64) context.Context {
+	return context.WithValue(ctx, bodyLimitKey{}, limit)
 }
 
-func allowance(ctx context.Context, otherwise int64) int64 {
-	if limit, said := ctx.Value(allowanceKey{}).(int64); said {
+func bodyLimit(ctx context.Context, otherwise int64) int64 {
+	if limit, said := ctx.Value(bodyLimitKey{}).(int64); said {
 		return limit
 	}
 	return otherwise
 }
 
-// boundedBody fails once more than what is left was read.
-type boundedBody struct {
+// limitedBody fails once more than what is left was read.
+type limitedBody struct {
 	io.ReadCloser
 	left int64
 }
 
-func (b *boundedBody) Read(buffer []byte) (int, error) {
+func (b *limitedBody) Read(buffer []byte) (int, error) {
 	count, err := b.ReadCloser.Read(buffer)
 	b.left -= int64(count)
 	if b.left < 0 {
@@ -90,21 +90,21 @@ func (b *boundedBody) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-// EndsWithTheConnection says that an answer does not tell where it ends (RFC 9112, section 6.3): one that was cut off looks whole.
-func EndsWithTheConnection(response *http.Response) bool {
+// EndsWithConnection says that an answer does not tell where it ends (RFC 9112, section 6.3): one that was cut off looks whole.
+func EndsWithConnection(response *http.Response) bool {
 	return response.ProtoMajor == 1 && response.ContentLength < 0 && len(response.TransferEncoding) == 0
 }
 
-// unprovenBody is such an answer. It was cut off if it ends while something is left.
-type unprovenBody struct {
+// lengthCheckedBody is such an answer. It was cut off if it ends while something is left.
+type lengthCheckedBody struct {
 	io.ReadCloser
 	left int64
 }
 
 // CheckLength returns a body that fails where it ends before it has the size, in bytes.
-func CheckLength(body io.ReadCloser, size int64) io.ReadCloser { return &unprovenBody{body, size} }
+func CheckLength(body io.ReadCloser, size int64) io.ReadCloser { return &lengthCheckedBody{body, size} }
 
-func (b *unprovenBody) Read(buffer []byte) (int, error) {
+func (b *lengthCheckedBody) Read(buffer []byte) (int, error) {
 	count, err := b.ReadCloser.Read(buffer)
 	b.left -= int64(count)
 	if errors.Is(err, io.EOF) && b.left > 0 {
@@ -113,10 +113,10 @@ func (b *unprovenBody) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-// unencoded asks for answers as they are, and refuses those that are compressed nevertheless: what is hashed must be what
+// identityEncoding asks for answers as they are, and refuses those that are compressed nevertheless: what is hashed must be what
 // was sent, and nobody may make 100 MB of 100 KB here.
-func unencoded(next http.RoundTripper) http.RoundTripper {
-	return RoundTrip(func(request *http.Request) (*http.Response, error) {
+func identityEncoding(next http.RoundTripper) http.RoundTripper {
+	return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		request = request.Clone(request.Context())
 		request.Header.Set("Accept-Encoding", "identity")
 		response, err := next.RoundTrip(request)
@@ -131,32 +131,32 @@ func unencoded(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// stallsUpTo ends an answer of which no byte came for that long.
-func stallsUpTo(limit time.Duration) Layer {
+// limitStall ends an answer of which no byte came for that long.
+func limitStall(limit time.Duration) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
-		return RoundTrip(func(request *http.Request) (*http.Response, error) {
+		return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 			ctx, cancel := context.WithCancelCause(request.Context())
 			response, err := next.RoundTrip(request.WithContext(ctx))
 			if err != nil {
 				cancel(nil)
 				return nil, err
 			}
-			response.Body = &flowingBody{ReadCloser: response.Body, ctx: ctx, cancel: cancel, limit: limit}
+			response.Body = &stallTimeoutBody{ReadCloser: response.Body, ctx: ctx, cancel: cancel, limit: limit}
 			return response, nil
 		})
 	}
 }
 
-// flowingBody waits for each piece only so long. It does not count how long its reader takes between two pieces. An answer
+// stallTimeoutBody waits for each piece only so long. It does not count how long its reader takes between two pieces. An answer
 // that ends after we gave up is not whole, even where it says so: a server may end it properly because we hang up.
-type flowingBody struct {
+type stallTimeoutBody struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	limit  time.Duration
 }
 
-func (b *flowingBody) Read(buffer []byte) (int, error) {
+func (b *stallTimeoutBody) Read(buffer []byte) (int, error) {
 	stall := time.AfterFunc(b.limit, func() { b.cancel(errStalled) })
 	count, err := b.ReadCloser.Read(buffer)
 	stall.Stop()
@@ -166,7 +166,7 @@ func (b *flowingBody) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-func (b *flowingBody) Close() error {
+func (b *stallTimeoutBody) Close() error {
 	defer b.cancel(nil)
 	return b.ReadCloser.Close()
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/images-io/tagger/internal/filewatch"
 )
 
-// Authorities are the CAs that certificates of registries are verified with: the system's, and those of a bundle in PEM. It
+// CABundle are the CAs that certificates of registries are verified with: the system's, and those of a bundle in PEM. It
 // is safe for concurrent use. The zero value is the system's.
-type Authorities struct {
-	filewatch.WatchedFile
+type CABundle struct {
+	filewatch.File
 	pool atomic.Pointer[x509.CertPool]
 }
 
-// LoadAuthorities reads the bundle at path; an empty path means none. Once Start runs, the file may change: one that is
+// LoadCABundle reads the bundle at path; an empty path means none. Once Start runs, the file may change: one that is
 // missing or malformed is then given to report, once, and the last good one stays in force. A nil clock means the system's.
-func LoadAuthorities(path string, report func(error), from clock.WithTicker) (*Authorities, error) {
-	loaded := &Authorities{}
+func LoadCABundle(path string, report func(error), from clock.WithTicker) (*CABundle, error) {
+	loaded := &CABundle{}
 	if path == "" {
 		return loaded, nil
 	}
@@ -35,9 +35,9 @@ func LoadAuthorities(path string, report func(error), from clock.WithTicker) (*A
 }
 
 // roots is nil where only the system's CAs count.
-func (a *Authorities) roots() *x509.CertPool { return a.pool.Load() }
+func (a *CABundle) roots() *x509.CertPool { return a.pool.Load() }
 
-func (a *Authorities) apply(content []byte) (changed bool, err error) {
+func (a *CABundle) apply(content []byte) (changed bool, err error) {
 	if content == nil {
 		return false, fmt.Errorf("the bundle of CAs %s: %w", a.Path, fs.ErrNotExist)
 	}

@@ -16,13 +16,13 @@ import (
 // dialedKey is for where a connection attempt notes that it went to a private address.
 type dialedKey struct{}
 
-// hiding marks failures at hosts that are neither public nor listed.
-func (g gate) hiding(next http.RoundTripper) http.RoundTripper {
-	return RoundTrip(func(request *http.Request) (*http.Response, error) {
+// hide marks failures at hosts that are neither public nor listed.
+func (g dialGuard) hide(next http.RoundTripper) http.RoundTripper {
+	return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		dialed := new(atomic.Bool)
 		ctx := context.WithValue(request.Context(), dialedKey{}, dialed)
 		response, err := next.RoundTrip(request.WithContext(ctx))
-		if err != nil && !g.lists(ctx, endpoint.Origin(request.URL)) && (dialed.Load() || isPrivateName(request.URL.Hostname())) {
+		if err != nil && !g.lists(ctx, endpoint.HostPort(request.URL)) && (dialed.Load() || isPrivateName(request.URL.Hostname())) {
 			return nil, regerr.Hide(err)
 		}
 		return response, err

@@ -8,9 +8,9 @@ import (
 )
 
 var (
-	// Number is what makes the last label of a host a number, for all who read addresses as inet_aton does (WHATWG URL
+	// NumericLabel is what makes the last label of a host a number, for all who read addresses as inet_aton does (WHATWG URL
 	// standard, "ends in a number"): decimal, octal or hexadecimal.
-	Number = regexp.MustCompile(`(?i)(^|\.)([0-9]+|0x[0-9a-f]*)$`)
+	NumericLabel = regexp.MustCompile(`(?i)(^|\.)([0-9]+|0x[0-9a-f]*)$`)
 
 	// hostname is how a host is written in a URL when it is no IPv6 address. Whatever else there is, full-width digits for
 	// one, is read by some as what it is not.
@@ -30,7 +30,7 @@ func isForbiddenName(host string) bool {
 	if address, err := netip.ParseAddr(host); err == nil {
 		return isForbidden(address)
 	}
-	if Number.MatchString(host) || !hostname.MatchString(host) {
+	if NumericLabel.MatchString(host) || !hostname.MatchString(host) {
 		return true
 	}
 	return strings.HasSuffix(host, ".localhost") || slices.Contains(localNames, host)

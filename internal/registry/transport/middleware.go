@@ -6,11 +6,11 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// Layer is one concern round a transport.
-type Layer func(next http.RoundTripper) http.RoundTripper
+// Middleware is one concern round a transport.
+type Middleware func(next http.RoundTripper) http.RoundTripper
 
-// layered puts the layers round the transport, the first one innermost. A layer that is nil is left out.
-func layered(transport http.RoundTripper, layers ...Layer) http.RoundTripper {
+// chain puts the layers round the transport, the first one innermost. A layer that is nil is left out.
+func chain(transport http.RoundTripper, layers ...Middleware) http.RoundTripper {
 	for _, add := range layers {
 		if add != nil {
 			transport = add(transport)
@@ -19,15 +19,15 @@ func layered(transport http.RoundTripper, layers ...Layer) http.RoundTripper {
 	return transport
 }
 
-// RoundTrip is a function as a transport.
-type RoundTrip func(*http.Request) (*http.Response, error)
+// RoundTripperFunc is a function as a transport.
+type RoundTripperFunc func(*http.Request) (*http.Response, error)
 
-func (r RoundTrip) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
+func (r RoundTripperFunc) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
 // userAgent names us, whatever the request says.
-func userAgent(agent string) Layer {
+func userAgent(agent string) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
-		return RoundTrip(func(request *http.Request) (*http.Response, error) {
+		return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 			request = request.Clone(request.Context())
 			request.Header.Set("User-Agent", agent)
 			return next.RoundTrip(request)
@@ -35,11 +35,11 @@ func userAgent(agent string) Layer {
 	}
 }
 
-// httpsUnless refuses plain HTTP: go-containerregistry falls back to it for hosts that look local, and redirects may lead
+// requireHTTPS refuses plain HTTP: go-containerregistry falls back to it for hosts that look local, and redirects may lead
 // to it.
-func httpsUnless(insecure func(host string) bool) Layer {
+func requireHTTPS(insecure func(host string) bool) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
-		return RoundTrip(func(request *http.Request) (*http.Response, error) {
+		return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 			if request.URL.Scheme != "https" && !insecure(request.URL.Host) {
 				return nil, &regerr.PlainHTTPError{Host: request.URL.Host}
 			}

@@ -11,16 +11,16 @@ import (
 	"github.com/images-io/tagger/internal/registry/registriesconf"
 )
 
-// TransportOptions say how registries are reached. The zero value reaches public registries and trusts the system's CAs.
-type TransportOptions struct {
+// Options say how registries are reached. The zero value reaches public registries and trusts the system's CAs.
+type Options struct {
 	// Version goes into the User-Agent, tagger/<version>. Empty means dev.
 	Version string
-	// Authorities are the CAs that certificates are verified with; nil means the system's.
-	Authorities *Authorities
+	// CABundle are the CAs that certificates are verified with; nil means the system's.
+	CABundle *CABundle
 	// Proxy chooses the proxy of a URL, as the ProxyFunc of golang.org/x/net/http/httpproxy does; nil means no proxy.
 	Proxy func(*url.URL) (*url.URL, error)
 	// Configuration is the administrator's registries.conf; nil means an empty one.
-	Configuration *registriesconf.RegistriesConf
+	Configuration *registriesconf.Config
 	// Around wraps the transport that sends requests: it sees each one as it is sent, redirected ones too. Nil means none.
 	Around func(http.RoundTripper) http.RoundTripper
 	// Timeouts bound the waiting. A zero one has its default.
@@ -46,17 +46,17 @@ type Timeouts struct {
 }
 
 // Complete fills in the defaults.
-func (o TransportOptions) Complete() TransportOptions {
-	if o.Authorities == nil {
-		o.Authorities = &Authorities{}
+func (o Options) Complete() Options {
+	if o.CABundle == nil {
+		o.CABundle = &CABundle{}
 	}
 	if o.Proxy == nil {
 		o.Proxy = func(*url.URL) (*url.URL, error) { return nil, nil }
 	}
 	if o.Configuration == nil {
-		o.Configuration = &registriesconf.RegistriesConf{}
+		o.Configuration = &registriesconf.Config{}
 	}
-	o.Timeouts.Request = cmp.Or(o.Timeouts.Request, RequestsLimit)
+	o.Timeouts.Request = cmp.Or(o.Timeouts.Request, RequestTimeout)
 	o.Timeouts.Header = cmp.Or(o.Timeouts.Header, HeaderTimeout)
 	o.Timeouts.Stall = cmp.Or(o.Timeouts.Stall, stallTimeout)
 	o.Timeouts.Store = cmp.Or(o.Timeouts.Store, storeTimeout)
@@ -64,9 +64,9 @@ func (o TransportOptions) Complete() TransportOptions {
 	return o
 }
 
-// RequestsLimit bounds what one resolve may take at one place as one identity: the greeting, a token, a HEAD and
+// RequestTimeout bounds what one resolve may take at one place as one identity: the greeting, a token, a HEAD and
 // perhaps a GET, whoever waits for it.
-const RequestsLimit = 30 * time.Second
+const RequestTimeout = 30 * time.Second
 
 // SlowAnswer is how long an answer may take before nobody waits for its host.
 const SlowAnswer = 3 * time.Second

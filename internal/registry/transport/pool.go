@@ -6,29 +6,29 @@ import (
 	"sync/atomic"
 )
 
-// wires are the connections to registries, of one state of the CAs and of registries.conf: who is let through by either is
+// transportPair are the connections to registries, of one state of the CAs and of registries.conf: who is let through by either is
 // not let through by a connection that was kept from before.
-type wires struct {
+type transportPair struct {
 	verified http.RoundTripper
 	// unverified is for the hosts that the administrator lists as insecure.
 	unverified http.RoundTripper
 }
 
-// newest is the wires to use now.
-type newest struct {
-	current atomic.Pointer[wires]
-	remake  func() *wires
+// transportPool is the wires to use now.
+type transportPool struct {
+	current atomic.Pointer[transportPair]
+	create  func() *transportPair
 }
 
-func newNewest(remake func() *wires) *newest {
-	n := &newest{remake: remake}
+func newTransportPool(remake func() *transportPair) *transportPool {
+	n := &transportPool{create: remake}
 	n.current.Store(remake())
 	return n
 }
 
-// renew makes new wires. Requests that are on their way end on the old ones, which close then.
-func (n *newest) renew() {
-	old := n.current.Swap(n.remake())
+// rotate makes new wires. Requests that are on their way end on the old ones, which close then.
+func (n *transportPool) rotate() {
+	old := n.current.Swap(n.create())
 	for _, transport := range []http.RoundTripper{old.verified, old.unverified} {
 		(&http.Client{Transport: transport}).CloseIdleConnections()
 	}
@@ -38,46 +38,46 @@ func (n *newest) renew() {
 // host, so an insecure registry does not make its token service insecure.
 type tlsByHost struct {
 	insecure func(host string) bool
-	wires    *newest
+	pool     *transportPool
 }
 
 func (t tlsByHost) RoundTrip(request *http.Request) (*http.Response, error) {
-	current := t.wires.current.Load()
+	current := t.pool.current.Load()
 	if t.insecure(request.URL.Host) {
 		return current.unverified.RoundTrip(request)
 	}
 	return current.verified.RoundTrip(request)
 }
 
-// road leads to a host, straight or through a proxy. The two share no connection: where the proxy is, the administrator
+// proxyTransport leads to a host, straight or through a proxy. The two share no connection: where the proxy is, the administrator
 // says, and it may be on loopback; but nobody gets there by naming it as a registry.
-type road struct {
-	proxy             func(*url.URL) (*url.URL, error)
-	straight, proxied *http.Transport
+type proxyTransport struct {
+	proxy           func(*url.URL) (*url.URL, error)
+	direct, proxied *http.Transport
 }
 
-// newRoad dials hosts through the gate, and the proxy past it.
-func newRoad(proxy func(*url.URL) (*url.URL, error), gate gate, straight *http.Transport) *road {
+// newProxyTransport dials hosts through the gate, and the proxy past it.
+func newProxyTransport(proxy func(*url.URL) (*url.URL, error), gate dialGuard, straight *http.Transport) *proxyTransport {
 	proxied := straight.Clone()
-	proxied.DialContext = gate.open.DialContext
+	proxied.DialContext = gate.unguarded.DialContext
 	proxied.Proxy = func(request *http.Request) (*url.URL, error) { return proxy(request.URL) }
 	straight.DialContext = gate.dial
-	return &road{proxy: proxy, straight: straight, proxied: proxied}
+	return &proxyTransport{proxy: proxy, direct: straight, proxied: proxied}
 }
 
-func (r *road) RoundTrip(request *http.Request) (*http.Response, error) {
+func (r *proxyTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	proxy, err := r.proxy(request.URL)
 	if err != nil {
 		return nil, err
 	}
 	if proxy == nil {
-		return r.straight.RoundTrip(request)
+		return r.direct.RoundTrip(request)
 	}
 	return r.proxied.RoundTrip(request)
 }
 
 // CloseIdleConnections is what http.Client looks for.
-func (r *road) CloseIdleConnections() {
-	r.straight.CloseIdleConnections()
+func (r *proxyTransport) CloseIdleConnections() {
+	r.direct.CloseIdleConnections()
 	r.proxied.CloseIdleConnections()
 }

@@ -22,11 +22,11 @@ var (
 	errRedirectedLogin = regerr.Unreachable("it redirects with a credential of its own")
 )
 
-// redirectsUpTo counts redirects, and sees that what was shown to one host is not shown to the next: no credential, no body,
+// limitRedirects counts redirects, and sees that what was shown to one host is not shown to the next: no credential, no body,
 // and no address with what may be a signature in it. A token that the other host's own token service gave stays.
-func redirectsUpTo(limit int) Layer {
+func limitRedirects(limit int) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
-		return RoundTrip(func(request *http.Request) (*http.Response, error) {
+		return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 			if request.Response == nil {
 				return next.RoundTrip(request)
 			}
@@ -37,13 +37,13 @@ func redirectsUpTo(limit int) Layer {
 			if request.URL.User != nil {
 				return nil, errRedirectedLogin
 			}
-			if len(request.URL.Host) > endpoint.MaxHostname {
+			if len(request.URL.Host) > endpoint.MaxHostLength {
 				return nil, errNoHostname
 			}
 			request = request.Clone(request.Context())
 			request.Header.Del("Referer")
 			for _, hop := range earlier {
-				if endpoint.Origin(hop.URL) == endpoint.Origin(request.URL) {
+				if endpoint.HostPort(hop.URL) == endpoint.HostPort(request.URL) {
 					continue
 				}
 				if request.Body != nil && request.Body != http.NoBody {

@@ -14,7 +14,7 @@ import (
 // one to others by itself. Neither is what we rely on.
 func TestWhatOneHostWasShownTheNextIsNot(t *testing.T) {
 	shown := map[string]string{}
-	hosts := RoundTrip(func(request *http.Request) (*http.Response, error) {
+	hosts := RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		shown[request.URL.Host] = request.Header.Get("Authorization") + request.Header.Get("Referer")
 		answer := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: request, Body: io.NopCloser(strings.NewReader(""))}
 		if next := map[string]string{"example.com": "a.example.com", "a.example.com": "b.a.example.com"}[request.URL.Host]; next != "" {
@@ -23,7 +23,7 @@ func TestWhatOneHostWasShownTheNextIsNot(t *testing.T) {
 		}
 		return answer, nil
 	})
-	client := http.Client{Transport: redirectsUpTo(maxRedirects)(hosts)}
+	client := http.Client{Transport: limitRedirects(maxRedirects)(hosts)}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://example.com/?signature=s", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -40,15 +40,15 @@ func TestWhatOneHostWasShownTheNextIsNot(t *testing.T) {
 }
 
 func TestARedirectToWhatIsTooLongForAHostIsNotFollowed(t *testing.T) {
-	hosts := RoundTrip(func(request *http.Request) (*http.Response, error) {
+	hosts := RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		answer := &http.Response{StatusCode: http.StatusTemporaryRedirect, Header: http.Header{}, Request: request, Body: io.NopCloser(strings.NewReader(""))}
-		answer.Header.Set("Location", "https://"+strings.Repeat("a", endpoint.MaxHostname+1)+"/")
+		answer.Header.Set("Location", "https://"+strings.Repeat("a", endpoint.MaxHostLength+1)+"/")
 		if request.URL.Host != "example.com" {
 			t.Errorf("a host of %d bytes is asked", len(request.URL.Host))
 		}
 		return answer, nil
 	})
-	client := http.Client{Transport: redirectsUpTo(maxRedirects)(hosts)}
+	client := http.Client{Transport: limitRedirects(maxRedirects)(hosts)}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://example.com/", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -27,33 +27,33 @@ const (
 	maxHeader = 256 << 10
 )
 
-// Transports makes the way to a place: connections for all, and the layers round them.
-type Transports struct {
-	Configuration *registriesconf.RegistriesConf
+// Factory makes the way to a place: connections for all, and the layers round them.
+type Factory struct {
+	Configuration *registriesconf.Config
 	agent         string
 	timeouts      Timeouts
-	gate          gate
-	wires         *newest
+	guard         dialGuard
+	pool          *transportPool
 	// throttle holds the requests of a location to what its hosts may get.
-	throttle func(endpoint.Location) Layer
-	around   Layer
+	throttle func(endpoint.Endpoint) Middleware
+	around   Middleware
 	// tune changes what connections are like.
 	tune func(*http.Transport)
 }
 
 // ForResolving are the transports for small questions.
-func ForResolving(options TransportOptions, throttle func(endpoint.Location) Layer) *Transports {
-	return newTransports(options, throttle, func(*http.Transport) {})
+func ForResolving(options Options, throttle func(endpoint.Endpoint) Middleware) *Factory {
+	return newFactory(options, throttle, func(*http.Transport) {})
 }
 
 // ForReading are the transports for copying from a source, and forWriting those for the mirror. They share no connections:
 // the mirror may be at an address where no source may be.
-func ForReading(options TransportOptions, throttle func(endpoint.Location) Layer) *Transports {
-	return newTransports(options, throttle, forBlobs)
+func ForReading(options Options, throttle func(endpoint.Endpoint) Middleware) *Factory {
+	return newFactory(options, throttle, forBlobs)
 }
 
-func ForWriting(options TransportOptions, throttle func(endpoint.Location) Layer) *Transports {
-	return newTransports(options, throttle, func(transport *http.Transport) {
+func ForWriting(options Options, throttle func(endpoint.Endpoint) Middleware) *Factory {
+	return newFactory(options, throttle, func(transport *http.Transport) {
 		forBlobs(transport)
 		transport.ResponseHeaderTimeout = options.Timeouts.Store
 	})
@@ -66,62 +66,62 @@ func forBlobs(transport *http.Transport) {
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 256, 64
 }
 
-func newTransports(options TransportOptions, throttle func(endpoint.Location) Layer, tune func(*http.Transport)) *Transports {
+func newFactory(options Options, throttle func(endpoint.Endpoint) Middleware, tune func(*http.Transport)) *Factory {
 	dialer := net.Dialer{Timeout: dialTimeout, Resolver: options.Resolver, Control: options.Control}
-	made := &Transports{
+	made := &Factory{
 		Configuration: options.Configuration,
 		throttle:      throttle,
 		around:        options.Around,
 		tune:          tune,
 		agent:         "tagger/" + cmp.Or(options.Version, "dev"),
 		timeouts:      options.Timeouts,
-		gate:          newGate(options.Configuration.Lists, dialer),
+		guard:         newDialGuard(options.Configuration.Lists, dialer),
 	}
-	made.wires = newNewest(func() *wires { return made.newWires(options.Proxy, options.Authorities) })
-	options.Authorities.OnChange(made.wires.renew)
-	options.Configuration.OnChange(made.wires.renew)
+	made.pool = newTransportPool(func() *transportPair { return made.newPair(options.Proxy, options.CABundle) })
+	options.CABundle.OnChange(made.pool.rotate)
+	options.Configuration.OnChange(made.pool.rotate)
 	return made
 }
 
-func (t *Transports) newWires(proxy func(*url.URL) (*url.URL, error), authorities *Authorities) *wires {
-	return &wires{
-		verified:   newRoad(proxy, t.gate, t.newTransport(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities.roots()})),
-		unverified: newRoad(proxy, t.gate, t.newTransport(&tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true})),
+func (t *Factory) newPair(proxy func(*url.URL) (*url.URL, error), authorities *CABundle) *transportPair {
+	return &transportPair{
+		verified:   newProxyTransport(proxy, t.guard, t.newTransport(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities.roots()})),
+		unverified: newProxyTransport(proxy, t.guard, t.newTransport(&tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true})),
 	}
 }
 
-// To is the transport for the requests that are made at this place. A request passes the layers from the bottom of
+// For is the transport for the requests that are made at this place. A request passes the layers from the bottom of
 // the list to its top.
-func (t *Transports) To(at endpoint.Location) http.RoundTripper {
+func (t *Factory) For(at endpoint.Endpoint) http.RoundTripper {
 	insecure := t.insecureAt(at)
-	return layered(
-		tlsByHost{insecure: insecure, wires: t.wires},
+	return chain(
+		tlsByHost{insecure: insecure, pool: t.pool},
 		t.around,
-		t.gate.hiding,
+		t.guard.hide,
 		t.throttle(at),
 		userAgent(t.agent),
-		t.gate.judging,
-		httpsUnless(insecure),
-		redirectsUpTo(maxRedirects),
-		unencoded,
-		stallsUpTo(t.timeouts.Stall),
-		bodiesUpTo(manifest.MaxManifest),
-		admitting(at.Admitted),
+		t.guard.checkHost,
+		requireHTTPS(insecure),
+		limitRedirects(maxRedirects),
+		identityEncoding,
+		limitStall(t.timeouts.Stall),
+		limitBody(manifest.MaxSize),
+		allowHosts(at.AllowedHosts),
 	)
 }
 
 // insecureAt says which hosts the administrator lists as insecure; the one of the place may be so for its path only.
-func (t *Transports) insecureAt(at endpoint.Location) func(host string) bool {
+func (t *Factory) insecureAt(at endpoint.Endpoint) func(host string) bool {
 	return func(host string) bool {
 		if host == at.Registry.RegistryStr() {
 			return at.Insecure
 		}
-		return t.Configuration.InsecureHost(host)
+		return t.Configuration.IsInsecure(host)
 	}
 }
 
 // newTransport leaves compression out: a transparent gunzip makes 100 MB of 100 KB, and changes what is hashed.
-func (t *Transports) newTransport(config *tls.Config) *http.Transport {
+func (t *Factory) newTransport(config *tls.Config) *http.Transport {
 	made := &http.Transport{
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,

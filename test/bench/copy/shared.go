@@ -85,7 +85,7 @@ func (s *site) sharedByTagger(ctx context.Context, rows *measure.Report, digests
 			return err
 		}
 		rows.Note(one.work+": Tagger", fmt.Sprintf("sent %s, found %s, mounted %s", measure.Mebibytes(uint64(mirror.uploaded)),
-			measure.Mebibytes(uint64(result.Found)), measure.Mebibytes(uint64(result.Mounted))))
+			measure.Mebibytes(uint64(result.Skipped)), measure.Mebibytes(uint64(result.Mounted))))
 		rows.Count("  bytes sent, of those of new blobs", float64(mirror.uploaded)/float64(fresh), 1)
 	}
 	return nil
@@ -140,7 +140,7 @@ func startCopying(cmd *exec.Cmd) (*copying, error) {
 	return &copying{cmd, orders, json.NewDecoder(results)}, cmd.Start()
 }
 
-func (c *copying) copy(from, to string) (result transfer.Copied, err error) {
+func (c *copying) copy(from, to string) (result transfer.CopyResult, err error) {
 	if _, err := fmt.Fprintln(c.orders, from, to); err != nil {
 		return result, err
 	}

@@ -64,7 +64,7 @@ func reach(t *testing.T, server *httptest.Server) (reference.Source, *registry.C
 	if err := os.WriteFile(path, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", address), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	configuration, err := registriesconf.LoadRegistriesConf(path, func(err error) { t.Error(err) }, nil)
+	configuration, err := registriesconf.Load(path, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func reach(t *testing.T, server *httptest.Server) (reference.Source, *registry.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	return source, registry.New(registry.Options{TransportOptions: transport.TransportOptions{Configuration: configuration}})
+	return source, registry.New(registry.Options{Options: transport.Options{Configuration: configuration}})
 }
 
 // greeting answers who asks how to ask, and leaves the manifests to next.

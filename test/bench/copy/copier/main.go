@@ -45,17 +45,17 @@ func run(ctx context.Context, args []string, orders io.Reader, results io.Writer
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	configuration, err := registriesconf.LoadRegistriesConf(*registriesConf, func(error) {}, nil)
+	configuration, err := registriesconf.Load(*registriesConf, func(error) {}, nil)
 	if err != nil {
 		return err
 	}
-	client := registry.New(registry.Options{TransportOptions: transport.TransportOptions{Configuration: configuration}, Copies: copier.CopyLimits{Attachments: *attachments}})
+	client := registry.New(registry.Options{Options: transport.Options{Configuration: configuration}, Copies: copier.Limits{Attachments: *attachments}})
 	for lines := bufio.NewScanner(orders); lines.Scan(); {
 		order, err := parse(lines.Text())
 		if err != nil {
 			return err
 		}
-		order.To.Insecure = *insecure
+		order.Destination.Insecure = *insecure
 		copied, err := copyUnlessThere(ctx, client, order)
 		if err != nil {
 			return fmt.Errorf("copying %s: %w", order.Source, err)
@@ -67,32 +67,32 @@ func run(ctx context.Context, args []string, orders io.Reader, results io.Writer
 	return nil
 }
 
-func copyUnlessThere(ctx context.Context, client *registry.Client, order registry.Order) (transfer.Copied, error) {
-	if held, err := client.Holds(ctx, order.To, order.Tag); err != nil || held == order.Digest {
-		return transfer.Copied{}, err
+func copyUnlessThere(ctx context.Context, client *registry.Client, order registry.CopyRequest) (transfer.CopyResult, error) {
+	if held, err := client.Head(ctx, order.Destination, order.Tag); err != nil || held == order.Digest {
+		return transfer.CopyResult{}, err
 	}
 	return client.Copy(ctx, order)
 }
 
 // parse reads an order. The namespace is the folder of the repository that is copied to.
-func parse(line string) (registry.Order, error) {
+func parse(line string) (registry.CopyRequest, error) {
 	var from, to string
 	if _, err := fmt.Sscan(line, &from, &to); err != nil {
-		return registry.Order{}, fmt.Errorf("%q is no order: %w", line, err)
+		return registry.CopyRequest{}, fmt.Errorf("%q is no order: %w", line, err)
 	}
 	source, err := reference.Parse(from, "")
 	if err != nil {
-		return registry.Order{}, err
+		return registry.CopyRequest{}, err
 	}
 	destination, err := name.NewTag(to, name.StrictValidation)
 	if err != nil {
-		return registry.Order{}, err
+		return registry.CopyRequest{}, err
 	}
-	return registry.Order{
-		Source:    source,
-		Digest:    source.Digest(),
-		To:        registry.Repository{Address: destination.RegistryStr(), Path: destination.RepositoryStr()},
-		Tag:       destination.TagStr(),
-		Namespace: path.Dir(destination.RepositoryStr()),
+	return registry.CopyRequest{
+		Source:      source,
+		Digest:      source.Digest(),
+		Destination: registry.Destination{Address: destination.RegistryStr(), Path: destination.RepositoryStr()},
+		Tag:         destination.TagStr(),
+		Namespace:   path.Dir(destination.RepositoryStr()),
 	}, nil
 }
