@@ -274,10 +274,10 @@ func TestDeletionUsesTheScopeThatTheTokenServiceKnows(t *testing.T) {
 			service.deleting, service.users["robot"] = row.allows, "p"
 			mirror := newPlainGuarded(t, service.guard)
 			client := newClient(t, nil)
-			at := registry.Destination{Address: mirror.host(), Path: "cache/shop/app", Insecure: true, Username: "robot", Password: "p"}
+			dst := registry.Destination{Address: mirror.host(), Path: "cache/shop/app", Insecure: true, Username: "robot", Password: "p"}
 			for _, content := range []string{"one", "two"} {
 				made := mirror.push(t, "cache/shop/app", "0", content)
-				if err := client.Delete(t.Context(), at, made); err != nil {
+				if err := client.Delete(t.Context(), dst, made); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -303,9 +303,9 @@ func TestWhatATokenServiceRefusesIsNoRefusalToDelete(t *testing.T) {
 				guarded.ServeHTTP(w, r)
 			})
 		})
-		at := registry.Destination{Address: mirror.host(), Path: "cache/shop/app", Insecure: true}
+		dst := registry.Destination{Address: mirror.host(), Path: "cache/shop/app", Insecure: true}
 		made := mirror.push(t, "cache/shop/app", "0", "one")
-		err := newClient(t, nil).Delete(t.Context(), at, made)
+		err := newClient(t, nil).Delete(t.Context(), dst, made)
 		if err == nil || errors.Is(err, transfer.ErrDeletionForbidden) {
 			t.Errorf("with %d: %v", status, err)
 		}

@@ -109,10 +109,10 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, keys cr
 		waiting, cancel = context.WithTimeout(ctx, terms.Patience)
 		defer cancel()
 	}
-	return c.tryEndpoints(ctx, source, func(at endpoint.Endpoint) (string, error) {
-		digest, err := c.resolveAt(waiting, at, keys, terms)
+	return c.tryEndpoints(ctx, source, func(ep endpoint.Endpoint) (string, error) {
+		digest, err := c.resolveAt(waiting, ep, keys, terms)
 		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-			return "", c.throttler.KeptWaiting(at)
+			return "", c.throttler.KeptWaiting(ep)
 		}
 		return digest, err
 	})
@@ -122,11 +122,11 @@ func (c *Client) ResolveOn(ctx context.Context, source reference.Source, keys cr
 // so that credentials need not be looked up in vain. It is always of use to come back for an answer that is there by now,
 // whoever's it is; with other credentials ResolveOn may have to refuse.
 func (c *Client) Turn(ctx context.Context, source reference.Source) error {
-	_, err := c.tryEndpoints(ctx, source, func(at endpoint.Endpoint) (string, error) {
-		if c.answers.waits(at.Key()) {
+	_, err := c.tryEndpoints(ctx, source, func(ep endpoint.Endpoint) (string, error) {
+		if c.answers.waits(ep.Key()) {
 			return "", nil
 		}
-		return "", c.throttler.Turn(at)
+		return "", c.throttler.Turn(ep)
 	})
 	return err
 }
@@ -139,8 +139,8 @@ func (c *Client) tryEndpoints(ctx context.Context, source reference.Source, ask 
 		return "", err
 	}
 	var failures []error
-	for _, at := range locations {
-		digest, err := ask(at)
+	for _, ep := range locations {
+		digest, err := ask(ep)
 		if err == nil || ctx.Err() != nil || isBusy(err) || isMirrors(err) {
 			return digest, err
 		}
@@ -162,22 +162,22 @@ func isBusy(err error) bool {
 
 // resolveAt tries who we may be there, for as long as the registry refuses us. The most specific credential's refusal is the
 // one that is told: its owner meant it for this image.
-func (c *Client) resolveAt(ctx context.Context, at endpoint.Endpoint, keys credentials.Keyring, terms Terms) (digest string, err error) {
-	err = c.tryCredentials(at, keys, func(who credentials.Credential) error {
-		digest, err = c.resolveAs(ctx, at, who, terms)
+func (c *Client) resolveAt(ctx context.Context, ep endpoint.Endpoint, keys credentials.Keyring, terms Terms) (digest string, err error) {
+	err = c.tryCredentials(ep, keys, func(cred credentials.Credential) error {
+		digest, err = c.resolveAs(ctx, ep, cred, terms)
 		return err
 	})
 	return digest, err
 }
 
 // tryCredentials tries as one identity after the other.
-func (c *Client) tryCredentials(at endpoint.Endpoint, keys credentials.Keyring, try func(credentials.Credential) error) error {
+func (c *Client) tryCredentials(ep endpoint.Endpoint, keys credentials.Keyring, try func(credentials.Credential) error) error {
 	var refusal error
 	tried := 0
-	for _, who := range c.credentialsFor(at, keys) {
-		err := try(who)
+	for _, cred := range c.credentialsFor(ep, keys) {
+		err := try(cred)
 		if err == nil {
-			c.remembered.Add(repositoryKey(at, keys), who.ID)
+			c.remembered.Add(repositoryKey(ep, keys), cred.ID)
 			return nil
 		}
 		if !regerr.IsUnauthorized(err) {
@@ -186,7 +186,7 @@ func (c *Client) tryCredentials(at endpoint.Endpoint, keys credentials.Keyring, 
 		if refusal == nil {
 			refusal = err
 		}
-		if who != credentials.Anonymous {
+		if cred != credentials.Anonymous {
 			tried++
 		}
 	}
@@ -195,62 +195,62 @@ func (c *Client) tryCredentials(at endpoint.Endpoint, keys credentials.Keyring, 
 
 // resolveAs takes an answer that is there, or else waits for one. Who has patience waits only where there is a place, and
 // where the host is known to answer soon: else the question is asked, and the answer is there when they come back.
-func (c *Client) resolveAs(ctx context.Context, at endpoint.Endpoint, who credentials.Credential, terms Terms) (string, error) {
-	asked := c.question(at, who, terms)
+func (c *Client) resolveAs(ctx context.Context, ep endpoint.Endpoint, cred credentials.Credential, terms Terms) (string, error) {
+	asked := c.question(ep, cred, terms)
 	if known, ok := c.answers.known(asked); ok {
 		return known.digest, known.err
 	}
 	if terms.Patience == 0 {
 		return c.answers.get(ctx, asked)
 	}
-	if leave := c.throttler.Enter(at, terms.Asker); leave != nil {
+	if leave := c.throttler.Enter(ep, terms.Asker); leave != nil {
 		defer leave()
 		return c.answers.get(ctx, asked)
 	}
 	if err := c.answers.start(ctx, asked); err != nil {
 		return "", err
 	}
-	return "", c.throttler.UnderWay(at)
+	return "", c.throttler.UnderWay(ep)
 }
 
-func (c *Client) access(sessions *auth.TokenCache, at endpoint.Endpoint, who credentials.Credential) remote.Repository {
-	return remote.Repository{Tokens: sessions, Throttler: c.throttler, Readers: c.readers, Timeouts: c.timeouts, Endpoint: at, Credential: who}
+func (c *Client) access(sessions *auth.TokenCache, ep endpoint.Endpoint, cred credentials.Credential) remote.Repository {
+	return remote.Repository{Tokens: sessions, Throttler: c.throttler, Readers: c.readers, Timeouts: c.timeouts, Endpoint: ep, Credential: cred}
 }
 
-func (c *Client) question(at endpoint.Endpoint, who credentials.Credential, terms Terms) question {
+func (c *Client) question(ep endpoint.Endpoint, cred credentials.Credential, terms Terms) question {
 	return question{
-		key:       who.ID + " " + at.Key(),
-		about:     at.Key(),
+		key:       cred.ID + " " + ep.Key(),
+		about:     ep.Key(),
 		notBefore: terms.NotBefore,
 		begin: func(isStray bool) (func(error), error) {
-			if err := c.throttler.CheckRateLimit(at, who, terms.Hint); err != nil {
+			if err := c.throttler.CheckRateLimit(ep, cred, terms.Hint); err != nil {
 				return nil, err
 			}
 			if terms.Hint {
-				if err := c.throttler.CheckReserve(at); err != nil {
+				if err := c.throttler.CheckReserve(ep); err != nil {
 					return nil, err
 				}
 			}
 			if terms.Patience == 0 {
 				return func(error) {}, nil
 			}
-			return c.throttler.Begin(at, terms.Asker, isStray)
+			return c.throttler.Begin(ep, terms.Asker, isStray)
 		},
 		ask: func(ctx context.Context) (string, error) {
-			return c.access(c.tokens, at, who).Digest(ctx)
+			return c.access(c.tokens, ep, cred).Digest(ctx)
 		},
 	}
 }
 
 // credentialsFor are the credentials written for the place, most specific first, and the anonymous one. Who was let in the
 // last time comes first, so that wrong passwords beside a good one cost nothing.
-func (c *Client) credentialsFor(at endpoint.Endpoint, keys credentials.Keyring) []credentials.Credential {
+func (c *Client) credentialsFor(ep endpoint.Endpoint, keys credentials.Keyring) []credentials.Credential {
 	var found []credentials.Credential
-	for _, entry := range keys.Matching(at.Host, at.Repository) {
+	for _, entry := range keys.Matching(ep.Host, ep.Repository) {
 		found = append(found, entry.Credential)
 	}
 	found = append(found, credentials.Anonymous)
-	last, known := c.remembered.Get(repositoryKey(at, keys))
+	last, known := c.remembered.Get(repositoryKey(ep, keys))
 	if !known {
 		return found
 	}
@@ -262,14 +262,14 @@ func (c *Client) credentialsFor(at endpoint.Endpoint, keys credentials.Keyring) 
 }
 
 // isRemembered reports whether it is known who is let in. identities has that one first.
-func (c *Client) isRemembered(at endpoint.Endpoint, keys credentials.Keyring) bool {
-	_, known := c.remembered.Get(repositoryKey(at, keys))
+func (c *Client) isRemembered(ep endpoint.Endpoint, keys credentials.Keyring) bool {
+	_, known := c.remembered.Get(repositoryKey(ep, keys))
 	return known
 }
 
 // repositoryKey is a repository as the holder of these credentials reaches it.
-func repositoryKey(at endpoint.Endpoint, keys credentials.Keyring) string {
-	return keys.ID + " " + at.Host + "/" + at.Repository
+func repositoryKey(ep endpoint.Endpoint, keys credentials.Keyring) string {
+	return keys.ID + " " + ep.Host + "/" + ep.Repository
 }
 
 // lastOf is the failure at the location, which comes after its mirrors; the mirrors' are told with it.

@@ -54,7 +54,7 @@ func (c *Client) CopyAttachments(ctx context.Context, order CopyRequest) (transf
 
 // copyAs copies from each location of the source, as each identity, until one lets us.
 func (c *Client) copyAs(ctx context.Context, order CopyRequest, run func(*copier.Copier, context.Context) error) (transfer.CopyResult, error) {
-	to, err := c.mirror(order.Destination)
+	mirror, err := c.mirror(order.Destination)
 	if err != nil {
 		return transfer.CopyResult{}, err
 	}
@@ -63,17 +63,17 @@ func (c *Client) copyAs(ctx context.Context, order CopyRequest, run func(*copier
 		return transfer.CopyResult{}, regerr.New(v1.ReasonInvalidReference, err, "%s: %q is no digest", order.Source, order.Digest)
 	}
 	counts := &copier.Progress{Report: order.Progress}
-	_, err = c.tryEndpoints(ctx, image, func(at endpoint.Endpoint) (string, error) {
-		return "", c.tryCredentials(at, order.Keyring, func(who credentials.Credential) error {
-			if err := c.throttler.CheckRateLimit(at, who, false); err != nil {
+	_, err = c.tryEndpoints(ctx, image, func(ep endpoint.Endpoint) (string, error) {
+		return "", c.tryCredentials(ep, order.Keyring, func(cred credentials.Credential) error {
+			if err := c.throttler.CheckRateLimit(ep, cred, false); err != nil {
 				return err
 			}
 			counts.Restart()
-			from := remote.Source{Repository: c.access(c.readTokens, at, who)}
-			made := copier.New(from, to, copier.Options{
+			source := remote.Source{Repository: c.access(c.readTokens, ep, cred)}
+			made := copier.New(source, mirror, copier.Options{
 				Namespace: order.Namespace, Tag: order.Tag, Limits: c.copies, Referrers: c.referrers, Children: c.children, Progress: counts,
 			})
-			made.IsReader = c.isRemembered(at, order.Keyring)
+			made.IsReader = c.isRemembered(ep, order.Keyring)
 			return run(made, ctx)
 		})
 	})

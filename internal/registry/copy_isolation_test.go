@@ -301,9 +301,9 @@ func TestAMirrorOfThePlainHTTPKindNeedsToBeInsecure(t *testing.T) {
 }
 
 func TestARepositoryPrintsNoPassword(t *testing.T) {
-	at := registry.Destination{Address: "registry.local:5000", Path: "cache/shop/app", Username: "cache", Password: cachePassword}
+	dst := registry.Destination{Address: "registry.local:5000", Path: "cache/shop/app", Username: "cache", Password: cachePassword}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		if text := fmt.Sprintf(verb, at); text != "registry.local:5000/cache/shop/app" {
+		if text := fmt.Sprintf(verb, dst); text != "registry.local:5000/cache/shop/app" {
 			t.Errorf("%s: %s", verb, text)
 		}
 	}

@@ -13,12 +13,12 @@ import (
 // that is not known.
 //
 // The error is an *regerr.Error, MirrorUnavailable; or ctx's own.
-func (c *Client) ListManifests(ctx context.Context, at Destination, images ...string) (levels [][]string, err error) {
-	to, err := c.mirror(at)
+func (c *Client) ListManifests(ctx context.Context, dst Destination, images ...string) (levels [][]string, err error) {
+	mirror, err := c.mirror(dst)
 	if err != nil {
 		return nil, err
 	}
-	visit := copier.ManifestWalker{Mirror: to, Children: c.children, Seen: map[digest.Digest]bool{}}
+	visit := copier.ManifestWalker{Mirror: mirror, Children: c.children, Seen: map[digest.Digest]bool{}}
 	level := make([]digest.Digest, len(images))
 	for i, image := range images {
 		level[i] = digest.Digest(image)
@@ -26,7 +26,7 @@ func (c *Client) ListManifests(ctx context.Context, at Destination, images ...st
 	for level = visit.Unseen(level); len(level) > 0; {
 		held, below, err := visit.Read(ctx, level)
 		if err != nil {
-			return nil, to.Fault(err)
+			return nil, mirror.Fault(err)
 		}
 		if len(held) > 0 {
 			levels = append(levels, held)

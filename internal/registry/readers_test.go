@@ -100,12 +100,12 @@ func TestOneNamespaceLeavesReadersToOthers(t *testing.T) {
 	host := dripping.Listener.Addr().String()
 	client := newClient(t, good, configuredBy(t, "%s", listed(good.host())+insecure(host)))
 	ctx, cancel := context.WithCancel(t.Context())
-	ask := func(from, asker string) (string, error) {
+	ask := func(from, namespace string) (string, error) {
 		source, err := reference.Parse(from, "")
 		if err != nil {
 			return "", err
 		}
-		return client.ResolveOn(ctx, source, nobody, registry.Terms{NotBefore: time.Now(), Asker: asker})
+		return client.ResolveOn(ctx, source, nobody, registry.Terms{NotBefore: time.Now(), Asker: namespace})
 	}
 	var asking sync.WaitGroup
 	defer asking.Wait()

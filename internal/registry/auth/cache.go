@@ -39,25 +39,25 @@ func NewTokenCache(transports *transport.Factory, challenges *ChallengeCache, cl
 }
 
 // Get is the session that is kept, or a new one; isNew says which. Callers at the same time share the opening.
-func (s *TokenCache) Get(ctx context.Context, at endpoint.Endpoint, who credentials.Credential) (found *Client, isNew bool, err error) {
-	key := clientKey(at, who)
+func (s *TokenCache) Get(ctx context.Context, ep endpoint.Endpoint, cred credentials.Credential) (found *Client, isNew bool, err error) {
+	key := clientKey(ep, cred)
 	if kept := s.lookup(key); kept.usableAt(s.Clock.Now()) {
 		return kept, false, nil
 	}
 	found, err = s.inflight.Do(ctx, key, func(ctx context.Context) (*Client, error) {
-		return s.open(ctx, at, who)
+		return s.open(ctx, ep, cred)
 	})
 	return found, err == nil && !found.IsCached, err
 }
 
 // open looks again first: another opening may have ended just before this one began.
-func (s *TokenCache) open(ctx context.Context, at endpoint.Endpoint, who credentials.Credential) (*Client, error) {
-	key := clientKey(at, who)
+func (s *TokenCache) open(ctx context.Context, ep endpoint.Endpoint, cred credentials.Credential) (*Client, error) {
+	key := clientKey(ep, cred)
 	kept := s.lookup(key)
 	if kept.usableAt(s.Clock.Now()) {
 		return kept, nil
 	}
-	opened, err := s.login(ctx, at, who, kept)
+	opened, err := s.login(ctx, ep, cred, kept)
 	if err != nil {
 		s.kept.Remove(key)
 		return nil, err
@@ -67,18 +67,18 @@ func (s *TokenCache) open(ctx context.Context, at endpoint.Endpoint, who credent
 }
 
 // login asks for a new token only, where an old session's is over and all else may well be as it was.
-func (s *TokenCache) login(ctx context.Context, at endpoint.Endpoint, who credentials.Credential, old *Client) (*Client, error) {
-	wire, policy := oneChallenge(s.transports.For(at)), policy{clock: s.Clock, lists: s.transports.Configuration.Lists}
+func (s *TokenCache) login(ctx context.Context, ep endpoint.Endpoint, cred credentials.Credential, old *Client) (*Client, error) {
+	next, policy := oneChallenge(s.transports.For(ep)), policy{clock: s.Clock, lists: s.transports.Configuration.Lists}
 	if old != nil && wantsToken(old.challenge) {
-		return login(ctx, wire, at, who, old.challenge, policy)
+		return login(ctx, next, ep, cred, old.challenge, policy)
 	}
-	challenge, isCached, err := s.challenges.get(ctx, wire, at, old == nil)
+	challenge, isCached, err := s.challenges.get(ctx, next, ep, old == nil)
 	if err != nil {
 		return nil, err
 	}
-	opened, err := login(ctx, wire, at, who, challenge, policy)
+	opened, err := login(ctx, next, ep, cred, challenge, policy)
 	if err != nil {
-		s.challenges.forget(at) // the token service may be another by now
+		s.challenges.forget(ep) // the token service may be another by now
 		return nil, err
 	}
 	opened.IsCached = isCached && !wantsToken(challenge)
@@ -86,17 +86,17 @@ func (s *TokenCache) login(ctx context.Context, at endpoint.Endpoint, who creden
 }
 
 // Expire ends a session that the registry refuses: its token may be over. The next one follows the challenge.
-func (s *TokenCache) Expire(at endpoint.Endpoint, who credentials.Credential, refused *Client, challenge *ggcr.Challenge) {
-	if key := clientKey(at, who); s.lookup(key) == refused {
+func (s *TokenCache) Expire(ep endpoint.Endpoint, cred credentials.Credential, refused *Client, challenge *ggcr.Challenge) {
+	if key := clientKey(ep, cred); s.lookup(key) == refused {
 		s.kept.Add(key, &Client{challenge: challenge})
 	}
 }
 
 // Forget forgets all about a session that the registry refuses, new as it is: the registry may have changed its ways.
-func (s *TokenCache) Forget(at endpoint.Endpoint, who credentials.Credential, refused *Client) {
-	if key := clientKey(at, who); s.lookup(key) == refused {
+func (s *TokenCache) Forget(ep endpoint.Endpoint, cred credentials.Credential, refused *Client) {
+	if key := clientKey(ep, cred); s.lookup(key) == refused {
 		s.kept.Remove(key)
-		s.challenges.forget(at)
+		s.challenges.forget(ep)
 	}
 }
 
@@ -106,6 +106,6 @@ func (s *TokenCache) lookup(key string) *Client {
 	return found
 }
 
-func clientKey(at endpoint.Endpoint, who credentials.Credential) string {
-	return who.ID + " " + at.ScopeKey()
+func clientKey(ep endpoint.Endpoint, cred credentials.Credential) string {
+	return cred.ID + " " + ep.ScopeKey()
 }

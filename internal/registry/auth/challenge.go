@@ -110,19 +110,19 @@ func WithChallenge(err error, request *http.Request, response *http.Response) er
 }
 
 // NextChallenge returns the challenge that the session after a refused one follows. isNews reports whether that makes a difference.
-func (s *Client) NextChallenge(refusal error, at endpoint.Endpoint) (challenge *ggcr.Challenge, isNews bool) {
+func (s *Client) NextChallenge(refusal error, ep endpoint.Endpoint) (challenge *ggcr.Challenge, isNews bool) {
 	var refused *challengedError
-	if !errors.As(refusal, &refused) || s.satisfies(refused.challenge, at) {
+	if !errors.As(refusal, &refused) || s.satisfies(refused.challenge, ep) {
 		return s.challenge, false
 	}
 	return refused.challenge, true
 }
 
 // satisfies reports whether the session's token is the one that a challenge asks for.
-func (s *Client) satisfies(challenge *ggcr.Challenge, at endpoint.Endpoint) bool {
+func (s *Client) satisfies(challenge *ggcr.Challenge, ep endpoint.Endpoint) bool {
 	old, wanted := s.challenge.Parameters, challenge.Parameters
 	return wantsToken(s.challenge) && old["realm"] == wanted["realm"] && old["service"] == wanted["service"] &&
-		slices.Equal(scopesFor(at, s.challenge), scopesFor(at, challenge))
+		slices.Equal(scopesFor(ep, s.challenge), scopesFor(ep, challenge))
 }
 
 // withScope returns the challenge with another scope.
@@ -134,8 +134,8 @@ func withScope(challenge *ggcr.Challenge, scope string) *ggcr.Challenge {
 }
 
 // scopesFor returns the scopes to request: those of the challenge, unless the usual ones cover them.
-func scopesFor(at endpoint.Endpoint, challenge *ggcr.Challenge) []string {
-	usual, wanted := at.Scopes(), strings.Fields(challenge.Parameters["scope"])
+func scopesFor(ep endpoint.Endpoint, challenge *ggcr.Challenge) []string {
+	usual, wanted := ep.Scopes(), strings.Fields(challenge.Parameters["scope"])
 	for _, scope := range wanted {
 		if !slices.ContainsFunc(usual, func(one string) bool { return includes(one, scope) }) {
 			return wanted

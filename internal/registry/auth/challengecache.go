@@ -24,13 +24,13 @@ func NewChallengeCache(features *endpoint.Features, limit time.Duration) *Challe
 }
 
 // get returns the registry's challenge, and whether it comes from the cache.
-func (c *ChallengeCache) get(ctx context.Context, wire http.RoundTripper, at endpoint.Endpoint, useCache bool) (challenge *ggcr.Challenge, isCached bool, err error) {
-	key := challengeKey(at)
+func (c *ChallengeCache) get(ctx context.Context, next http.RoundTripper, ep endpoint.Endpoint, useCache bool) (challenge *ggcr.Challenge, isCached bool, err error) {
+	key := challengeKey(ep)
 	if known, isKnown := c.features.Get(key); isKnown && useCache {
 		return known.(*ggcr.Challenge), true, nil
 	}
 	challenge, err = c.pings.Do(ctx, key.Registry, func(ctx context.Context) (*ggcr.Challenge, error) {
-		challenge, err := ggcr.Ping(ctx, at.Registry, wire)
+		challenge, err := ggcr.Ping(ctx, ep.Registry, next)
 		if err == nil {
 			delete(challenge.Parameters, "scope") // which is that of any repository, at ghcr.io one that does not exist
 		}
@@ -43,9 +43,9 @@ func (c *ChallengeCache) get(ctx context.Context, wire http.RoundTripper, at end
 }
 
 // forget drops the registry's challenge from the cache.
-func (c *ChallengeCache) forget(at endpoint.Endpoint) { c.features.Forget(challengeKey(at)) }
+func (c *ChallengeCache) forget(ep endpoint.Endpoint) { c.features.Forget(challengeKey(ep)) }
 
 // challengeKey is the key of the registry's challenge, which may be another one where plain HTTP is allowed.
-func challengeKey(at endpoint.Endpoint) endpoint.FeatureKey {
-	return endpoint.FeatureKey{Kind: endpoint.FeatureChallenge, Registry: at.Registry.RegistryStr() + " " + strconv.FormatBool(at.Insecure)}
+func challengeKey(ep endpoint.Endpoint) endpoint.FeatureKey {
+	return endpoint.FeatureKey{Kind: endpoint.FeatureChallenge, Registry: ep.Registry.RegistryStr() + " " + strconv.FormatBool(ep.Insecure)}
 }

@@ -61,17 +61,17 @@ func (s *Client) usableAt(now time.Time) bool {
 }
 
 // login gets a token where the registry wants one.
-func login(ctx context.Context, wire http.RoundTripper, at endpoint.Endpoint, who credentials.Credential, challenge *ggcr.Challenge, policy policy) (*Client, error) {
+func login(ctx context.Context, next http.RoundTripper, ep endpoint.Endpoint, cred credentials.Credential, challenge *ggcr.Challenge, policy policy) (*Client, error) {
 	asked := policy.clock.Now()
 	opened := &Client{Scheme: "https", challenge: challenge, Worked: new(atomic.Bool)}
 	if challenge.Insecure {
 		opened.Scheme = "http"
 	}
-	token, err := opened.tokenFor(ctx, wire, at, who, policy)
+	token, err := opened.tokenFor(ctx, next, ep, cred, policy)
 	if err != nil {
 		return nil, err
 	}
-	authenticated, err := ggcr.FromToken(at.Registry, who.Authenticator(), stripChallenges(wire), opened.ownChallenge(at), token)
+	authenticated, err := ggcr.FromToken(ep.Registry, cred.Authenticator(), stripChallenges(next), opened.ownChallenge(ep), token)
 	if err != nil {
 		return nil, err
 	}
@@ -85,11 +85,11 @@ func login(ctx context.Context, wire http.RoundTripper, at endpoint.Endpoint, wh
 // MayHaveExpired reports whether a response may mean that the token is no longer valid, although the registry does not say so:
 // public.ecr.aws answers 400 without a body. A request whose body was streamed is not repeated for that.
 func (s *Client) MayHaveExpired(err error, now time.Time) bool {
-	var answer *ggcr.Error
-	if s.issued.IsZero() || now.Sub(s.issued) <= minTokenAge || !regerr.IsStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &answer) {
+	var response *ggcr.Error
+	if s.issued.IsZero() || now.Sub(s.issued) <= minTokenAge || !regerr.IsStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &response) {
 		return false
 	}
-	return canRepeat(answer.Request)
+	return canRepeat(response.Request)
 }
 
 // canRepeat reports whether a request that was sent can be sent once more: a body that was streamed cannot.
@@ -99,30 +99,30 @@ func canRepeat(request *http.Request) bool {
 
 // tokenFor exchanges the credential for a token (distribution's token authentication). There is nothing to exchange when
 // the registry takes the credential itself, or when the credential is a token.
-func (s *Client) tokenFor(ctx context.Context, wire http.RoundTripper, at endpoint.Endpoint, who credentials.Credential, policy policy) (*ggcr.Token, error) {
+func (s *Client) tokenFor(ctx context.Context, next http.RoundTripper, ep endpoint.Endpoint, cred credentials.Credential, policy policy) (*ggcr.Token, error) {
 	if !wantsToken(s.challenge) {
 		return &ggcr.Token{}, nil
 	}
-	if who.Auth.RegistryToken != "" {
-		return &ggcr.Token{Token: who.Auth.RegistryToken}, nil
+	if cred.Auth.RegistryToken != "" {
+		return &ggcr.Token{Token: cred.Auth.RegistryToken}, nil
 	}
 	realm, err := realmOf(s.challenge)
 	if err != nil {
 		return nil, err
 	}
-	if who != credentials.Anonymous && !realm.serves(at.Registry.RegistryStr(), policy.lists) {
-		who, s.withheldFrom = credentials.Anonymous, realm.address.Host
+	if cred != credentials.Anonymous && !realm.serves(ep.Registry.RegistryStr(), policy.lists) {
+		cred, s.withheldFrom = credentials.Anonymous, realm.address.Host
 	}
 	service, err := realm.registry()
 	if err != nil {
 		return nil, err
 	}
 	exchange := func() (*ggcr.Token, error) {
-		return ggcr.Exchange(ctx, service, who.Authenticator(), wire, scopesFor(at, s.challenge), realm.challengeOfService())
+		return ggcr.Exchange(ctx, service, cred.Authenticator(), next, scopesFor(ep, s.challenge), realm.challengeOfService())
 	}
 	token, err := exchange()
-	if at.Deletes && regerr.IsStatus(err, http.StatusBadRequest) && s.challenge.Parameters["scope"] == "" {
-		s.challenge = withScope(s.challenge, at.Scope("push,pull")) // Quay knows no action "delete"; there, who may push may delete
+	if ep.Deletes && regerr.IsStatus(err, http.StatusBadRequest) && s.challenge.Parameters["scope"] == "" {
+		s.challenge = withScope(s.challenge, ep.Scope("push,pull")) // Quay knows no action "delete"; there, who may push may delete
 		token, err = exchange()
 	}
 	if err != nil {
@@ -142,9 +142,9 @@ func (s *Client) tokenFor(ctx context.Context, wire http.RoundTripper, at endpoi
 
 // ownChallenge is the challenge with the registry as its own token service. go-containerregistry checks the realm once
 // more, and asks it for nothing: we have the token, and hidingChallenges sees to the rest.
-func (s *Client) ownChallenge(at endpoint.Endpoint) *ggcr.Challenge {
+func (s *Client) ownChallenge(ep endpoint.Endpoint) *ggcr.Challenge {
 	here := *s.challenge
-	here.Parameters = map[string]string{"realm": s.Scheme + "://" + at.Registry.RegistryStr() + "/"}
+	here.Parameters = map[string]string{"realm": s.Scheme + "://" + ep.Registry.RegistryStr() + "/"}
 	return &here
 }
 

@@ -43,9 +43,9 @@ type Options struct {
 }
 
 // New prepares a copy.
-func New(from remote.Source, to remote.Mirror, options Options) *Copier {
+func New(source remote.Source, mirror remote.Mirror, options Options) *Copier {
 	return &Copier{
-		imageTransfer:    newImageTransfer(from, to, options.Namespace, options.Limits.BlobsPerCopy, options.Progress),
+		imageTransfer:    newImageTransfer(source, mirror, options.Namespace, options.Limits.BlobsPerCopy, options.Progress),
 		tag:              options.Tag,
 		limits:           options.Limits,
 		referrersSupport: options.Referrers,
@@ -85,8 +85,8 @@ func (c *Copier) Run(ctx context.Context) error {
 func (c *Copier) RunReferrers(ctx context.Context) error {
 	image := c.source.Endpoint.Digest
 	if !c.IsReader {
-		err := c.source.DoWaiting(ctx, func(ctx context.Context, with remote.Requester) error {
-			_, err := with.Digest(ctx, c.source.Endpoint.WithDigest(image))
+		err := c.source.DoWaiting(ctx, func(ctx context.Context, requester remote.Requester) error {
+			_, err := requester.Digest(ctx, c.source.Endpoint.WithDigest(image))
 			return err
 		})
 		if err != nil {

@@ -130,8 +130,8 @@ func (c *Copier) fetchReferrers(ctx context.Context, listed []manifest.Descripto
 }
 
 // knownReferrer returns nothing for an attachment that is known to be at the mirror, and why it is refused for one that is.
-func (c *Copier) knownReferrer(tag string, of digest.Digest) (knownReferrer []referrer, isKnown bool) {
-	refusal, isKnown := c.mirror.Locations.Artifact(c.mirror.Endpoint, tag, of)
+func (c *Copier) knownReferrer(tag string, dgst digest.Digest) (knownReferrer []referrer, isKnown bool) {
+	refusal, isKnown := c.mirror.Locations.Artifact(c.mirror.Endpoint, tag, dgst)
 	if refusal != nil {
 		knownReferrer = []referrer{{tag: tag, refusal: refusal}}
 	}

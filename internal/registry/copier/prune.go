@@ -20,10 +20,10 @@ type ChildCache struct{ known *lru.Cache }
 
 func NewChildCache() *ChildCache { return &ChildCache{known: lru.New(maxCachedManifests)} }
 
-func (i *ChildCache) add(of digest.Digest, named []digest.Digest) { i.known.Add(of, named) }
+func (i *ChildCache) add(dgst digest.Digest, named []digest.Digest) { i.known.Add(dgst, named) }
 
-func (i *ChildCache) get(of digest.Digest) (get []digest.Digest, isKnown bool) {
-	known, isKnown := i.known.Get(of)
+func (i *ChildCache) get(dgst digest.Digest) (get []digest.Digest, isKnown bool) {
+	known, isKnown := i.known.Get(dgst)
 	get, _ = known.([]digest.Digest)
 	return get, isKnown
 }
@@ -68,13 +68,13 @@ func (h *ManifestWalker) Read(ctx context.Context, level []digest.Digest) (held 
 }
 
 // childrenOf is what a manifest names, nil where it is not there. The manifest itself is not kept: together they might be large.
-func (h *ManifestWalker) childrenOf(ctx context.Context, of digest.Digest) (named []digest.Digest, err error) {
-	if named, isKnown := h.Children.get(of); isKnown {
+func (h *ManifestWalker) childrenOf(ctx context.Context, dgst digest.Digest) (named []digest.Digest, err error) {
+	if named, isKnown := h.Children.get(dgst); isKnown {
 		return named, nil
 	}
 	var content []byte
-	err = h.Mirror.DoLimited(ctx, func(ctx context.Context, with remote.Requester) error {
-		content, _, err = with.Fetch(ctx, h.Mirror.Endpoint.WithDigest(of))
+	err = h.Mirror.DoLimited(ctx, func(ctx context.Context, requester remote.Requester) error {
+		content, _, err = requester.Fetch(ctx, h.Mirror.Endpoint.WithDigest(dgst))
 		return err
 	})
 	if remote.IsGone(err) {
@@ -86,6 +86,6 @@ func (h *ManifestWalker) childrenOf(ctx context.Context, of digest.Digest) (name
 	if named, err = manifest.Children(content); err != nil {
 		return nil, h.Mirror.Throttler.Describe(err, h.Mirror.Endpoint)
 	}
-	h.Children.add(of, named)
+	h.Children.add(dgst, named)
 	return named, nil
 }

@@ -27,31 +27,31 @@ func (p *tracker) of(digest digest.Digest) *item {
 	return p.locked(digest)
 }
 
-func (p *tracker) locked(of digest.Digest) *item {
+func (p *tracker) locked(dgst digest.Digest) *item {
 	if p.by == nil {
 		p.by = map[digest.Digest]*item{}
 	}
-	if p.by[of] == nil {
-		p.by[of] = &item{done: make(chan struct{})}
+	if p.by[dgst] == nil {
+		p.by[dgst] = &item{done: make(chan struct{})}
 	}
-	return p.by[of]
+	return p.by[dgst]
 }
 
 // tryCommit is the parcel, and whether it is the caller's to bring.
-func (p *tracker) tryCommit(of digest.Digest) (taken *item, isMine bool) {
+func (p *tracker) tryCommit(dgst digest.Digest) (taken *item, isMine bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	taken = p.locked(of)
+	taken = p.locked(dgst)
 	isMine, taken.committed = !taken.committed, true
 	return taken, isMine
 }
 
 // await waits for a parcel, whoever brings it.
-func (p *tracker) await(ctx context.Context, of digest.Digest) error {
+func (p *tracker) await(ctx context.Context, dgst digest.Digest) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-p.of(of).done:
+	case <-p.of(dgst).done:
 		return nil
 	}
 }

@@ -36,9 +36,9 @@ type imageTransfer struct {
 	blobs, manifests tracker
 }
 
-func newImageTransfer(from remote.Source, to remote.Mirror, namespace string, blobs int, tally *Progress) *imageTransfer {
+func newImageTransfer(source remote.Source, mirror remote.Mirror, namespace string, blobs int, tally *Progress) *imageTransfer {
 	return &imageTransfer{
-		source: from, mirror: to, namespace: namespace, progress: tally,
+		source: source, mirror: mirror, namespace: namespace, progress: tally,
 		slots: semaphore.NewWeighted(int64(blobs * smallPerLarge)),
 	}
 }
@@ -147,13 +147,13 @@ func (d *imageTransfer) copyBlob(ctx context.Context, blob manifest.Descriptor, 
 
 // transferBlob asks the mirror where to send a blob and, unless the mirror should have it already, the source for its content at the same
 // time. Where the mirror wants another token in the middle, all of it is done once more.
-func (d *imageTransfer) transferBlob(ctx context.Context, to remote.Mirror, blob manifest.Descriptor, isKnown bool) (how remote.Outcome, err error) {
+func (d *imageTransfer) transferBlob(ctx context.Context, mirror remote.Mirror, blob manifest.Descriptor, isKnown bool) (how remote.Outcome, err error) {
 	var failure error // of the source
-	err = to.DoWaiting(ctx, func(ctx context.Context, with remote.Requester) error {
+	err = mirror.DoWaiting(ctx, func(ctx context.Context, requester remote.Requester) error {
 		ctx, cancel := context.WithCancel(ctx)
 		coming := d.fetch(ctx, blob, !isKnown)
 		defer coming.close(cancel)
-		where, was, err := to.MountOrStartUpload(ctx, with, blob)
+		where, was, err := mirror.MountOrStartUpload(ctx, requester, blob)
 		if how = was; err != nil || where == nil {
 			return err
 		}
@@ -162,7 +162,7 @@ func (d *imageTransfer) transferBlob(ctx context.Context, to remote.Mirror, blob
 			failure = err
 			return regerr.ErrAtSource
 		}
-		err = d.putBlob(ctx, to, with, where, content)
+		err = d.putBlob(ctx, mirror, requester, where, content)
 		switch {
 		case errors.Is(err, regerr.ErrAtSource):
 			failure = err
@@ -174,7 +174,7 @@ func (d *imageTransfer) transferBlob(ctx context.Context, to remote.Mirror, blob
 	if failure != nil {
 		return how, regerr.WithText(d.source.Describe(failure), "; this is about the blob "+blob.Digest.String())
 	}
-	return how, to.Fault(err)
+	return how, mirror.Fault(err)
 }
 
 // isInvalidDigest reports whether a registry refused content for its digest (distribution-spec, "Error Codes").
@@ -182,9 +182,9 @@ func isInvalidDigest(err error) bool { return regerr.HasCode(err, ggcr.DigestInv
 
 // putBlob sends a blob, and counts what is sent. The registry that stores it compares its digest (distribution-spec, "Pushing Blobs"), and so
 // does the node that pulls it: Tagger does not.
-func (d *imageTransfer) putBlob(ctx context.Context, to remote.Mirror, with remote.Requester, where *url.URL, content *remote.Download) error {
+func (d *imageTransfer) putBlob(ctx context.Context, mirror remote.Mirror, requester remote.Requester, where *url.URL, content *remote.Download) error {
 	counted := &countingReader{Reader: content, progress: d.progress}
-	err := to.PutBlob(ctx, with, where, content.Of, counted)
+	err := mirror.PutBlob(ctx, requester, where, content.Of, counted)
 	if err != nil {
 		counted.discard()
 	}

@@ -50,8 +50,8 @@ func NewKeyring(secrets []corev1.Secret) (Keyring, []error) {
 func NewKeyringFor(secrets []corev1.Secret, locations []endpoint.Endpoint) (Keyring, []error) {
 	entries, problems := readEntries(secrets)
 	var reduced []entry
-	for _, at := range locations {
-		reduced = append(reduced, Keyring{entries: entries}.Matching(at.Host, at.Repository)...)
+	for _, ep := range locations {
+		reduced = append(reduced, Keyring{entries: entries}.Matching(ep.Host, ep.Repository)...)
 	}
 	return newKeyring(reduced), problems
 }

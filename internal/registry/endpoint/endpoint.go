@@ -67,8 +67,8 @@ func New(source, asked reference.Source, insecure bool) (Endpoint, error) {
 func (l Endpoint) ManifestURL(scheme string) string { return l.URL(scheme, "manifests/"+l.Identifier) }
 
 // BlobURL is where it has blobs (section "Pulling blobs").
-func (l Endpoint) BlobURL(scheme string, of digest.Digest) string {
-	return l.URL(scheme, "blobs/"+of.String())
+func (l Endpoint) BlobURL(scheme string, dgst digest.Digest) string {
+	return l.URL(scheme, "blobs/"+dgst.String())
 }
 
 // URL is an address in the repository.
@@ -87,8 +87,8 @@ func (l Endpoint) WithTag(tag string) Endpoint {
 }
 
 // WithDigest is where a manifest is that an index names.
-func (l Endpoint) WithDigest(of digest.Digest) Endpoint {
-	l.Identifier, l.Digest = of.String(), of
+func (l Endpoint) WithDigest(dgst digest.Digest) Endpoint {
+	l.Identifier, l.Digest = dgst.String(), dgst
 	return l
 }
 

@@ -92,11 +92,11 @@ func rewrite(source reference.Source, registry *sysregistriesv2.Registry) ([]end
 		if err != nil {
 			return nil, unusable(source, err)
 		}
-		at, err := endpoint.New(source, asked, candidate.Insecure)
+		ep, err := endpoint.New(source, asked, candidate.Insecure)
 		if err != nil {
 			return nil, err
 		}
-		locations = append(locations, at)
+		locations = append(locations, ep)
 	}
 	return locations, nil
 }

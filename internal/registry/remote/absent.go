@@ -16,9 +16,9 @@ import (
 )
 
 // FetchOptional reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
-func (a Repository) FetchOptional(ctx context.Context, at endpoint.Endpoint, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
-	err = a.doOptional(ctx, isAbsent, func(ctx context.Context, with Requester) (err error) {
-		content, found, err = with.Fetch(ctx, at)
+func (a Repository) FetchOptional(ctx context.Context, ep endpoint.Endpoint, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
+	err = a.doOptional(ctx, isAbsent, func(ctx context.Context, requester Requester) (err error) {
+		content, found, err = requester.Fetch(ctx, ep)
 		return err
 	})
 	if isAbsent(err) {
@@ -28,9 +28,9 @@ func (a Repository) FetchOptional(ctx context.Context, at endpoint.Endpoint, isA
 }
 
 // DigestOptional returns the digest of a manifest, empty where there is none. It takes one HEAD.
-func (a Repository) DigestOptional(ctx context.Context, at endpoint.Endpoint, isAbsent func(error) bool) (found string, err error) {
-	err = a.doOptional(ctx, isAbsent, func(ctx context.Context, with Requester) (err error) {
-		found, err = with.Digest(ctx, at)
+func (a Repository) DigestOptional(ctx context.Context, ep endpoint.Endpoint, isAbsent func(error) bool) (found string, err error) {
+	err = a.doOptional(ctx, isAbsent, func(ctx context.Context, requester Requester) (err error) {
+		found, err = requester.Digest(ctx, ep)
 		return err
 	})
 	if isAbsent(err) {
@@ -41,13 +41,13 @@ func (a Repository) DigestOptional(ctx context.Context, at endpoint.Endpoint, is
 
 // doOptional asks when it is our turn. An answer that says that it is absent is the error, too, and no refusal: it costs no
 // session.
-func (a Repository) doOptional(ctx context.Context, isAbsent func(error) bool, ask operation) error {
+func (a Repository) doOptional(ctx context.Context, isAbsent func(error) bool, operate operation) error {
 	var absent error
-	err := a.DoWaiting(ctx, func(ctx context.Context, with Requester) error {
+	err := a.DoWaiting(ctx, func(ctx context.Context, requester Requester) error {
 		ctx, cancel := context.WithTimeout(ctx, a.Timeouts.Request)
 		defer cancel()
-		absent = ask(ctx, with)
-		if isAbsent(absent) && !a.needsLogin(with.Client, absent) {
+		absent = operate(ctx, requester)
+		if isAbsent(absent) && !a.needsLogin(requester.Client, absent) {
 			return nil
 		}
 		return absent
@@ -63,11 +63,11 @@ var unclearStatuses = []int{
 // IsAbsent says whether an answer of a source means that there is nothing attached: whatever one answers that does not know
 // the question, or does not want it. What a token service answers is not about that.
 func IsAbsent(err error) bool {
-	var answer *ggcr.Error
-	if !errors.As(err, &answer) || errors.Is(err, errNoLogin) {
+	var response *ggcr.Error
+	if !errors.As(err, &response) || errors.Is(err, errNoLogin) {
 		return false
 	}
-	return answer.StatusCode/100 == 4 && !slices.Contains(unclearStatuses, answer.StatusCode) || answer.StatusCode == http.StatusNotImplemented
+	return response.StatusCode/100 == 4 && !slices.Contains(unclearStatuses, response.StatusCode) || response.StatusCode == http.StatusNotImplemented
 }
 
 // IsGone says that a registry that lets us in does not have it.

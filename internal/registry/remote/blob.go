@@ -28,11 +28,11 @@ type Source struct{ Repository }
 func (s Source) Describe(err error) error { return s.Throttler.Describe(err, s.Endpoint) }
 
 // Manifest is a manifest of the digest. One larger than the limit is not read.
-func (s Source) Manifest(ctx context.Context, of digest.Digest, limit int64) (content []byte, err error) {
-	err = s.DoWaiting(ctx, func(ctx context.Context, with Requester) error {
+func (s Source) Manifest(ctx context.Context, dgst digest.Digest, limit int64) (content []byte, err error) {
+	err = s.DoWaiting(ctx, func(ctx context.Context, requester Requester) error {
 		ctx, cancel := context.WithTimeout(transport.WithBodyLimit(ctx, limit), s.Timeouts.Request)
 		defer cancel()
-		content, _, err = with.read(ctx, s.Endpoint.WithDigest(of))
+		content, _, err = requester.read(ctx, s.Endpoint.WithDigest(dgst))
 		if errors.Is(err, manifest.ErrTooLarge) && limit < manifest.MaxSize {
 			return manifest.ErrWrongSize
 		}
@@ -42,23 +42,23 @@ func (s Source) Manifest(ctx context.Context, of digest.Digest, limit int64) (co
 }
 
 // Blob is the content of a blob, as it comes. The errors of reading it have their meaning.
-func (s Source) Blob(ctx context.Context, of manifest.Descriptor) (coming *Download, err error) {
+func (s Source) Blob(ctx context.Context, desc manifest.Descriptor) (coming *Download, err error) {
 	var content io.ReadCloser
-	ctx, cancel := context.WithTimeout(ctx, requestsPerBlob*s.Timeouts.Request+time.Duration(of.Size/minBlobRate)*time.Second)
-	err = s.DoWaiting(ctx, func(ctx context.Context, with Requester) error {
-		content, err = with.blob(transport.WithBodyLimit(ctx, of.Size), s.Endpoint, of) // and no token of that size
+	ctx, cancel := context.WithTimeout(ctx, requestsPerBlob*s.Timeouts.Request+time.Duration(desc.Size/minBlobRate)*time.Second)
+	err = s.DoWaiting(ctx, func(ctx context.Context, requester Requester) error {
+		content, err = requester.blob(transport.WithBodyLimit(ctx, desc.Size), s.Endpoint, desc) // and no token of that size
 		return err
 	})
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	return &Download{ReadCloser: content, Of: of, left: of.Size, describe: s.Describe, cancel: cancel}, nil
+	return &Download{ReadCloser: content, Of: desc, left: desc.Size, describe: s.Describe, cancel: cancel}, nil
 }
 
 // blob asks for a blob (distribution-spec, section "Pulling blobs").
-func (r Requester) blob(ctx context.Context, at endpoint.Endpoint, of manifest.Descriptor) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.BlobURL(r.Scheme, of.Digest), nil)
+func (r Requester) blob(ctx context.Context, ep endpoint.Endpoint, desc manifest.Descriptor) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, ep.BlobURL(r.Scheme, desc.Digest), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -69,12 +69,12 @@ func (r Requester) blob(ctx context.Context, at endpoint.Endpoint, of manifest.D
 	if err != nil {
 		return nil, err
 	}
-	if response.ContentLength >= 0 && response.ContentLength != of.Size {
+	if response.ContentLength >= 0 && response.ContentLength != desc.Size {
 		response.Body.Close()
 		return nil, manifest.ErrWrongSize
 	}
 	if transport.EndsWithConnection(response) {
-		return transport.CheckLength(response.Body, of.Size), nil
+		return transport.CheckLength(response.Body, desc.Size), nil
 	}
 	return response.Body, nil
 }

@@ -34,24 +34,24 @@ func NewBlobLocations(clock clock.PassiveClock, features *endpoint.Features) *Bl
 }
 
 // RecordUpload notes that a blob is in a repository because we put it there.
-func (p *BlobLocations) RecordUpload(at endpoint.Endpoint, namespace string, blob digest.Digest) {
-	p.kept.Add(uploadKey(at, namespace, blob), at.Repository)
-	p.RecordExists(at, blob)
+func (p *BlobLocations) RecordUpload(ep endpoint.Endpoint, namespace string, blob digest.Digest) {
+	p.kept.Add(uploadKey(ep, namespace, blob), ep.Repository)
+	p.RecordExists(ep, blob)
 }
 
 // RecordExists notes that a blob is in a repository.
-func (p *BlobLocations) RecordExists(at endpoint.Endpoint, blob digest.Digest) {
-	p.held.Add(blobKey(at, blob), nil)
+func (p *BlobLocations) RecordExists(ep endpoint.Endpoint, blob digest.Digest) {
+	p.held.Add(blobKey(ep, blob), nil)
 }
 
 // forget notes that a blob is not there.
-func (p *BlobLocations) forget(at endpoint.Endpoint, blob digest.Digest) {
-	p.held.Remove(blobKey(at, blob))
+func (p *BlobLocations) forget(ep endpoint.Endpoint, blob digest.Digest) {
+	p.held.Remove(blobKey(ep, blob))
 }
 
 // isHeld says whether the repository had the blob the last time.
-func (p *BlobLocations) isHeld(at endpoint.Endpoint, blob digest.Digest) bool {
-	_, known := p.held.Get(blobKey(at, blob))
+func (p *BlobLocations) isHeld(ep endpoint.Endpoint, blob digest.Digest) bool {
+	_, known := p.held.Get(blobKey(ep, blob))
 	return known
 }
 
@@ -59,51 +59,51 @@ func (p *BlobLocations) isHeld(at endpoint.Endpoint, blob digest.Digest) bool {
 const artifactLifetime = 24 * time.Hour
 
 // RecordArtifact notes that an attachment was copied into a repository, or is refused there. The tag is empty for one that names its image.
-func (p *BlobLocations) RecordArtifact(at endpoint.Endpoint, tag string, of digest.Digest, refusal error) {
-	p.attached.Add(blobKey(at, of)+" "+tag, refusal, artifactLifetime)
+func (p *BlobLocations) RecordArtifact(ep endpoint.Endpoint, tag string, dgst digest.Digest, refusal error) {
+	p.attached.Add(blobKey(ep, dgst)+" "+tag, refusal, artifactLifetime)
 }
 
 // ForgetArtifact drops what is known of an attachment.
-func (p *BlobLocations) ForgetArtifact(at endpoint.Endpoint, tag string, of digest.Digest) {
-	p.attached.Remove(blobKey(at, of) + " " + tag)
+func (p *BlobLocations) ForgetArtifact(ep endpoint.Endpoint, tag string, dgst digest.Digest) {
+	p.attached.Remove(blobKey(ep, dgst) + " " + tag)
 }
 
 // Artifact returns what became of an attachment: whether that is known, and why the repository refuses it. One that vanished there since
 // is known, too.
-func (p *BlobLocations) Artifact(at endpoint.Endpoint, tag string, of digest.Digest) (refusal error, isKnown bool) {
-	kept, isKnown := p.attached.Get(blobKey(at, of) + " " + tag)
+func (p *BlobLocations) Artifact(ep endpoint.Endpoint, tag string, dgst digest.Digest) (refusal error, isKnown bool) {
+	kept, isKnown := p.attached.Get(blobKey(ep, dgst) + " " + tag)
 	refusal, _ = kept.(error)
 	return refusal, isKnown
 }
 
 // Candidate is the repository of the namespace to mount a blob from, empty for the very same. isKnown: the blob should be there.
-func (p *BlobLocations) Candidate(at endpoint.Endpoint, namespace string, blob digest.Digest) (repository string, isKnown bool) {
-	if p.isHeld(at, blob) {
+func (p *BlobLocations) Candidate(ep endpoint.Endpoint, namespace string, blob digest.Digest) (repository string, isKnown bool) {
+	if p.isHeld(ep, blob) {
 		return "", true
 	}
-	kept, _ := p.kept.Get(uploadKey(at, namespace, blob))
+	kept, _ := p.kept.Get(uploadKey(ep, namespace, blob))
 	repository, isKnown = kept.(string)
-	if !isKnown || repository == at.Repository || p.mountsNot(at) {
+	if !isKnown || repository == ep.Repository || p.mountsNot(ep) {
 		return "", false
 	}
 	return repository, true
 }
 
 // mountsNot reports whether the registry is known not to mount blobs.
-func (p *BlobLocations) mountsNot(at endpoint.Endpoint) bool {
-	mounts, isKnown := p.features.Has(mountsKey(at))
+func (p *BlobLocations) mountsNot(ep endpoint.Endpoint) bool {
+	mounts, isKnown := p.features.Has(mountsKey(ep))
 	return isKnown && !mounts
 }
 
 // mountsKey is the key of whether the registry mounts blobs.
-func mountsKey(at endpoint.Endpoint) endpoint.FeatureKey {
-	return endpoint.FeatureKey{Kind: endpoint.FeatureMounts, Registry: at.Address()}
+func mountsKey(ep endpoint.Endpoint) endpoint.FeatureKey {
+	return endpoint.FeatureKey{Kind: endpoint.FeatureMounts, Registry: ep.Address()}
 }
 
-func uploadKey(at endpoint.Endpoint, namespace string, blob digest.Digest) string {
-	return at.Address() + " " + namespace + " " + blob.String()
+func uploadKey(ep endpoint.Endpoint, namespace string, blob digest.Digest) string {
+	return ep.Address() + " " + namespace + " " + blob.String()
 }
 
-func blobKey(at endpoint.Endpoint, blob digest.Digest) string {
-	return at.Address() + "/" + at.Repository + " " + blob.String()
+func blobKey(ep endpoint.Endpoint, blob digest.Digest) string {
+	return ep.Address() + "/" + ep.Repository + " " + blob.String()
 }

@@ -25,10 +25,10 @@ var acceptable = strings.Join([]string{
 
 // Digest asks with a HEAD (distribution-spec, section "Checking if content exists in the registry"), which counts as no
 // pull. Only where that gives no digest, as with older registries, the manifest is read and hashed.
-func (r Requester) Digest(ctx context.Context, at endpoint.Endpoint) (string, error) {
-	response, err := r.ask(ctx, http.MethodHead, at)
+func (r Requester) Digest(ctx context.Context, ep endpoint.Endpoint) (string, error) {
+	response, err := r.ask(ctx, http.MethodHead, ep)
 	if hasNoHead(err) {
-		return r.hashed(ctx, at)
+		return r.hashed(ctx, ep)
 	}
 	if err != nil {
 		return "", err
@@ -37,20 +37,20 @@ func (r Requester) Digest(ctx context.Context, at endpoint.Endpoint) (string, er
 	if types.MediaType(response.Header.Get("Content-Type")).IsSchema1() {
 		return "", manifest.ErrNoManifest
 	}
-	if found, err := digest.Parse(response.Header.Get("Docker-Content-Digest")); err == nil && at.Accepts(found) {
+	if found, err := digest.Parse(response.Header.Get("Docker-Content-Digest")); err == nil && ep.Accepts(found) {
 		return found.String(), nil
 	}
-	return r.hashed(ctx, at)
+	return r.hashed(ctx, ep)
 }
 
 // hashed reads the manifest, makes the digest itself, and looks at the indexes below.
-func (r Requester) hashed(ctx context.Context, at endpoint.Endpoint) (string, error) {
+func (r Requester) hashed(ctx context.Context, ep endpoint.Endpoint) (string, error) {
 	leave, err := r.readers.Acquire(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer leave()
-	content, found, err := r.read(ctx, at)
+	content, found, err := r.read(ctx, ep)
 	if err != nil {
 		return "", err
 	}
@@ -58,15 +58,15 @@ func (r Requester) hashed(ctx context.Context, at endpoint.Endpoint) (string, er
 		if !child.MediaType.IsIndex() {
 			return nil, nil
 		}
-		content, _, err := r.read(ctx, at.WithDigest(child.Digest))
+		content, _, err := r.read(ctx, ep.WithDigest(child.Digest))
 		return content, err
 	})
 	return found.String(), indexes.From(ctx, content)
 }
 
 // read is a manifest as it was sent, and its digest.
-func (r Requester) read(ctx context.Context, at endpoint.Endpoint) ([]byte, digest.Digest, error) {
-	content, found, err := r.Fetch(ctx, at)
+func (r Requester) read(ctx context.Context, ep endpoint.Endpoint) ([]byte, digest.Digest, error) {
+	content, found, err := r.Fetch(ctx, ep)
 	if err != nil {
 		return nil, "", err
 	}
@@ -75,8 +75,8 @@ func (r Requester) read(ctx context.Context, at endpoint.Endpoint) ([]byte, dige
 }
 
 // Fetch is the same of whatever is there.
-func (r Requester) Fetch(ctx context.Context, at endpoint.Endpoint) ([]byte, digest.Digest, error) {
-	response, err := r.ask(ctx, http.MethodGet, at)
+func (r Requester) Fetch(ctx context.Context, ep endpoint.Endpoint) ([]byte, digest.Digest, error) {
+	response, err := r.ask(ctx, http.MethodGet, ep)
 	if err != nil {
 		return nil, "", err
 	}
@@ -85,9 +85,9 @@ func (r Requester) Fetch(ctx context.Context, at endpoint.Endpoint) ([]byte, dig
 	if err != nil {
 		return nil, "", err
 	}
-	found := at.Algorithm().FromBytes(content)
+	found := ep.Algorithm().FromBytes(content)
 	switch {
-	case at.Accepts(found):
+	case ep.Accepts(found):
 		return content, found, nil
 	case transport.EndsWithConnection(response):
 		return nil, "", io.ErrUnexpectedEOF
@@ -97,8 +97,8 @@ func (r Requester) Fetch(ctx context.Context, at endpoint.Endpoint) ([]byte, dig
 }
 
 // ask sends one request. An answer but 200 is a *ggcr.Error.
-func (r Requester) ask(ctx context.Context, method string, at endpoint.Endpoint) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, at.ManifestURL(r.Scheme), nil)
+func (r Requester) ask(ctx context.Context, method string, ep endpoint.Endpoint) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, ep.ManifestURL(r.Scheme), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +122,6 @@ func (r Requester) send(request *http.Request, statuses ...int) (*http.Response,
 
 // hasNoHead says that the registry knows no HEAD.
 func hasNoHead(err error) bool {
-	var answer *ggcr.Error
-	return errors.As(err, &answer) && (answer.StatusCode == http.StatusMethodNotAllowed || answer.StatusCode == http.StatusNotImplemented)
+	var response *ggcr.Error
+	return errors.As(err, &response) && (response.StatusCode == http.StatusMethodNotAllowed || response.StatusCode == http.StatusNotImplemented)
 }

@@ -42,21 +42,21 @@ func (m Mirror) DoLimited(ctx context.Context, DoLimited operation) error {
 	if m.NoWait {
 		use = m.do
 	}
-	return m.Fault(use(ctx, func(ctx context.Context, with Requester) error {
+	return m.Fault(use(ctx, func(ctx context.Context, requester Requester) error {
 		ctx, cancel := context.WithTimeout(ctx, m.Timeouts.Request)
 		defer cancel()
-		return DoLimited(ctx, with)
+		return DoLimited(ctx, requester)
 	}))
 }
 
 func (m Mirror) HeadManifest(ctx context.Context, identifier string) (held string, err error) {
-	at := m.Endpoint
-	at.Identifier = identifier
+	ep := m.Endpoint
+	ep.Identifier = identifier
 	if parsed, err := digest.Parse(identifier); err == nil {
-		at = at.WithDigest(parsed)
+		ep = ep.WithDigest(parsed)
 	}
-	err = m.DoLimited(ctx, func(ctx context.Context, with Requester) error {
-		held, err = with.Digest(ctx, at)
+	err = m.DoLimited(ctx, func(ctx context.Context, requester Requester) error {
+		held, err = requester.Digest(ctx, ep)
 		if regerr.IsStatus(err, http.StatusNotFound) {
 			return nil
 		}
@@ -68,13 +68,13 @@ func (m Mirror) HeadManifest(ctx context.Context, identifier string) (held strin
 // PutManifest puts a manifest under a tag or its digest (distribution-spec, section "Pushing Manifests"), and tells whether the
 // registry noted by itself what the manifest is attached to.
 func (m Mirror) PutManifest(ctx context.Context, n *manifest.Node, identifier string) (noted bool, err error) {
-	err = m.DoLimited(ctx, func(ctx context.Context, with Requester) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.Endpoint.URL(with.Scheme, "manifests/"+identifier), bytes.NewReader(n.Content))
+	err = m.DoLimited(ctx, func(ctx context.Context, requester Requester) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, m.Endpoint.URL(requester.Scheme, "manifests/"+identifier), bytes.NewReader(n.Content))
 		if err != nil {
 			return err
 		}
 		request.Header.Set("Content-Type", string(n.MediaType))
-		response, err := with.send(request, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+		response, err := requester.send(request, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		if err != nil {
 			m.forgetBlobs(n, err)
 			return err
@@ -89,8 +89,8 @@ func (m Mirror) PutManifest(ctx context.Context, n *manifest.Node, identifier st
 // error.
 func (m Mirror) PutTag(ctx context.Context, n *manifest.Node, tag string) error {
 	_, err := m.PutManifest(ctx, n, tag)
-	var answer *ggcr.Error
-	if !errors.As(err, &answer) {
+	var response *ggcr.Error
+	if !errors.As(err, &response) {
 		return err
 	}
 	if held, headErr := m.HeadManifest(ctx, tag); headErr == nil && held == n.Digest.String() {
@@ -101,8 +101,8 @@ func (m Mirror) PutTag(ctx context.Context, n *manifest.Node, tag string) error 
 
 // forgetBlobs forgets where the blobs of a manifest are, when the registry does not take it: it may have lost one.
 func (m Mirror) forgetBlobs(n *manifest.Node, err error) {
-	var answer *ggcr.Error
-	if !errors.As(err, &answer) {
+	var response *ggcr.Error
+	if !errors.As(err, &response) {
 		return
 	}
 	for _, blob := range n.Blobs {
@@ -112,12 +112,12 @@ func (m Mirror) forgetBlobs(n *manifest.Node, err error) {
 
 // DeleteManifest deletes (distribution-spec, section "Content Management").
 func (m Mirror) DeleteManifest(ctx context.Context, identifier string) error {
-	err := m.DoLimited(ctx, func(ctx context.Context, with Requester) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.Endpoint.URL(with.Scheme, "manifests/"+identifier), nil)
+	err := m.DoLimited(ctx, func(ctx context.Context, requester Requester) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodDelete, m.Endpoint.URL(requester.Scheme, "manifests/"+identifier), nil)
 		if err != nil {
 			return err
 		}
-		response, err := with.send(request, http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound)
+		response, err := requester.send(request, http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound)
 		if err != nil {
 			return err
 		}

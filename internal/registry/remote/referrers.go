@@ -29,8 +29,8 @@ var nextPage = regexp.MustCompile(`(?i)<([^>]*)>(?:\s*;\s*[^;,="\s]+(?:\s*=\s*(?
 
 // referrers are the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
 func (s Source) referrers(ctx context.Context, image digest.Digest) (listed []manifest.Descriptor, err error) {
-	err = s.doOptional(ctx, isNoList, func(ctx context.Context, with Requester) (err error) {
-		listed, err = with.referrers(ctx, s.Endpoint, image)
+	err = s.doOptional(ctx, isNoList, func(ctx context.Context, requester Requester) (err error) {
+		listed, err = requester.referrers(ctx, s.Endpoint, image)
 		return err
 	})
 	if isNoList(err) {
@@ -40,9 +40,9 @@ func (s Source) referrers(ctx context.Context, image digest.Digest) (listed []ma
 }
 
 // referrers reads the list, page by page.
-func (r Requester) referrers(ctx context.Context, at endpoint.Endpoint, image digest.Digest) ([]manifest.Descriptor, error) {
+func (r Requester) referrers(ctx context.Context, ep endpoint.Endpoint, image digest.Digest) ([]manifest.Descriptor, error) {
 	var all []manifest.Descriptor
-	first := at.URL(r.Scheme, "referrers/"+image.String())
+	first := ep.URL(r.Scheme, "referrers/"+image.String())
 	next := first
 	for range maxPages {
 		listed, after, err := r.page(ctx, next)

@@ -45,58 +45,58 @@ func NewReferrersSupport(features *endpoint.Features, limit time.Duration) *Refe
 
 // List is the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
 // of all who copy from there asks first, for its own image, and the others wait.
-func (l *ReferrersSupport) List(ctx context.Context, from Source, image digest.Digest) ([]manifest.Descriptor, error) {
-	if _, isKnown := l.recall(from); !isKnown {
-		own := from.Endpoint.ScopeKey() + " " + image.String()
-		first, err := l.inflight.Do(ctx, from.Credential.ID+" "+from.Endpoint.Address(), func(ctx context.Context) (firstList, error) {
-			listed, err := l.list(ctx, from, image)
+func (l *ReferrersSupport) List(ctx context.Context, source Source, image digest.Digest) ([]manifest.Descriptor, error) {
+	if _, isKnown := l.recall(source); !isKnown {
+		own := source.Endpoint.ScopeKey() + " " + image.String()
+		first, err := l.inflight.Do(ctx, source.Credential.ID+" "+source.Endpoint.Address(), func(ctx context.Context) (firstList, error) {
+			listed, err := l.list(ctx, source, image)
 			return firstList{own, listed, err}, nil
 		})
 		if err == nil && first.image == own && !regerr.IsTimeout(first.err) { // the time for all may be shorter than ours
 			return first.listed, first.err
 		}
 	}
-	if kept, isKnown := l.recall(from); isKnown && !kept {
+	if kept, isKnown := l.recall(source); isKnown && !kept {
 		return nil, ErrNoList
 	}
-	return l.list(ctx, from, image)
+	return l.list(ctx, source, image)
 }
 
-func (l *ReferrersSupport) list(ctx context.Context, from Source, image digest.Digest) ([]manifest.Descriptor, error) {
-	listed, err := from.referrers(ctx, image)
-	l.learn(from, err)
+func (l *ReferrersSupport) list(ctx context.Context, source Source, image digest.Digest) ([]manifest.Descriptor, error) {
+	listed, err := source.referrers(ctx, image)
+	l.learn(source, err)
 	return listed, err
 }
 
 // recall returns what is known: of this repository as this credential sees it, or else of the whole registry.
-func (l *ReferrersSupport) recall(from Source) (has, isKnown bool) {
-	if has, isKnown = l.features.Has(ofRepository(from)); isKnown {
+func (l *ReferrersSupport) recall(source Source) (has, isKnown bool) {
+	if has, isKnown = l.features.Has(ofRepository(source)); isKnown {
 		return has, true
 	}
-	return l.features.Has(ofRegistry(from))
+	return l.features.Has(ofRegistry(source))
 }
 
 // learn takes in what came of asking for a list. An answer about one image tells nothing of the next one, and what went wrong on the
 // way to an answer tells nothing at all. A registry that keeps lists does not lose them.
-func (l *ReferrersSupport) learn(from Source, err error) {
-	has, _ := l.features.Has(ofRegistry(from))
+func (l *ReferrersSupport) learn(source Source, err error) {
+	has, _ := l.features.Has(ofRegistry(source))
 	switch {
 	case err == nil:
-		l.features.Set(ofRegistry(from), true)
+		l.features.Set(ofRegistry(source), true)
 	case !errors.Is(err, ErrNoList):
 	case isForRepository(err):
-		l.features.Set(ofRepository(from), false)
+		l.features.Set(ofRepository(source), false)
 	case isForAllImages(err) && !has:
-		l.features.Set(ofRegistry(from), false)
+		l.features.Set(ofRegistry(source), false)
 	}
 }
 
-func ofRegistry(from Source) endpoint.FeatureKey {
-	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: from.Endpoint.Address()}
+func ofRegistry(source Source) endpoint.FeatureKey {
+	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: source.Endpoint.Address()}
 }
 
-func ofRepository(from Source) endpoint.FeatureKey {
-	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: from.Endpoint.Address(), Repository: from.Endpoint.ScopeKey(), Credential: from.Credential.ID}
+func ofRepository(source Source) endpoint.FeatureKey {
+	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: source.Endpoint.Address(), Repository: source.Endpoint.ScopeKey(), Credential: source.Credential.ID}
 }
 
 // isNoList says whether an answer means that a list is not to be had.
@@ -113,7 +113,7 @@ func isForRepository(err error) bool {
 // isForAllImages says whether a registry that has no list does not know the question at all, for whatever image: it says so, or has no
 // words for it.
 func isForAllImages(err error) bool {
-	var answer *ggcr.Error
-	return regerr.IsStatus(err, unsupportedStatuses...) && errors.As(err, &answer) &&
-		(len(answer.Errors) == 0 || regerr.HasCode(err, ggcr.UnsupportedErrorCode, methodUnknown))
+	var response *ggcr.Error
+	return regerr.IsStatus(err, unsupportedStatuses...) && errors.As(err, &response) &&
+		(len(response.Errors) == 0 || regerr.HasCode(err, ggcr.UnsupportedErrorCode, methodUnknown))
 }

@@ -47,8 +47,8 @@ type operation func(context.Context, Requester) error
 
 // Digest resolves.
 func (a Repository) Digest(ctx context.Context) (Digest string, err error) {
-	err = a.do(ctx, func(ctx context.Context, with Requester) error {
-		Digest, err = with.Digest(ctx, a.Endpoint)
+	err = a.do(ctx, func(ctx context.Context, requester Requester) error {
+		Digest, err = requester.Digest(ctx, a.Endpoint)
 		return err
 	})
 	return Digest, err
@@ -61,14 +61,14 @@ const maxLogins = 2
 // do asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
 // asked: only the refusal of a new session that never worked counts, unless its challenge is another one. The error is an *regerr.Error or
 // a *Postponed.
-func (a Repository) do(ctx context.Context, ask operation) error {
+func (a Repository) do(ctx context.Context, operate operation) error {
 	ctx = throttle.WithCredential(ctx, a.Credential)
 	for logins := 0; ; logins++ {
 		current, isNew, err := a.Tokens.Get(ctx, a.Endpoint, a.Credential)
 		if err != nil {
 			return loginFailed(a.Throttler.Describe(err, a.Endpoint))
 		}
-		err = ask(ctx, Requester{current, a.Readers})
+		err = operate(ctx, Requester{current, a.Readers})
 		if err == nil {
 			return nil
 		}
@@ -89,15 +89,15 @@ func (a Repository) do(ctx context.Context, ask operation) error {
 }
 
 // needsLogin reports whether the request may succeed with another token.
-func (a Repository) needsLogin(with *auth.Client, err error) bool {
-	return regerr.IsStatus(err, http.StatusUnauthorized) || with.MayHaveExpired(err, a.Tokens.Clock.Now())
+func (a Repository) needsLogin(client *auth.Client, err error) bool {
+	return regerr.IsStatus(err, http.StatusUnauthorized) || client.MayHaveExpired(err, a.Tokens.Clock.Now())
 }
 
 // DoWaiting waits for its turn, too. Nothing was sent of a question that was postponed.
-func (a Repository) DoWaiting(ctx context.Context, ask operation) error {
+func (a Repository) DoWaiting(ctx context.Context, operate operation) error {
 	began := a.Tokens.Clock.Now()
 	for waited := time.Duration(0); ; {
-		err := a.do(ctx, ask)
+		err := a.do(ctx, operate)
 		var postponed *throttle.Postponed
 		if !errors.As(err, &postponed) {
 			return err

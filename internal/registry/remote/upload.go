@@ -40,15 +40,15 @@ const (
 // MountOrStartUpload asks the mirror for a place to send a blob to; none where the blob is there by now. Mounting from the repository
 // itself is how to ask for both at once (distribution-spec, "Mounting a blob from another repository"): a registry that
 // mounts has the blob or tells where to send it.
-func (m Mirror) MountOrStartUpload(ctx context.Context, with Requester, blob manifest.Descriptor) (upload *url.URL, how Outcome, err error) {
+func (m Mirror) MountOrStartUpload(ctx context.Context, requester Requester, blob manifest.Descriptor) (upload *url.URL, how Outcome, err error) {
 	mounts, isKnown := m.Locations.features.Has(mountsKey(m.Endpoint))
 	if isKnown && !mounts {
-		return m.startUploadIfAbsent(ctx, with, blob)
+		return m.startUploadIfAbsent(ctx, requester, blob)
 	}
-	upload, err = m.startUpload(ctx, with, "?"+url.Values{"mount": {blob.Digest.String()}, "from": {m.mountFrom()}}.Encode())
+	upload, err = m.startUpload(ctx, requester, "?"+url.Values{"mount": {blob.Digest.String()}, "from": {m.mountFrom()}}.Encode())
 	switch {
 	case refusesMounts(err):
-		upload, how, err = m.startUploadIfAbsent(ctx, with, blob)
+		upload, how, err = m.startUploadIfAbsent(ctx, requester, blob)
 		if err == nil {
 			m.Locations.features.Set(mountsKey(m.Endpoint), false)
 		}
@@ -63,7 +63,7 @@ func (m Mirror) MountOrStartUpload(ctx context.Context, with Requester, blob man
 	case mounts, !m.Locations.isHeld(m.Endpoint, blob.Digest) && blob.Size < minHeadSize:
 		return upload, Uploaded, nil
 	}
-	isThere, err := m.blobExists(ctx, with, blob)
+	isThere, err := m.blobExists(ctx, requester, blob)
 	if err != nil || !isThere {
 		return upload, Uploaded, err
 	}
@@ -71,11 +71,11 @@ func (m Mirror) MountOrStartUpload(ctx context.Context, with Requester, blob man
 	return nil, Skipped, nil
 }
 
-func (m Mirror) startUploadIfAbsent(ctx context.Context, with Requester, blob manifest.Descriptor) (*url.URL, Outcome, error) {
-	if isThere, err := m.blobExists(ctx, with, blob); err != nil || isThere {
+func (m Mirror) startUploadIfAbsent(ctx context.Context, requester Requester, blob manifest.Descriptor) (*url.URL, Outcome, error) {
+	if isThere, err := m.blobExists(ctx, requester, blob); err != nil || isThere {
 		return nil, Skipped, err
 	}
-	upload, err := m.startUpload(ctx, with, "")
+	upload, err := m.startUpload(ctx, requester, "")
 	if err == nil && upload == nil {
 		err = errNoUpload
 	}
@@ -92,8 +92,8 @@ func (m Mirror) mountFrom() string {
 
 // refusesMounts says whether a registry does not take a question because it is one for a mount.
 func refusesMounts(err error) bool {
-	var answer *ggcr.Error
-	return errors.As(err, &answer) && answer.StatusCode/100 == 4 && !regerr.IsStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)
+	var response *ggcr.Error
+	return errors.As(err, &response) && response.StatusCode/100 == 4 && !regerr.IsStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)
 }
 
 // GivesUpMounting reports whether a blob that could not be mounted from another repository is worth sending: the registry does not let
@@ -107,14 +107,14 @@ func (m Mirror) GivesUpMounting(err error) bool {
 }
 
 // blobExists asks with a HEAD whether a blob is there (distribution-spec, "Checking if content exists in the registry").
-func (m Mirror) blobExists(ctx context.Context, with Requester, blob manifest.Descriptor) (bool, error) {
+func (m Mirror) blobExists(ctx context.Context, requester Requester, blob manifest.Descriptor) (bool, error) {
 	ctx, cancel := context.WithTimeout(transport.WithBodyLimit(ctx, blob.Size), m.Timeouts.Request)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodHead, m.Endpoint.BlobURL(with.Scheme, blob.Digest), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, m.Endpoint.BlobURL(requester.Scheme, blob.Digest), nil)
 	if err != nil {
 		return false, err
 	}
-	response, err := with.send(request, http.StatusOK)
+	response, err := requester.send(request, http.StatusOK)
 	if regerr.IsStatus(err, http.StatusNotFound) || errors.Is(err, manifest.ErrTooLarge) {
 		return false, nil
 	}
@@ -125,14 +125,14 @@ func (m Mirror) blobExists(ctx context.Context, with Requester, blob manifest.De
 }
 
 // startUpload opens an upload. None is opened where a blob was mounted.
-func (m Mirror) startUpload(ctx context.Context, with Requester, query string) (*url.URL, error) {
+func (m Mirror) startUpload(ctx context.Context, requester Requester, query string) (*url.URL, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.Timeouts.Request)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.Endpoint.URL(with.Scheme, "blobs/uploads/")+query, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, m.Endpoint.URL(requester.Scheme, "blobs/uploads/")+query, nil)
 	if err != nil {
 		return nil, err
 	}
-	response, err := with.send(request, http.StatusCreated, http.StatusAccepted)
+	response, err := requester.send(request, http.StatusCreated, http.StatusAccepted)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (m Mirror) startUpload(ctx context.Context, with Requester, query string) (
 }
 
 // PutBlob sends a blob in one piece (distribution-spec, "POST then PUT").
-func (m Mirror) PutBlob(ctx context.Context, with Requester, to *url.URL, blob manifest.Descriptor, content io.Reader) error {
+func (m Mirror) PutBlob(ctx context.Context, requester Requester, to *url.URL, blob manifest.Descriptor, content io.Reader) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	body := newUpload(content, m.Timeouts, func() { cancel(regerr.ErrUploadStalled) })
@@ -159,7 +159,7 @@ func (m Mirror) PutBlob(ctx context.Context, with Requester, to *url.URL, blob m
 	if err != nil {
 		return err
 	}
-	response, err := with.send(request, http.StatusCreated, http.StatusNoContent)
+	response, err := requester.send(request, http.StatusCreated, http.StatusNoContent)
 	failure := body.failure.Load()
 	switch {
 	case failure != nil:
@@ -235,12 +235,12 @@ func drain(response *http.Response) error {
 // refusedAlgorithm returns the digest that a registry does not take, where its algorithm is not the one that each registry has to
 // know (image-spec, "Registered algorithms"); else it is empty.
 func refusedAlgorithm(err error) string {
-	var answer *ggcr.Error
-	if !errors.As(err, &answer) || answer.Request == nil || errors.Is(err, errNoLogin) || !regerr.IsStatus(err, http.StatusBadRequest) {
+	var response *ggcr.Error
+	if !errors.As(err, &response) || response.Request == nil || errors.Is(err, errNoLogin) || !regerr.IsStatus(err, http.StatusBadRequest) {
 		return ""
 	}
-	named := answer.Request.URL.Query().Get("digest") + answer.Request.URL.Query().Get("mount")
-	if _, identifier, found := strings.Cut(answer.Request.URL.Path, "/manifests/"); found {
+	named := response.Request.URL.Query().Get("digest") + response.Request.URL.Query().Get("mount")
+	if _, identifier, found := strings.Cut(response.Request.URL.Path, "/manifests/"); found {
 		named = identifier
 	}
 	if parsed, err := digest.Parse(named); err != nil || parsed.Algorithm() == digest.Canonical {

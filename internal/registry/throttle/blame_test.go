@@ -20,16 +20,16 @@ import (
 )
 
 // metered sends a request through the meter of a place, to a wire that takes a while and then answers or fails.
-func metered(t *testing.T, q *Throttler, at endpoint.Endpoint, ctx context.Context, address string, wire transport.RoundTripperFunc, redirected bool) {
+func metered(t *testing.T, q *Throttler, ep endpoint.Endpoint, ctx context.Context, address string, wire transport.RoundTripperFunc, redirected bool) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if redirected {
-		request.Response = &http.Response{Request: &http.Request{URL: &url.URL{Scheme: "https", Host: at.Host}, Response: nil}}
+		request.Response = &http.Response{Request: &http.Request{URL: &url.URL{Scheme: "https", Host: ep.Host}, Response: nil}}
 	}
-	response, err := q.Middleware(at)(wire).RoundTrip(request)
+	response, err := q.Middleware(ep)(wire).RoundTrip(request)
 	if err == nil {
 		response.Body.Close()
 	}
@@ -41,11 +41,11 @@ func place(t *testing.T, host string) endpoint.Endpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := endpoint.New(source, source, false)
+	ep, err := endpoint.New(source, source, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return at
+	return ep
 }
 
 func answersWith(code int) transport.RoundTripperFunc {
@@ -89,15 +89,15 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 		counts bool
 	}{{regerr.ErrUploadStalled, true}, {other, false}, {nil, false}} {
 		clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-		q, at := New(clock, transport.SlowAnswer), place(t, "mirror.example")
+		q, ep := New(clock, transport.SlowAnswer), place(t, "mirror.example")
 		ended, cancel := context.WithCancelCause(t.Context())
 		cancel(row.cause)
 		for range failuresToOpen {
-			metered(t, q, at, ended, "https://mirror.example/v2/team/app/blobs/uploads/1", func(*http.Request) (*http.Response, error) {
+			metered(t, q, ep, ended, "https://mirror.example/v2/team/app/blobs/uploads/1", func(*http.Request) (*http.Response, error) {
 				return nil, context.Cause(ended)
 			}, false)
 		}
-		if counts := q.host(at.Address()).breaker.isOpen(clock.Now()); counts != row.counts {
+		if counts := q.host(ep.Address()).breaker.isOpen(clock.Now()); counts != row.counts {
 			t.Errorf("ended by %v, it counts: %v", row.cause, counts)
 		}
 	}

@@ -110,18 +110,18 @@ func (q *Throttler) pausedFor(name string) (until time.Time, wait time.Duration)
 }
 
 // CheckReserve is an error for a hint where little is left of what the host gets of us in all: that is for imports.
-func (q *Throttler) CheckReserve(at endpoint.Endpoint) error {
+func (q *Throttler) CheckReserve(ep endpoint.Endpoint) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if h := q.host(at.Address()); h.requests.TokensAt(q.clock.Now()) < requestReserve {
+	if h := q.host(ep.Address()); h.requests.TokensAt(q.clock.Now()) < requestReserve {
 		return q.later(h, "it gets as many requests as it should, and imports come first")
 	}
 	return nil
 }
 
 // CheckRateLimit is an error where an identity's rate limit leaves nothing, or for a hint nothing but the reserve.
-func (q *Throttler) CheckRateLimit(at endpoint.Endpoint, who credentials.Credential, hint bool) error {
-	kept, known := q.rateLimits.Get(at.Address() + " " + who.ID)
+func (q *Throttler) CheckRateLimit(ep endpoint.Endpoint, cred credentials.Credential, hint bool) error {
+	kept, known := q.rateLimits.Get(ep.Address() + " " + cred.ID)
 	if !known {
 		return nil
 	}
@@ -130,8 +130,8 @@ func (q *Throttler) CheckRateLimit(at endpoint.Endpoint, who credentials.Credent
 	case wait <= 0:
 		return nil
 	case hint:
-		return &Postponed{host: at.Address(), why: "little is left of its rate limit", After: min(wait, 10*time.Minute)}
+		return &Postponed{host: ep.Address(), why: "little is left of its rate limit", After: min(wait, 10*time.Minute)}
 	default:
-		return (&regerr.PausedError{Host: at.Address(), Reason: rateLimited, Until: now.Add(wait)}).About(at.Subject(), wait)
+		return (&regerr.PausedError{Host: ep.Address(), Reason: rateLimited, Until: now.Add(wait)}).About(ep.Subject(), wait)
 	}
 }

@@ -46,15 +46,15 @@ var errReadsBusy = errors.New("others read manifests")
 func (r *KeyedSemaphore) Acquire(ctx context.Context) (leave func(), err error) {
 	waiting, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	asker := namespaceOf(ctx)
-	own := r.acquireKey(asker)
+	namespace := namespaceOf(ctx)
+	own := r.acquireKey(namespace)
 	if own.Acquire(waiting, 1) != nil {
-		r.releaseKey(asker)
+		r.releaseKey(namespace)
 		return nil, cmp.Or(ctx.Err(), errReadsBusy)
 	}
 	leaveOwn := func() {
 		own.Release(1)
-		r.releaseKey(asker)
+		r.releaseKey(namespace)
 	}
 	if r.all.Acquire(waiting, 1) != nil {
 		leaveOwn()
@@ -66,35 +66,35 @@ func (r *KeyedSemaphore) Acquire(ctx context.Context) (leave func(), err error) 
 	}, nil
 }
 
-func (r *KeyedSemaphore) acquireKey(asker string) *keySemaphore {
+func (r *KeyedSemaphore) acquireKey(namespace string) *keySemaphore {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	own := r.of[asker]
+	own := r.of[namespace]
 	if own == nil {
 		own = &keySemaphore{Weighted: semaphore.NewWeighted(maxReadsPerNamespace)}
-		r.of[asker] = own
+		r.of[namespace] = own
 	}
 	own.users++
 	return own
 }
 
-func (r *KeyedSemaphore) releaseKey(asker string) {
+func (r *KeyedSemaphore) releaseKey(namespace string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	own := r.of[asker]
+	own := r.of[namespace]
 	if own.users--; own.users == 0 {
-		delete(r.of, asker)
+		delete(r.of, namespace)
 	}
 }
 
 type namespaceKey struct{}
 
 // WithNamespace notes for whom a question is asked. Where several ask it, that is who came first.
-func WithNamespace(ctx context.Context, asker string) context.Context {
-	return context.WithValue(ctx, namespaceKey{}, asker)
+func WithNamespace(ctx context.Context, namespace string) context.Context {
+	return context.WithValue(ctx, namespaceKey{}, namespace)
 }
 
 func namespaceOf(ctx context.Context) string {
-	asker, _ := ctx.Value(namespaceKey{}).(string)
-	return asker
+	namespace, _ := ctx.Value(namespaceKey{}).(string)
+	return namespace
 }

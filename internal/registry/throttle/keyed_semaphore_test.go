@@ -14,9 +14,9 @@ import (
 // TestWhoWaitsForOthersToReadIsPostponed: two namespaces read for ever, and a third one's registry is not to blame.
 func TestWhoWaitsForOthersToReadIsPostponed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, q, at := NewKeyedSemaphore(), New(clock.RealClock{}, transport.SlowAnswer), place(t, "quay.io")
-		for _, asker := range []string{"a", "a", "b", "b"} {
-			if _, err := r.Acquire(WithNamespace(t.Context(), asker)); err != nil {
+		r, q, ep := NewKeyedSemaphore(), New(clock.RealClock{}, transport.SlowAnswer), place(t, "quay.io")
+		for _, namespace := range []string{"a", "a", "b", "b"} {
+			if _, err := r.Acquire(WithNamespace(t.Context(), namespace)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -26,8 +26,8 @@ func TestWhoWaitsForOthersToReadIsPostponed(t *testing.T) {
 			t.Errorf("it waits for %s", took)
 		}
 		var postponed *Postponed
-		if !errors.As(q.Describe(err, at), &postponed) {
-			t.Errorf("got %v", q.Describe(err, at))
+		if !errors.As(q.Describe(err, ep), &postponed) {
+			t.Errorf("got %v", q.Describe(err, ep))
 		}
 	})
 }

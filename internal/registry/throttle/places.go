@@ -40,12 +40,12 @@ const (
 func (m manner) isPoor() bool { return m == answeringLate || m == silent }
 
 // Turn says whether a question could be asked, without asking it.
-func (q *Throttler) Turn(at endpoint.Endpoint) error {
+func (q *Throttler) Turn(ep endpoint.Endpoint) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now, h := q.clock.Now(), q.host(at.Address())
+	now, h := q.clock.Now(), q.host(ep.Address())
 	if err := h.paused(now); err != nil {
-		return q.Describe(err, at)
+		return q.Describe(err, ep)
 	}
 	if h.isFull(max(h.waiters, h.calls)) || h.requests.TokensAt(now) < 1 {
 		return q.later(h, "others are there")
@@ -62,49 +62,49 @@ func (h *host) isFull(taken int) bool {
 
 // Enter gives somebody a place to wait for a host that answers soon. Where there is none, leave is nil: one may ask, and come
 // back for the answer.
-func (q *Throttler) Enter(at endpoint.Endpoint, asker string) (leave func()) {
+func (q *Throttler) Enter(ep endpoint.Endpoint, namespace string) (leave func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	h := q.host(at.Address())
-	if h.manner != answering || h.isFull(h.waiters) || !q.waiting.hasRoom(asker) {
+	h := q.host(ep.Address())
+	if h.manner != answering || h.isFull(h.waiters) || !q.waiting.hasRoom(namespace) {
 		return nil
 	}
 	h.waiters++
-	q.waiting.take(asker)
-	return func() { q.leave(h, asker) }
+	q.waiting.take(namespace)
+	return func() { q.leave(h, namespace) }
 }
 
-func (q *Throttler) leave(h *host, asker string) {
+func (q *Throttler) leave(h *host, namespace string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h.waiters--
-	q.waiting.give(asker)
+	q.waiting.give(namespace)
 }
 
 // Begin counts a question under way, or refuses it. isStray says that nobody waits for the answer from the start.
-func (q *Throttler) Begin(at endpoint.Endpoint, asker string, isStray bool) (end func(error), err error) {
+func (q *Throttler) Begin(ep endpoint.Endpoint, namespace string, isStray bool) (end func(error), err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now, h := q.clock.Now(), q.host(at.Address())
+	now, h := q.clock.Now(), q.host(ep.Address())
 	if err := h.paused(now); err != nil {
-		return nil, q.Describe(err, at)
+		return nil, q.Describe(err, ep)
 	}
-	if h.isFull(h.calls) || isStray && !q.strays.hasRoom(asker) {
+	if h.isFull(h.calls) || isStray && !q.strays.hasRoom(namespace) {
 		return nil, q.later(h, "others ask it")
 	}
 	h.calls++
 	if !isStray {
 		return func(err error) { q.end(h, now, err) }, nil
 	}
-	q.strays.take(asker)
-	return func(err error) { q.endStray(h, asker, now, err) }, nil
+	q.strays.take(namespace)
+	return func(err error) { q.endStray(h, namespace, now, err) }, nil
 }
 
-func (q *Throttler) endStray(h *host, asker string, began time.Time, err error) {
+func (q *Throttler) endStray(h *host, namespace string, began time.Time, err error) {
 	q.end(h, began, err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.strays.give(asker)
+	q.strays.give(namespace)
 }
 
 func (q *Throttler) end(h *host, began time.Time, err error) {
@@ -125,24 +125,24 @@ func (q *Throttler) end(h *host, began time.Time, err error) {
 }
 
 // UnderWay is for somebody who does not wait for the answer.
-func (q *Throttler) UnderWay(at endpoint.Endpoint) *Postponed {
-	return q.comeBack(at, "the answer is under way")
+func (q *Throttler) UnderWay(ep endpoint.Endpoint) *Postponed {
+	return q.comeBack(ep, "the answer is under way")
 }
 
-func (q *Throttler) comeBack(at endpoint.Endpoint, why string) *Postponed {
+func (q *Throttler) comeBack(ep endpoint.Endpoint, why string) *Postponed {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.later(q.host(at.Address()), why)
+	return q.later(q.host(ep.Address()), why)
 }
 
 // KeptWaiting is for somebody who waited in vain. Whether the host is silent shows when its answer comes, or does not.
-func (q *Throttler) KeptWaiting(at endpoint.Endpoint) *Postponed {
+func (q *Throttler) KeptWaiting(ep endpoint.Endpoint) *Postponed {
 	q.mu.Lock()
-	if h := q.host(at.Address()); h.manner == answering {
+	if h := q.host(ep.Address()); h.manner == answering {
 		h.manner = answeringLate
 	}
 	q.mu.Unlock()
-	return q.UnderWay(at)
+	return q.UnderWay(ep)
 }
 
 // IsClosed says whether a host was not even asked.

@@ -65,8 +65,8 @@ func (b rateLimit) wait(hint bool, now time.Time) time.Duration {
 type credentialKey struct{}
 
 // WithCredential notes who asks: rate limits are an identity's. It is the credential's id, and stays in memory.
-func WithCredential(ctx context.Context, who credentials.Credential) context.Context {
-	return context.WithValue(ctx, credentialKey{}, who.ID)
+func WithCredential(ctx context.Context, cred credentials.Credential) context.Context {
+	return context.WithValue(ctx, credentialKey{}, cred.ID)
 }
 
 func credentialID(ctx context.Context) string {

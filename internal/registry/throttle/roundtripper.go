@@ -27,10 +27,10 @@ const longestForeignPause = time.Minute
 
 // Middleware is the layer that every request passes, redirected ones and those for tokens too: it holds each host to its quota,
 // and learns from what the host answers. It stands next to the wire, so that it sees no refusal of our own.
-func (q *Throttler) Middleware(at endpoint.Endpoint) transport.Middleware {
+func (q *Throttler) Middleware(ep endpoint.Endpoint) transport.Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return transport.RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
-			sent := requestInfo{Request: request, isContent: isContentRequest(request, at), isMirror: at.IsMirror(), isForeign: isForeign(request, at)}
+			sent := requestInfo{Request: request, isContent: isContentRequest(request, ep), isMirror: ep.IsMirror(), isForeign: isForeign(request, ep)}
 			if err := q.admit(&sent); err != nil {
 				if request.Body != nil {
 					request.Body.Close()
@@ -76,15 +76,15 @@ func (r requestInfo) wasCanceled() bool {
 }
 
 // isForeign says whether a request goes where another registry redirects, or has its tokens from.
-func isForeign(request *http.Request, at endpoint.Endpoint) bool {
-	led := slices.ContainsFunc(transport.Hops(request), func(hop *http.Request) bool { return endpoint.AddressOf(hop.URL) != at.Address() })
-	return led || endpoint.AddressOf(request.URL) != at.Address()
+func isForeign(request *http.Request, ep endpoint.Endpoint) bool {
+	led := slices.ContainsFunc(transport.Hops(request), func(hop *http.Request) bool { return endpoint.AddressOf(hop.URL) != ep.Address() })
+	return led || endpoint.AddressOf(request.URL) != ep.Address()
 }
 
 // isContentRequest says whether a request is for a manifest or a blob of the place. Where a redirect or a realm leads is not: anybody may
 // name any host there.
-func isContentRequest(request *http.Request, at endpoint.Endpoint) bool {
-	return request.Response == nil && endpoint.AddressOf(request.URL) == at.Address() &&
+func isContentRequest(request *http.Request, ep endpoint.Endpoint) bool {
+	return request.Response == nil && endpoint.AddressOf(request.URL) == ep.Address() &&
 		(strings.Contains(request.URL.Path, "/manifests/") || strings.Contains(request.URL.Path, "/blobs/"))
 }
 
@@ -171,19 +171,19 @@ func (h *host) observeResponse(request requestInfo, response *http.Response, now
 }
 
 // Describe gives an error its meaning, and says until when its host is left alone.
-func (q *Throttler) Describe(err error, at endpoint.Endpoint) error {
+func (q *Throttler) Describe(err error, ep endpoint.Endpoint) error {
 	var postponed *Postponed
 	var closed *regerr.PausedError
 	switch {
 	case errors.As(err, &closed):
-		return closed.About(at.Subject(), max(closed.Until.Sub(q.clock.Now()), 0))
+		return closed.About(ep.Subject(), max(closed.Until.Sub(q.clock.Now()), 0))
 	case errors.As(err, &postponed):
 		return postponed
 	case errors.Is(err, errReadsBusy):
-		return q.comeBack(at, errReadsBusy.Error())
+		return q.comeBack(ep, errReadsBusy.Error())
 	}
-	failure := regerr.Classify(err, at.Subject())
-	until, wait := q.pausedFor(failedHost(err, at))
+	failure := regerr.Classify(err, ep.Subject())
+	until, wait := q.pausedFor(failedHost(err, ep))
 	if wait == 0 || !failure.Reason().Retried() || failure.Detail() != "" {
 		return failure
 	}
@@ -191,10 +191,10 @@ func (q *Throttler) Describe(err error, at endpoint.Endpoint) error {
 }
 
 // failedHost is the host whose answer, or silence, an error is.
-func failedHost(err error, at endpoint.Endpoint) string {
-	var answer *ggcr.Error
-	if errors.As(err, &answer) && answer.Request != nil {
-		return endpoint.AddressOf(answer.Request.URL)
+func failedHost(err error, ep endpoint.Endpoint) string {
+	var response *ggcr.Error
+	if errors.As(err, &response) && response.Request != nil {
+		return endpoint.AddressOf(response.Request.URL)
 	}
 	var failed *url.Error
 	if errors.As(err, &failed) {
@@ -202,5 +202,5 @@ func failedHost(err error, at endpoint.Endpoint) string {
 			return endpoint.AddressOf(address)
 		}
 	}
-	return at.Address()
+	return ep.Address()
 }

@@ -13,19 +13,19 @@ func newShares(most, mostOfOne, least int) *shares {
 	return &shares{most: most, mostOfOne: mostOfOne, least: least, of: map[string]int{}}
 }
 
-func (s *shares) hasRoom(asker string) bool {
-	own := s.of[asker]
+func (s *shares) hasRoom(namespace string) bool {
+	own := s.of[namespace]
 	return own < s.mostOfOne && (s.all < s.most || own < s.least)
 }
 
-func (s *shares) take(asker string) {
+func (s *shares) take(namespace string) {
 	s.all++
-	s.of[asker]++
+	s.of[namespace]++
 }
 
-func (s *shares) give(asker string) {
+func (s *shares) give(namespace string) {
 	s.all--
-	if s.of[asker]--; s.of[asker] == 0 {
-		delete(s.of, asker)
+	if s.of[namespace]--; s.of[namespace] == 0 {
+		delete(s.of, namespace)
 	}
 }

@@ -92,13 +92,13 @@ func (t *Factory) newPair(proxy func(*url.URL) (*url.URL, error), authorities *C
 
 // For is the transport for the requests that are made at this place. A request passes the layers from the bottom of
 // the list to its top.
-func (t *Factory) For(at endpoint.Endpoint) http.RoundTripper {
-	insecure := t.insecureAt(at)
+func (t *Factory) For(ep endpoint.Endpoint) http.RoundTripper {
+	insecure := t.insecureAt(ep)
 	return chain(
 		tlsByHost{insecure: insecure, pool: t.pool},
 		t.around,
 		t.guard.hide,
-		t.throttle(at),
+		t.throttle(ep),
 		userAgent(t.agent),
 		t.guard.checkHost,
 		requireHTTPS(insecure),
@@ -106,15 +106,15 @@ func (t *Factory) For(at endpoint.Endpoint) http.RoundTripper {
 		identityEncoding,
 		limitStall(t.timeouts.Stall),
 		limitBody(manifest.MaxSize),
-		allowHosts(at.AllowedHosts),
+		allowHosts(ep.AllowedHosts),
 	)
 }
 
 // insecureAt says which hosts the administrator lists as insecure; the one of the place may be so for its path only.
-func (t *Factory) insecureAt(at endpoint.Endpoint) func(host string) bool {
+func (t *Factory) insecureAt(ep endpoint.Endpoint) func(host string) bool {
 	return func(host string) bool {
-		if host == at.Registry.RegistryStr() {
-			return at.Insecure
+		if host == ep.Registry.RegistryStr() {
+			return ep.Insecure
 		}
 		return t.Configuration.IsInsecure(host)
 	}
