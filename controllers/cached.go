@@ -38,14 +38,18 @@ func CachedSecret(object any) (any, error) {
 	return object, nil
 }
 
-// Cached keeps of a workload of the kind what Tagger reads: of one that did not opt in, that it is there. A patch of what
-// is kept holds only differences, and none of what is left out. It is a cache.TransformFunc.
-func (k WorkloadKind) Cached(object any) (any, error) {
+// CachedWorkload returns the cache.TransformFunc of a kind. It keeps of a workload what Tagger reads: of one that did not opt in, that it is
+// there. A patch of what is kept holds only differences, and none of what is left out.
+func CachedWorkload(kind WorkloadKind) func(object any) (any, error) {
+	return func(object any) (any, error) { return cachedWorkload(kind, object) }
+}
+
+func cachedWorkload(kind WorkloadKind, object any) (any, error) {
 	full, ok := pin.Of(object)
 	if !ok {
 		return object, nil
 	}
-	cached := k.New()
+	cached := kind.New()
 	kept, _ := pin.Of(cached)
 	*kept.Meta = identity(full.Meta)
 	if !full.Enabled() {

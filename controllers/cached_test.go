@@ -59,7 +59,7 @@ func TestTheCacheKeepsWhatPinningReadsAndNothingElse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cached := keep(t, kind.Cached, object)
+			cached := keep(t, controllers.CachedWorkload(kind), object)
 			after, _ := pin.Of(cached)
 			got, err := pin.Wanted(after, "dev", tags)
 			if err != nil || len(got) != 2 || !maps.Equal(got, wanted) || !slices.Equal(after.TagNames(), before.TagNames()) {
@@ -76,7 +76,7 @@ func TestTheCacheKeepsOfAWorkloadThatDidNotOptInThatItIsThere(t *testing.T) {
 	for _, kind := range controllers.WorkloadKinds {
 		object := full(t, kind)
 		delete(object.GetAnnotations(), v1.AnnotationEnabled)
-		cached := keep(t, kind.Cached, object)
+		cached := keep(t, controllers.CachedWorkload(kind), object)
 		workload, _ := pin.Of(cached)
 		if !sameIdentity(cached, object) || len(workload.Containers()) != 0 || len(workload.Meta.Annotations) != 0 {
 			t.Errorf("the cache keeps %+v", cached)
@@ -155,7 +155,7 @@ func TestTheCacheKeepsNoAnnotationsOfTenants(t *testing.T) {
 	for _, kind := range controllers.WorkloadKinds {
 		object := full(t, kind)
 		object.SetAnnotations(annotations())
-		objects[kind.Name] = keep(t, kind.Cached, object)
+		objects[kind.Name] = keep(t, controllers.CachedWorkload(kind), object)
 	}
 	for name, cached := range objects {
 		got := slices.Sorted(maps.Keys(cached.GetAnnotations()))

@@ -1,8 +1,11 @@
 package controllers
 
 import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -28,3 +31,15 @@ func enqueue(q queue, priority int, requests []ctrl.Request) {
 
 // isNews leaves out what is there when the process starts: it mends nothing, and what it might mend comes in by itself.
 var isNews = predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
+
+// requestsFor makes a request of every object in a list.
+func requestsFor(list client.ObjectList) []ctrl.Request {
+	var requests []ctrl.Request
+	_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: the function does not, and the list is one
+		if object, ok := item.(client.Object); ok {
+			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(object)})
+		}
+		return nil
+	})
+	return requests
+}

@@ -15,3 +15,6 @@ const longestRetry = 10 * time.Second
 func retries() workqueue.TypedRateLimiter[ctrl.Request] {
 	return workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](5*time.Millisecond, longestRetry)
 }
+
+// longestReconcile bounds the work on one Tag, its waiting for a registry included.
+const longestReconcile = 2 * time.Minute

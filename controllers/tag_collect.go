@@ -9,11 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/sets"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -22,9 +19,6 @@ import (
 )
 
 const (
-	// lastTries is how often a Tag that is deleted tries in vain to take away what it has in the internal registry: half a minute in
-	// all, and two minutes where the registry does not answer.
-	lastTries = 5
 	// collectLimit bounds one such try. It is longer than a registry is given for the header of its answer, so that one that says
 	// nothing is known to fail, and is left alone.
 	collectLimit = 20 * time.Second
@@ -189,67 +183,6 @@ func kept(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []stri
 		}
 	}
 	return digests
-}
-
-// finalize takes away what a Tag that is deleted has in the internal registry, and lets it go: after a few tries in any case.
-// What a workload or another Tag uses stays there.
-func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, error) {
-	name := client.ObjectKeyFromObject(tag)
-	ended := r.Copies.Forget(name)
-	if !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror) {
-		return ctrl.Result{}, nil
-	}
-	if !ended {
-		return ctrl.Result{RequeueAfter: soon}, nil
-	}
-	if wait := r.Memory.lastTry(name).Sub(r.Clock.Now()); wait > 0 {
-		return ctrl.Result{RequeueAfter: wait}, nil
-	}
-	used, err := r.usedImages(ctx, tag)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-	if used == nil {
-		return ctrl.Result{RequeueAfter: soon}, nil
-	}
-	found := r.takeAway(ctx, tag, tag.Status.Mirrored, used)
-	if len(found.gone) > 0 && (found.postponed || len(found.left()) > 0) { // it gets on, which is no try
-		_, _, err := r.write(ctx, tag, outcome{change: forgetting(found.gone)})
-		return ctrl.Result{RequeueAfter: soon}, client.IgnoreNotFound(err)
-	}
-	if found.postponed {
-		return ctrl.Result{RequeueAfter: postponedFor}, nil
-	}
-	if len(found.left()) > 0 {
-		if tries, wait := r.Memory.collectAgain(name, r.Clock.Now()); tries < lastTries {
-			return ctrl.Result{RequeueAfter: wait}, nil
-		}
-	}
-	free := tag.DeepCopy()
-	controllerutil.RemoveFinalizer(free, v1.FinalizerMirror)
-	if err := r.patch(ctx, tag, free); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	r.Memory.forget(name)
-	if stays := slices.Concat(found.left(), imagesOf(found.forbidden)); len(stays) > 0 {
-		log.FromContext(ctx).Info("the Tag is gone, and images stay in the internal registry", "images", stays)
-		r.announce(ctx, free, outcome{events: []notice{{corev1.EventTypeWarning, "LeftInMirror", "Collect", "the Tag is gone, and in the internal registry stay " + strings.Join(stays, "; ")}}})
-	}
-	return ctrl.Result{}, nil
-}
-
-// unguard takes the finalizer off a Tag that has nothing in the internal registry any more.
-func (r *TagReconciler) unguard(ctx context.Context, tag *v1.Tag) error {
-	if len(tag.Status.Mirrored) > 0 || !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror) {
-		return nil
-	}
-	live, err := r.still(ctx, tag)
-	if err != nil || live == nil || !equality.Semantic.DeepEqual(live.Finalizers, tag.Finalizers) {
-		return client.IgnoreNotFound(err)
-	}
-	free := live.DeepCopy()
-	controllerutil.RemoveFinalizer(free, v1.FinalizerMirror)
-	return client.IgnoreNotFound(r.patch(ctx, live, free))
 }
 
 // upkeepTimes are when the Tag's images in the internal registry are looked after. While one is on its way there, none is taken

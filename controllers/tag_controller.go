@@ -28,9 +28,6 @@ const parallelTags = 32
 // soon is when to look again at a Tag that may still need a step.
 const soon = time.Second
 
-// longestReconcile bounds the work on one Tag, its waiting for a registry included.
-const longestReconcile = 2 * time.Minute
-
 // Importer finds the image of a Tag's source. Its errors are importer.Failures, importer.Postponed or *importer.UnderWay, but for
 // those of the API server.
 type Importer interface {

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -76,21 +75,6 @@ func (r *TagReconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *import
 		}
 	}
 	return result, nil
-}
-
-// isUnguarded reports whether a Tag that has something in the internal registry lacks the finalizer: kubectl replace removes it with a
-// manifest that has none.
-func isUnguarded(tag *v1.Tag) bool {
-	return len(tag.Status.Mirrored) > 0 && !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror)
-}
-
-// guard puts the finalizer on a Tag that has something in the internal registry, or is about to.
-func (r *TagReconciler) guard(ctx context.Context, tag *v1.Tag) error {
-	guarded := tag.DeepCopy()
-	if !controllerutil.AddFinalizer(guarded, v1.FinalizerMirror) {
-		return nil
-	}
-	return r.patch(ctx, tag, guarded)
 }
 
 // verify sees whether the internal registry has the generation in use, and has it copied again where it does not, and what was attached to
@@ -160,28 +144,4 @@ func notMirrored(ctx context.Context, tag *v1.Tag, failure importer.Failure, now
 		change: func(t *v1.Tag) { t.MarkNotMirrored(failure.Reason(), message, now) },
 		events: []notice{{corev1.EventTypeWarning, "NotMirrored", "Mirror", fmt.Sprintf("%s: %s", failure.Reason(), message)}},
 	}
-}
-
-// begins is the event of a copy that was put into the queue.
-func begins(copy *importer.UnderWay, from string) []notice {
-	if !copy.Begins {
-		return nil
-	}
-	return []notice{{corev1.EventTypeNormal, "Mirroring", "Mirror", fmt.Sprintf("generation %d of %s is copied to %s", copy.Image.Generation, from, copy.Image.ImageReference)}}
-}
-
-// mirrored is the event of a copy that ended well.
-func mirrored(image importer.Image, generation int64) []notice {
-	if image.Copied.Took == 0 {
-		return nil
-	}
-	return []notice{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d is in the internal registry: %s", generation, spent(image.Copied))}}
-}
-
-func spent(copied importer.Copied) string {
-	text := fmt.Sprintf("%d bytes sent, %d found there, %d mounted, in %.1f s", copied.Sent, copied.Found, copied.Mounted, copied.Took.Seconds())
-	if copied.Missing != "" {
-		text += "; attachments may be missing: " + copied.Missing
-	}
-	return text
 }

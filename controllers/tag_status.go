@@ -2,17 +2,18 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
+	"gomodules.xyz/jsonpatch/v2"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -76,16 +77,6 @@ func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag) (*v1.Tag, err
 	return &live, nil
 }
 
-// announce says what happened, now that it is written. A failure is in the log already.
-func (r *TagReconciler) announce(ctx context.Context, tag *v1.Tag, outcome outcome) {
-	for _, e := range outcome.events {
-		if e.kind == corev1.EventTypeNormal {
-			log.FromContext(ctx).Info("tag moves", "reason", e.reason, "note", e.note)
-		}
-		r.Events.Eventf(tag, nil, e.kind, e.reason, e.action, "%s", v1.Truncate(e.note, v1.MaxReasonLength))
-	}
-}
-
 // tagChanged lets through what a decision depends on: the spec, the annotations, the finalizers, what is imported and in use. What
 // a step writes about an attempt is no reason for another.
 var tagChanged = predicate.Funcs{
@@ -99,4 +90,27 @@ var tagChanged = predicate.Funcs{
 			!equality.Semantic.DeepEqual(old.Status.Mirrored, updated.Status.Mirrored) ||
 			!equality.Semantic.DeepEqual(old.Status.Generation, updated.Status.Generation)
 	},
+}
+
+// undisturbed writes a status on condition that the Tag's spec and status are still those of before. The API server tests
+// that itself (RFC 6902), in its own loop over conflicts, so it does not matter how often the rest is written.
+func undisturbed(before, after *v1.Tag) (client.Patch, error) {
+	content, err := json.Marshal([]jsonpatch.Operation{
+		jsonpatch.NewOperation("test", "/metadata/uid", before.UID),
+		jsonpatch.NewOperation("test", "/metadata/generation", before.Generation), // which counts the changes of the spec
+		jsonpatch.NewOperation("test", "/status", statusOf(before)),
+		jsonpatch.NewOperation("add", "/status", after.Status), // or replace: it is the same to an object (section 4.1)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("writing the patch of a status: %w", err)
+	}
+	return client.RawPatch(types.JSONPatchType, content), nil
+}
+
+// statusOf is the status as it is stored: that of a new Tag is missing, which equals null to the API server.
+func statusOf(tag *v1.Tag) any {
+	if equality.Semantic.DeepEqual(tag.Status, v1.TagStatus{}) {
+		return nil
+	}
+	return tag.Status
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,11 +30,6 @@ func (o outcome) apply(tag *v1.Tag) {
 		o.change(tag)
 	}
 	tag.Trim()
-}
-
-// notice is something to say about a Tag after its status was written.
-type notice struct {
-	kind, reason, action, note string
 }
 
 // importGeneration imports the generation wanted and moves the Tag to it.
@@ -249,26 +243,4 @@ func (r *TagReconciler) reference(tag *v1.Tag, image importer.Image, decision ge
 		ImageReference: image.Reference,
 		Trigger:        decision.Trigger,
 	}
-}
-
-// malformed names the pull secrets that cannot be read, in one event: events of one reason about one object are counted,
-// not kept apart.
-func malformed(image importer.Image) []notice {
-	if len(image.Malformed) == 0 {
-		return nil
-	}
-	texts := make([]string, len(image.Malformed))
-	for i, err := range image.Malformed {
-		texts[i] = err.Error()
-	}
-	return []notice{{corev1.EventTypeWarning, "MalformedPullSecret", "Import", strings.Join(texts, "; ")}}
-}
-
-func setAnnotation(object client.Object, key, value string) {
-	annotations := object.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[key] = value
-	object.SetAnnotations(annotations)
 }

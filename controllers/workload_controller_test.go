@@ -84,7 +84,7 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 			if err := c.Get(ctx, key, object, options...); err != nil {
 				return err
 			}
-			cached, err := controllers.WorkloadKinds[0].Cached(object)
+			cached, err := controllers.CachedWorkload(controllers.WorkloadKinds[0])(object)
 			cached.(*appsv1.Deployment).DeepCopyInto(object.(*appsv1.Deployment))
 			return err
 		},

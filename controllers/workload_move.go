@@ -6,9 +6,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -84,16 +81,4 @@ func (r *WorkloadReconciler) say(object client.Object, reason string, what []str
 	if len(what) > 0 {
 		r.Events.Eventf(object, nil, corev1.EventTypeNormal, reason, "Pin", "%s", v1.Truncate(strings.Join(what, "; "), v1.MaxReasonLength))
 	}
-}
-
-// requestsFor makes a request of every object in a list.
-func requestsFor(list client.ObjectList) []ctrl.Request {
-	var requests []ctrl.Request
-	_ = meta.EachListItem(list, func(item runtime.Object) error { // never fails: the function does not, and the list is one
-		if object, ok := item.(client.Object); ok {
-			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(object)})
-		}
-		return nil
-	})
-	return requests
 }

@@ -94,7 +94,7 @@ func cacheOptions() cache.Options {
 		},
 	}
 	for _, kind := range controllers.WorkloadKinds {
-		byObject[kind.New()] = cache.ByObject{Transform: kind.Cached}
+		byObject[kind.New()] = cache.ByObject{Transform: controllers.CachedWorkload(kind)}
 	}
 	return cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: byObject}
 }
