@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,10 @@ import (
 // secret is what must not be kept of any object.
 const secret = "do-not-keep"
 
+const someImage = "quay.io/company/myapp@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+var someTime = metav1.NewTime(time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC))
+
 // full is a workload of the kind with all that people and controllers put there.
 func full(t *testing.T, kind controllers.WorkloadKind) client.Object {
 	t.Helper()
@@ -33,21 +38,21 @@ func full(t *testing.T, kind controllers.WorkloadKind) client.Object {
 		Labels:        map[string]string{"app": secret},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: secret}},
 		Annotations: map[string]string{
-			v1.AnnotationEnabled: "true", v1.AnnotationPinned: `{"app":{"tag":"myapp","image":"` + oldImage + `"}}`,
+			v1.AnnotationEnabled: "true", v1.AnnotationPinned: `{"app":{"tag":"myapp","image":"` + someImage + `"}}`,
 			v1.AnnotationKeepPullPolicy: "true", corev1.LastAppliedConfigAnnotation: secret,
 		},
 	}
 	workload.Pod.ServiceAccountName = secret
 	workload.Pod.InitContainers = []corev1.Container{{Name: "init", Image: "tools", Command: []string{secret}}}
 	workload.Pod.Containers = []corev1.Container{
-		{Name: "app", Image: oldImage, ImagePullPolicy: corev1.PullAlways, Env: []corev1.EnvVar{{Name: "A", Value: secret}}},
+		{Name: "app", Image: someImage, ImagePullPolicy: corev1.PullAlways, Env: []corev1.EnvVar{{Name: "A", Value: secret}}},
 		{Name: "proxy", Image: "proxy:1"},
 	}
 	return object
 }
 
 func TestTheCacheKeepsWhatPinningReadsAndNothingElse(t *testing.T) {
-	tags := pin.LookupWith(func(name string) (*v1.Tag, error) { return tagAt(newImage), nil }, "")
+	tags := pin.LookupWith(func(name string) (*v1.Tag, error) { return importedTag(), nil }, "")
 	for _, kind := range controllers.WorkloadKinds {
 		t.Run(kind.Name, func(t *testing.T) {
 			object := full(t, kind)
@@ -96,7 +101,7 @@ func TestTheCacheKeepsNoCredentials(t *testing.T) {
 }
 
 func TestTheCacheKeepsWhatAPlanReadsOfATag(t *testing.T) {
-	tag := tagAt(newImage)
+	tag := importedTag()
 	tag.MarkAdmitted()
 	tag.Finalizers = []string{"other.example.com/finalizer", v1.FinalizerMirror}
 	whole := tag.DeepCopy()
@@ -149,7 +154,7 @@ func TestTheCacheKeepsNoAnnotationsOfTenants(t *testing.T) {
 			v1.AnnotationKeepPullPolicy: strings.Repeat("a", 64<<10), "images.io/x": strings.Repeat(secret, 20<<10),
 		}
 	}
-	tag := tagAt(newImage)
+	tag := importedTag()
 	tag.Annotations = annotations()
 	objects := map[string]client.Object{"Tag": keep(t, controllers.CachedTag, tag)}
 	for _, kind := range controllers.WorkloadKinds {
@@ -165,24 +170,10 @@ func TestTheCacheKeepsNoAnnotationsOfTenants(t *testing.T) {
 	}
 }
 
-// TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut: a merge patch from what is cached that drops the last annotation of it
-// must not drop all that is stored.
-func TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut(t *testing.T) {
-	for request, why := range map[string]string{"x": "a request that is discarded", "1": "a request that admission missed"} {
-		t.Run(why, func(t *testing.T) {
-			w := newWorld(t, newTag())
-			w.reconcile()
-			w.change(func(tag *v1.Tag) {
-				tag.Annotations = map[string]string{
-					v1.AnnotationRequestedGeneration: request, "example.com/owner": "team", v1.AnnotationTrigger: strings.Repeat("a", 64<<10+1),
-				}
-			})
-			w.cached = keep(t, controllers.CachedTag, w.tag()).(*v1.Tag)
-			w.reconcile()
-			got := w.tag().Annotations
-			if _, left := got[v1.AnnotationRequestedGeneration]; left || got["example.com/owner"] != "team" || got[v1.AnnotationTrigger] == "" {
-				t.Errorf("the Tag keeps the annotations %v", slices.Sorted(maps.Keys(got)))
-			}
-		})
-	}
+// importedTag returns a Tag with one import.
+func importedTag() *v1.Tag {
+	tag := &v1.Tag{Spec: v1.TagSpec{From: "quay.io/company/myapp:latest", Generation: new(int64)}}
+	tag.Namespace, tag.Name, tag.UID = "dev", "myapp", "uid"
+	tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: strings.ReplaceAll(someImage, "0", "1")})
+	return tag
 }

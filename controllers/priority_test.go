@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -23,6 +22,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers"
+	"github.com/images-io/tagger/controllers/internal/controllertest"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/test/cluster"
 )
@@ -30,10 +30,8 @@ import (
 // workers is how many Tags are worked on at once.
 const workers = 32
 
-var someTime = metav1.NewTime(time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC))
-
 // wholeSecond is a time that a status can hold: what failed before a change at that time is tried again at once.
-var wholeSecond = clocktesting.NewFakePassiveClock(someTime.Add(time.Hour))
+var wholeSecond = clocktesting.NewFakePassiveClock(controllertest.SomeTime.Add(time.Hour))
 
 // gate is a registry that says which Tag it was asked for, and answers for one of those that are merely there when it is told to.
 type gate struct {
@@ -51,7 +49,7 @@ func (g *gate) Import(ctx context.Context, tag *v1.Tag, _ importer.Terms) (impor
 	case <-answer:
 	case <-ctx.Done():
 	}
-	return importer.Image{Reference: newImage}, ctx.Err()
+	return importer.Image{Reference: controllertest.NewImage}, ctx.Err()
 }
 
 func (g *gate) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
@@ -73,12 +71,12 @@ func TestAPersonIsServedBeforeWhatIsMerelyThere(t *testing.T) {
 	}
 	for i := range 3 {
 		create(t, api, fmt.Sprintf("y-failing-%d", i), func(tag *v1.Tag) {
-			tag.RecordFailure(v1.ReasonRefusedByPolicy, "blocked", true, someTime)
+			tag.RecordFailure(v1.ReasonRefusedByPolicy, "blocked", true, controllertest.SomeTime)
 		})
 	}
 	urgent := create(t, api, "z-urgent", func(tag *v1.Tag) {
 		tag.MarkAdmitted()
-		tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: oldImage, ImportedAt: someTime, Trigger: v1.TriggerImport})
+		tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: controllertest.OldImage, ImportedAt: controllertest.SomeTime, Trigger: v1.TriggerImport})
 	})
 	registry := &gate{asked: make(chan string, there), answer: make(chan struct{})}
 	memory := controllers.NewMemory(wholeSecond)

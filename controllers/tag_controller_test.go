@@ -3,7 +3,9 @@ package controllers_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
@@ -26,10 +27,9 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers"
+	"github.com/images-io/tagger/controllers/internal/controllertest"
 	"github.com/images-io/tagger/internal/importer"
 )
-
-var name = types.NamespacedName{Namespace: "dev", Name: "myapp"}
 
 // world is an API server in memory, a cache that may be behind it, and a registry.
 type world struct {
@@ -94,7 +94,7 @@ func newWorld(t *testing.T, tag *v1.Tag) *world {
 	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached, SubResourcePatch: patchStatus})
 	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 	w.reconciler = &controllers.TagReconciler{
-		Client: cache, Live: boundedLists(t, w.live), Importer: w.registry, Copies: w.copies, Collector: w.mirror, VerifyInterval: time.Hour,
+		Client: cache, Live: controllertest.BoundedLists(t, w.live), Importer: w.registry, Copies: w.copies, Collector: w.mirror, VerifyInterval: time.Hour,
 		Events: w.events, Clock: w.clock, Memory: controllers.NewMemory(w.clock),
 	}
 	return w
@@ -124,7 +124,7 @@ func (w *world) freezeCache() { w.cached = w.tag() }
 func (w *world) tag() *v1.Tag {
 	w.t.Helper()
 	var tag v1.Tag
-	if err := w.live.Get(w.t.Context(), name, &tag); err != nil {
+	if err := w.live.Get(w.t.Context(), controllertest.Name, &tag); err != nil {
 		w.t.Fatal(err)
 	}
 	return &tag
@@ -144,12 +144,12 @@ func (w *world) change(change func(*v1.Tag)) {
 
 func (w *world) reconcile() ctrl.Result {
 	w.t.Helper()
-	result, err := w.reconciler.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: name})
+	result, err := w.reconciler.Reconcile(w.t.Context(), ctrl.Request{NamespacedName: controllertest.Name})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var tag v1.Tag
-	if err := w.live.Get(w.t.Context(), name, &tag); err == nil {
+	if err := w.live.Get(w.t.Context(), controllertest.Name, &tag); err == nil {
 		w.reconciler.Memory.TagEvents().OnUpdate(nil, &tag)
 	}
 	return result
@@ -162,15 +162,8 @@ func (w *world) generations() (generations []int64) {
 	return generations
 }
 
-func newTag() *v1.Tag {
-	return &v1.Tag{
-		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: "uid", Generation: 1},
-		Spec:       v1.TagSpec{From: "quay.io/company/myapp:latest", Generation: new(int64)},
-	}
-}
-
 func TestACacheThatIsBehindMakesNoGenerationTwice(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.freezeCache()
 	w.reconcile()
 	w.registry.digest = "sha256:bb"
@@ -181,7 +174,7 @@ func TestACacheThatIsBehindMakesNoGenerationTwice(t *testing.T) {
 }
 
 func TestAChangeOfLabelsDuringAnImportLosesNothing(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Labels = map[string]string{"a": "b"} }) }
 	w.reconcile()
 	if got := w.generations(); len(got) != 1 || w.registry.imports != 1 || w.tag().Labels["a"] != "b" {
@@ -191,7 +184,7 @@ func TestAChangeOfLabelsDuringAnImportLosesNothing(t *testing.T) {
 
 // TestAStatusThatTheseTypesDoNotKnowWhollyIsWrittenToo: a newer version may have written more, which no test can equal.
 func TestAStatusThatTheseTypesDoNotKnowWhollyIsWrittenToo(t *testing.T) {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	tag.RecordFailure(v1.ReasonUnavailable, "no answer", false, metav1.NewTime(time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)))
 	w := newWorld(t, tag)
 	w.freezeCache()
@@ -205,7 +198,7 @@ func TestAStatusThatTheseTypesDoNotKnowWhollyIsWrittenToo(t *testing.T) {
 }
 
 func TestAnImportOfASourceThatChangedMeanwhileIsNotRecorded(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Spec.From = "quay.io/company/other:latest" }) }
 	if result := w.reconcile(); result.RequeueAfter <= 0 {
 		t.Error("nothing is scheduled after an outcome that was dropped")
@@ -220,21 +213,21 @@ func TestAnImportOfASourceThatChangedMeanwhileIsNotRecorded(t *testing.T) {
 }
 
 func TestAnImportIsTriedAgainWhenTheTagCannotBeReadAfterAConflict(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Spec.HistoryLimit = 7 }) }
 	w.reconciler.Live = interceptor.NewClient(w.live, interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 			return errors.New("no answer")
 		},
 	})
-	if _, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: name}); err == nil {
+	if _, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: controllertest.Name}); err == nil {
 		t.Error("no error, so the import would be lost")
 	}
 }
 
 // TestARefusalIsTriedAgainByANewProcess: the policy may have been lifted together with the restart.
 func TestARefusalIsTriedAgainByANewProcess(t *testing.T) {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	tag.RecordFailure(v1.ReasonRefusedByPolicy, "blocked", true, metav1.NewTime(time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)))
 	w := newWorld(t, tag)
 	w.reconcile()
@@ -247,7 +240,7 @@ func TestARefusalIsTriedAgainByANewProcess(t *testing.T) {
 func TestAnAttemptInTheFutureIsFollowedByOne(t *testing.T) {
 	for _, reason := range []v1.Reason{v1.ReasonUnavailable, v1.ReasonInvalidContent} {
 		t.Run(string(reason), func(t *testing.T) {
-			tag := newTag()
+			tag := controllertest.NewTag()
 			tag.RecordFailure(reason, "no", !reason.Retried(), metav1.NewTime(time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC)))
 			w := newWorld(t, tag)
 			w.registry.err = notFound{errors.New("there is no such tag")}
@@ -264,7 +257,7 @@ func TestAnAttemptInTheFutureIsFollowedByOne(t *testing.T) {
 
 // TestATagAtTheHighestGenerationSaysSo: no image can follow, so the registry is not asked for any.
 func TestATagAtTheHighestGenerationSaysSo(t *testing.T) {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	tag.Spec.Generation = ptr.To[int64](v1.MaxGeneration)
 	tag.RecordImport(v1.Reference{Generation: v1.MaxGeneration, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa"})
 	tag.Annotations = map[string]string{v1.AnnotationRequestedCheck: "1"}
@@ -285,7 +278,7 @@ func TestATagAtTheHighestGenerationSaysSo(t *testing.T) {
 }
 
 func TestATagThatIsGoneByTheTimeOfTheWriteIsNoError(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() {
 		if err := w.live.Delete(t.Context(), w.tag()); err != nil {
 			t.Fatal(err)
@@ -299,7 +292,7 @@ type notFound struct{ error }
 func (notFound) Reason() v1.Reason { return v1.ReasonNotFound }
 
 func TestAFailureIsWrittenOnceAndWaits(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.registry.err = notFound{errors.New("there is no such tag")}
 	first := w.reconcile()
 	second := w.reconcile()
@@ -312,9 +305,9 @@ func TestAFailureIsWrittenOnceAndWaits(t *testing.T) {
 }
 
 func TestAFaultOfTheAPIServerIsNoFailureOfTheImport(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.registry.err = errors.New("the pull secrets cannot be read")
-	if _, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: name}); err == nil {
+	if _, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: controllertest.Name}); err == nil {
 		t.Error("no error")
 	}
 	if attempt := w.tag().Status.LastImportAttempt; attempt != nil {
@@ -323,7 +316,7 @@ func TestAFaultOfTheAPIServerIsNoFailureOfTheImport(t *testing.T) {
 }
 
 func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.reconcile()
 	before := w.tag().ResourceVersion
 	for range 3 {
@@ -335,7 +328,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 }
 
 func TestARejectedGenerationIsSaidOnceAndWaitsForAnEdit(t *testing.T) {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	tag.RecordImport(v1.Reference{Generation: 3, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa"})
 	w := newWorld(t, tag)
 	if result := w.reconcile(); result.RequeueAfter != 0 {
@@ -347,7 +340,7 @@ func TestARejectedGenerationIsSaidOnceAndWaitsForAnEdit(t *testing.T) {
 }
 
 func polled(every time.Duration) *v1.Tag {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	tag.Spec.Interval = &metav1.Duration{Duration: every}
 	return tag
 }
@@ -405,7 +398,7 @@ type later struct{ error }
 func (later) Postponed() time.Duration { return 3 * time.Second }
 
 func TestATagWhoseTurnItIsNotComesBackWithoutAWrite(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	before := w.tag().ResourceVersion
 	w.registry.err = later{errors.New("others are there")}
 	if wait := w.reconcile().RequeueAfter; wait != 3*time.Second {
@@ -442,7 +435,7 @@ func TestWhoComesBackIsServedByWhatWaitsForIt(t *testing.T) {
 		"a Tag that is polled": {func(w *world) { w.change(everyMinute); w.reconcile() }, postponed, -100},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, newTag())
+			w := newWorld(t, controllertest.NewTag())
 			row.change(w)
 			w.registry.err = row.err
 			w.clock.SetTime(w.clock.Now().Add(time.Hour))
@@ -462,7 +455,7 @@ func everyMinute(tag *v1.Tag) { tag.Spec.Interval = &metav1.Duration{Duration: t
 
 // TestAPushWhileItIsNotTheTagsTurnWantsAFreshAnswer: the answer to the push before may be older than this one.
 func TestAPushWhileItIsNotTheTagsTurnWantsAFreshAnswer(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.reconcile()
 	push := func(request string) {
 		w.clock.SetTime(w.clock.Now().Add(time.Second))
@@ -498,7 +491,7 @@ func (limited) Reason() v1.Reason         { return v1.ReasonRateLimited }
 func (limited) RetryAfter() time.Duration { return 2 * time.Minute }
 
 func TestARegistryThatAsksToWaitIsLeftAloneAndItsTagsAreWrittenOnce(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.registry.err = limited{errors.New("not before 12:02")}
 	first := w.reconcile().RequeueAfter
 	if first < 2*time.Minute || first > 132*time.Second {
@@ -530,7 +523,7 @@ func TestARegistryThatAsksToWaitIsLeftAloneAndItsTagsAreWrittenOnce(t *testing.T
 // TestAResultFromBeforeAFreezeTakesNothingBack: while this process stood still, another one was leader and handled a newer
 // request. The registry had nothing new for either, so nothing else of the status tells.
 func TestAResultFromBeforeAFreezeTakesNothingBack(t *testing.T) {
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.reconcile()
 	w.request("1")
 	w.registry.then = func() {
@@ -566,7 +559,7 @@ func (w *world) changeStatus(change func(*v1.Tag)) {
 // registry has gone on.
 func emptied(t *testing.T) *world {
 	t.Helper()
-	w := newWorld(t, newTag())
+	w := newWorld(t, controllertest.NewTag())
 	w.reconcile()
 	w.registry.digest = "sha256:bb"
 	w.request("1")
@@ -624,5 +617,31 @@ func TestAMoveOfATagWhoseStatusIsEmptyIsCarriedOut(t *testing.T) {
 	w.reconcile()
 	if tag := w.tag(); *tag.Status.Generation != 1 || tag.Status.Digest != "sha256:bb" || !tag.IsReady() {
 		t.Errorf("the status is %+v, want generation 1 in use", tag.Status)
+	}
+}
+
+// TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut: a merge patch from what is cached that drops the last annotation of it
+// must not drop all that is stored.
+func TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut(t *testing.T) {
+	for request, why := range map[string]string{"x": "a request that is discarded", "1": "a request that admission missed"} {
+		t.Run(why, func(t *testing.T) {
+			w := newWorld(t, controllertest.NewTag())
+			w.reconcile()
+			w.change(func(tag *v1.Tag) {
+				tag.Annotations = map[string]string{
+					v1.AnnotationRequestedGeneration: request, "example.com/owner": "team", v1.AnnotationTrigger: strings.Repeat("a", 64<<10+1),
+				}
+			})
+			kept, err := controllers.CachedTag(w.tag())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.cached = kept.(*v1.Tag)
+			w.reconcile()
+			got := w.tag().Annotations
+			if _, left := got[v1.AnnotationRequestedGeneration]; left || got["example.com/owner"] != "team" || got[v1.AnnotationTrigger] == "" {
+				t.Errorf("the Tag keeps the annotations %v", slices.Sorted(maps.Keys(got)))
+			}
+		})
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/controllertest"
 	"github.com/images-io/tagger/internal/importer"
 )
 
@@ -60,7 +61,7 @@ func (c *collector) Remove(_ context.Context, _ *v1.Tag, image v1.MirroredImage,
 }
 
 func cached(generations ...int64) *v1.Tag {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	tag.Spec.Cache = true
 	for _, g := range generations {
 		tag.RecordMirroring(v1.MirroredImage{Generation: g, ImageReference: mirrorImage})
@@ -219,7 +220,7 @@ func TestTheEndOfACopyIsNotWaitedFor(t *testing.T) {
 	if w.tag().IsReady() {
 		t.Error("it was asked for within 5 s")
 	}
-	w.reconciler.Memory.CopyEnded(name)
+	w.reconciler.Memory.CopyEnded(controllertest.Name)
 	w.reconcile()
 	if !w.tag().IsReady() {
 		t.Errorf("the status is %+v", w.tag().Status)
@@ -304,7 +305,7 @@ func TestAttachmentsThatMayBeMissingAreLookedForSooner(t *testing.T) {
 
 // TestARequestDuringACopyLooksForAttachmentsAgain: the copy may have looked for them before the image was signed.
 func TestARequestDuringACopyLooksForAttachmentsAgain(t *testing.T) {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	tag.Spec.Cache = true
 	tag.MarkAdmitted()
 	w := newWorld(t, tag)
@@ -318,7 +319,7 @@ func TestARequestDuringACopyLooksForAttachmentsAgain(t *testing.T) {
 	w.pass(5 * time.Second)
 	w.reconcile()
 	w.registry.onImport, w.registry.copied = nil, importer.Copied{Took: time.Minute}
-	w.reconciler.Memory.CopyEnded(name)
+	w.reconciler.Memory.CopyEnded(controllertest.Name)
 	w.pass(5 * time.Second)
 	w.reconcile()
 	w.reconcile()
@@ -418,7 +419,7 @@ func TestWhatIsUsedOfTheRepositoryIsKept(t *testing.T) {
 	const platform = "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 	w := newWorld(t, left())
 	pod := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "mirror.test/dev/myapp@" + platform}, {Image: "mirror.test/dev/other@" + platform[:70] + "d"}}}}
-	if err := w.live.Create(t.Context(), &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}); err != nil {
+	if err := w.live.Create(t.Context(), &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: controllertest.Name.Namespace, Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}); err != nil {
 		t.Fatal(err)
 	}
 	w.reconcile()
@@ -429,7 +430,7 @@ func TestWhatIsUsedOfTheRepositoryIsKept(t *testing.T) {
 }
 
 func TestWhatAnotherTagHasInItsHistoryStays(t *testing.T) {
-	for _, namespace := range []string{name.Namespace, "prod"} {
+	for _, namespace := range []string{controllertest.Name.Namespace, "prod"} {
 		w := newWorld(t, left())
 		other := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "other"}, Spec: v1.TagSpec{From: "mirror.test/dev/myapp:0"}}
 		other.RecordImport(v1.Reference{From: other.Spec.From, ImageReference: oldMirrorImage})
@@ -437,7 +438,7 @@ func TestWhatAnotherTagHasInItsHistoryStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.reconcile()
-		if stays := len(w.mirror.removed) == 0; stays != (namespace == name.Namespace) {
+		if stays := len(w.mirror.removed) == 0; stays != (namespace == controllertest.Name.Namespace) {
 			t.Errorf("namespace %s: taken away are %v", namespace, w.mirror.removed)
 		}
 	}
@@ -454,7 +455,7 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 	}}}
 	byTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:0"
 	byOtherTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:10"
-	here := metav1.ObjectMeta{Namespace: name.Namespace, Name: "app"} // none of them is annotated: somebody may have opted out
+	here := metav1.ObjectMeta{Namespace: controllertest.Name.Namespace, Name: "app"} // none of them is annotated: somebody may have opted out
 	some, none := new(int32(1)), new(int32(0))
 	over := []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
 	for what, row := range map[string]struct {
@@ -473,7 +474,7 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 		"a Deployment of another generation's tag":     {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: byOtherTag}}, false},
 		"a ReplicaSet without replicas":                {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}}, false},
 		"a Job that is not over":                       {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}}, true},
-		"a Job that is over":                           {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{CompletionTime: &metav1.Time{Time: someTime.Time}}}, false},
+		"a Job that is over":                           {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{CompletionTime: &metav1.Time{Time: controllertest.SomeTime.Time}}}, false},
 		"a Job that failed":                            {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{Conditions: over}}, false},
 		"a Deployment of another namespace":            {&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}, false},
 	} {
@@ -626,7 +627,7 @@ func TestATagWithNothingInTheInternalRegistryHasNoFinalizer(t *testing.T) {
 	tag := left()
 	tag.Spec.Cache = false
 	tag.Finalizers = []string{"other.example.com/finalizer", v1.FinalizerMirror}
-	tag.RecordImport(v1.Reference{Generation: 2, From: tag.Spec.From, ImageReference: newImage})
+	tag.RecordImport(v1.Reference{Generation: 2, From: tag.Spec.From, ImageReference: controllertest.NewImage})
 	tag.Spec.Generation, tag.Spec.HistoryLimit = new(int64(2)), 1
 	tag.MarkAdmitted()
 	tag.Trim()
@@ -651,7 +652,7 @@ func deleted(t *testing.T) *world {
 func (w *world) isGone() bool {
 	w.t.Helper()
 	var tag v1.Tag
-	err := w.live.Get(w.t.Context(), name, &tag)
+	err := w.live.Get(w.t.Context(), controllertest.Name, &tag)
 	if err != nil && !apierrors.IsNotFound(err) {
 		w.t.Fatal(err)
 	}
@@ -724,7 +725,7 @@ func TestATimeThatIsOverIsSaidInWords(t *testing.T) {
 
 // TestADeletedTagThatGetsOnIsNotGivenUp has an internal registry that is slow: of ten images it takes one away in each try.
 func TestADeletedTagThatGetsOnIsNotGivenUp(t *testing.T) {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	for generation := range int64(10) {
 		tag.RecordMirroring(v1.MirroredImage{Generation: generation, ImageReference: fmt.Sprintf("%s%d", mirrorImage[:len(mirrorImage)-1], generation)})
 	}
@@ -747,7 +748,7 @@ func TestADeletedTagThatGetsOnIsNotGivenUp(t *testing.T) {
 
 func TestWhatRunsStaysWhenItsTagIsDeleted(t *testing.T) {
 	w := deleted(t)
-	if err := w.live.Create(t.Context(), pinnedAt(mirrorImage)); err != nil {
+	if err := w.live.Create(t.Context(), controllertest.PinnedAt(mirrorImage)); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {

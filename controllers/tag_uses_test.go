@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/controllertest"
 )
 
 // paged lists in pages as an API server does; the fake client knows none.
@@ -63,7 +64,7 @@ func newPaged(w *world) *paged {
 func (w *world) jobs(count int, images func(job int) []string) {
 	w.t.Helper()
 	for i := range count {
-		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: fmt.Sprintf("job-%03d", i)}}
+		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: controllertest.Name.Namespace, Name: fmt.Sprintf("job-%03d", i)}}
 		for _, image := range images(i) {
 			job.Spec.Template.Spec.Containers = append(job.Spec.Template.Spec.Containers, corev1.Container{Image: image})
 		}
@@ -200,7 +201,7 @@ func TestUsageKeepsTheImagesOfTheTagOnly(t *testing.T) {
 			w := newWorld(t, left())
 			newPaged(w)
 			w.jobs(10, many(row.prefix))
-			_, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: name})
+			_, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: controllertest.Name})
 			if row.failure == "" && err != nil || row.failure != "" && (err == nil || !strings.Contains(err.Error(), row.failure)) {
 				t.Errorf("got %v, want %q", err, row.failure)
 			}

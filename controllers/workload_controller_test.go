@@ -2,7 +2,6 @@ package controllers_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -21,11 +20,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers"
-)
-
-const (
-	oldImage = "quay.io/company/myapp@sha256:0000000000000000000000000000000000000000000000000000000000000000"
-	newImage = "quay.io/company/myapp@sha256:1111111111111111111111111111111111111111111111111111111111111111"
+	"github.com/images-io/tagger/controllers/internal/controllertest"
 )
 
 type noRegistries struct{}
@@ -33,33 +28,9 @@ type noRegistries struct{}
 func (noRegistries) UnqualifiedRegistry() string { return "" }
 
 func tagAt(image string) *v1.Tag {
-	tag := newTag()
+	tag := controllertest.NewTag()
 	tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: image})
 	return tag
-}
-
-func pinnedAt(image string) *appsv1.Deployment {
-	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: "app", Annotations: map[string]string{
-			v1.AnnotationEnabled: "true", v1.AnnotationPinned: `{"app":{"tag":"myapp","image":"` + image + `"}}`,
-		}},
-		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{
-			Name: "app", Image: image, Env: []corev1.EnvVar{{Name: "A", Value: "b"}},
-		}}}}},
-	}
-}
-
-// boundedLists wants each list bounded, or of one name: tenants decide how many objects there are, and how large.
-func boundedLists(t *testing.T, live client.WithWatch) client.WithWatch {
-	return interceptor.NewClient(live, interceptor.Funcs{
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			var asked client.ListOptions
-			if asked.ApplyOptions(options); asked.Limit == 0 && !strings.Contains(fmt.Sprint(asked.FieldSelector), metav1.ObjectNameField+"=") {
-				t.Errorf("%T are listed without a limit", list)
-			}
-			return c.List(ctx, list, options...)
-		},
-	})
 }
 
 // followed reconciles the Deployment once. There is no admission in this API server, so the controller writes the image by
@@ -91,7 +62,7 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 	})
 	recorder := events.NewFakeRecorder(10)
 	reconciler := &controllers.WorkloadReconciler{
-		Kind: controllers.WorkloadKinds[0], Client: cache, Live: boundedLists(t, live), Events: recorder, Registries: noRegistries{}, Clock: clock.RealClock{},
+		Kind: controllers.WorkloadKinds[0], Client: cache, Live: controllertest.BoundedLists(t, live), Events: recorder, Registries: noRegistries{}, Clock: clock.RealClock{},
 	}
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(deployment)}
 	if _, err := reconciler.Reconcile(t.Context(), request); err != nil {
@@ -115,11 +86,11 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 }
 
 func TestAWorkloadFollowsATagThatMoved(t *testing.T) {
-	image, said := followed(t, tagAt(newImage), tagAt(newImage), pinnedAt(oldImage))
-	if image != newImage {
-		t.Errorf("the image is %s, want %s", image, newImage)
+	image, said := followed(t, tagAt(controllertest.NewImage), tagAt(controllertest.NewImage), controllertest.PinnedAt(controllertest.OldImage))
+	if image != controllertest.NewImage {
+		t.Errorf("the image is %s, want %s", image, controllertest.NewImage)
 	}
-	if text := strings.Join(said, "\n"); !strings.Contains(text, "WebhookNotCalled") || !strings.Contains(text, `Rollout container "app": Tag myapp is `+newImage) {
+	if text := strings.Join(said, "\n"); !strings.Contains(text, "WebhookNotCalled") || !strings.Contains(text, `Rollout container "app": Tag myapp is `+controllertest.NewImage) {
 		t.Errorf("the events are %q", said)
 	}
 }
@@ -129,10 +100,10 @@ func TestARolloutNamesAPullSecretThatIsNotThere(t *testing.T) {
 	for _, row := range []struct {
 		from  string
 		warns bool
-	}{{oldImage, true}, {newImage, false}} {
-		deployment := pinnedAt(row.from)
+	}{{controllertest.OldImage, true}, {controllertest.NewImage, false}} {
+		deployment := controllertest.PinnedAt(row.from)
 		deployment.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "absent"}}
-		_, said := followed(t, tagAt(newImage), tagAt(newImage), deployment)
+		_, said := followed(t, tagAt(controllertest.NewImage), tagAt(controllertest.NewImage), deployment)
 		warning := "Warning PullSecretMissing imagePullSecrets names what is no pull secret of this namespace: absent"
 		if warns := slices.Contains(said, warning); warns != row.warns {
 			t.Errorf("from %s, the events are %q", row.from, said)
@@ -141,24 +112,24 @@ func TestARolloutNamesAPullSecretThatIsNotThere(t *testing.T) {
 }
 
 func TestANameThatAdmissionMissedIsRepaired(t *testing.T) {
-	deployment := pinnedAt("myapp")
+	deployment := controllertest.PinnedAt("myapp")
 	delete(deployment.Annotations, v1.AnnotationPinned)
-	image, said := followed(t, tagAt(newImage), tagAt(newImage), deployment)
-	if image != newImage || !strings.Contains(strings.Join(said, "\n"), `Repaired container "app"`) {
-		t.Errorf("the image is %s, want %s; the events are %q", image, newImage, said)
+	image, said := followed(t, tagAt(controllertest.NewImage), tagAt(controllertest.NewImage), deployment)
+	if image != controllertest.NewImage || !strings.Contains(strings.Join(said, "\n"), `Repaired container "app"`) {
+		t.Errorf("the image is %s, want %s; the events are %q", image, controllertest.NewImage, said)
 	}
 }
 
 func TestATagCacheThatIsBehindTakesNothingBack(t *testing.T) {
-	image, said := followed(t, tagAt(newImage), tagAt(oldImage), pinnedAt(newImage))
-	if image != newImage || len(said) != 0 {
-		t.Errorf("the image is %s, want %s; the events are %q", image, newImage, said)
+	image, said := followed(t, tagAt(controllertest.NewImage), tagAt(controllertest.OldImage), controllertest.PinnedAt(controllertest.NewImage))
+	if image != controllertest.NewImage || len(said) != 0 {
+		t.Errorf("the image is %s, want %s; the events are %q", image, controllertest.NewImage, said)
 	}
 }
 
 func TestAWorkloadThatIsAsItShouldBeIsLeftAlone(t *testing.T) {
-	image, said := followed(t, tagAt(newImage), tagAt(newImage), pinnedAt(newImage))
-	if image != newImage || len(said) != 0 {
+	image, said := followed(t, tagAt(controllertest.NewImage), tagAt(controllertest.NewImage), controllertest.PinnedAt(controllertest.NewImage))
+	if image != controllertest.NewImage || len(said) != 0 {
 		t.Errorf("the image is %s; the events are %q", image, said)
 	}
 }
