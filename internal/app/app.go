@@ -1,21 +1,29 @@
 package app
 
 import (
+	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
+	"github.com/images-io/tagger/internal/workloadkind"
+
+	tagcontroller "github.com/images-io/tagger/controllers/tag"
+
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
 
+	workloadcontroller "github.com/images-io/tagger/controllers/workload"
+
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+
 	ctrl "sigs.k8s.io/controller-runtime"
+
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/config/backstop"
-	"github.com/images-io/tagger/controllers"
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/metrics"
@@ -76,17 +84,17 @@ func addControllers(registries *registries, cfg config.Config) func(context.Cont
 		imports := metrics.NewImports(&importer.Importer{
 			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: mirror, Copies: copies,
 		}, clock.RealClock{})
-		memory := controllers.NewMemory(clock.RealClock{})
+		memory := tagcontroller.NewMemory(clock.RealClock{})
 		registries.configuration.OnChange(memory.ConfigurationChanged)
 		registries.mirror.onChange(memory.ConfigurationChanged)
 		recorder := mgr.GetEventRecorder(v1.FieldManager)
-		tags := controllers.TagReconciler{
+		tags := tagcontroller.TagReconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Copies: copies, Collector: registries.mirror,
 			VerifyInterval: cfg.Mirror.VerifyInterval, Events: recorder, Clock: clock.RealClock{}, Memory: memory,
 		}
 		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, mirror), mgr.Add(copies), tags.SetupWithManager(ctx, mgr)}
-		for _, kind := range controllers.WorkloadKinds {
-			workloads := controllers.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries, Clock: clock.RealClock{}}
+		for _, kind := range workloadkind.WorkloadKinds {
+			workloads := workloadcontroller.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries, Clock: clock.RealClock{}}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))
 		}
 		return errors.Join(problems...)
@@ -99,7 +107,7 @@ func addBackstop(cfg config.Config) func(context.Context, ctrl.Manager) error {
 		if cfg.Backstop == config.BackstopInstalled {
 			return nil
 		}
-		reconciler := controllers.BackstopReconciler{
+		reconciler := backstopcontroller.BackstopReconciler{
 			Client: mgr.GetClient(), Manifest: backstop.Manifest, Namespace: cfg.LeaderElectionNamespace, Off: cfg.Backstop == config.BackstopOff,
 		}
 		return reconciler.SetupWithManager(ctx, mgr)

@@ -1,31 +1,44 @@
 package app
 
 import (
+	"github.com/images-io/tagger/internal/cachetransform"
+	"github.com/images-io/tagger/internal/workloadkind"
+
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
+
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+
 	corev1 "k8s.io/api/core/v1"
+
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
+
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/controllers"
 	"github.com/images-io/tagger/internal/config"
 )
 
@@ -84,17 +97,17 @@ func cacheOptions() cache.Options {
 	pullSecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	isPullSecret := fields.OneTermEqualSelector("type", string(corev1.SecretTypeDockerConfigJson))
 	byObject := map[client.Object]cache.ByObject{
-		&v1.Tag{}:  {Transform: controllers.CachedTag},
-		pullSecret: {Transform: controllers.CachedSecret, Field: isPullSecret},
-		&admissionregistrationv1.ValidatingAdmissionPolicy{}:        named(controllers.BackstopName),
-		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(controllers.BackstopName),
-		&apiextensionsv1.CustomResourceDefinition{}:                 named(controllers.TagDefinition),
+		&v1.Tag{}:  {Transform: cachetransform.CachedTag},
+		pullSecret: {Transform: cachetransform.CachedSecret, Field: isPullSecret},
+		&admissionregistrationv1.ValidatingAdmissionPolicy{}:        named(backstopcontroller.BackstopName),
+		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(backstopcontroller.BackstopName),
+		&apiextensionsv1.CustomResourceDefinition{}:                 named(backstopcontroller.TagDefinition),
 		&corev1.ConfigMap{}: {
 			Namespaces: map[string]cache.Config{hostingNamespace: {}}, Field: fields.OneTermEqualSelector(metav1.ObjectNameField, hostingName),
 		},
 	}
-	for _, kind := range controllers.WorkloadKinds {
-		byObject[kind.New()] = cache.ByObject{Transform: controllers.CachedWorkload(kind)}
+	for _, kind := range workloadkind.WorkloadKinds {
+		byObject[kind.New()] = cache.ByObject{Transform: cachetransform.CachedWorkload(kind)}
 	}
 	return cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: byObject}
 }

@@ -7,8 +7,9 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/images-io/tagger/internal/workloadkind"
+
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/controllers"
 )
 
 func TestNoClientIsThrottledAndAllSayWhoTheyAre(t *testing.T) {
@@ -31,7 +32,7 @@ func TestEveryWatchedKindIsStripped(t *testing.T) {
 		}
 	}
 	want := []client.Object{&v1.Tag{}}
-	for _, kind := range controllers.WorkloadKinds {
+	for _, kind := range workloadkind.WorkloadKinds {
 		want = append(want, kind.New())
 	}
 	for _, object := range want {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	tagcontroller "github.com/images-io/tagger/controllers/tag"
 	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/transfer"
 
@@ -20,7 +21,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/controllers"
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/reference"
@@ -41,8 +41,8 @@ type mirror struct {
 }
 
 var (
-	_ importer.Mirror       = &mirror{}
-	_ controllers.Collector = &mirror{}
+	_ importer.Mirror         = &mirror{}
+	_ tagcontroller.Collector = &mirror{}
 )
 
 // deletionsAtOnce is how many manifests of an image are deleted at a time.

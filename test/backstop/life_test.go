@@ -6,26 +6,29 @@ import (
 	"strings"
 	"testing"
 
+	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
+
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/controllers"
 )
 
 func policy() *admissionregistrationv1.ValidatingAdmissionPolicy {
-	return &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: controllers.BackstopName}}
+	return &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: backstopcontroller.BackstopName}}
 }
 
 func binding() *admissionregistrationv1.ValidatingAdmissionPolicyBinding {
-	return &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: controllers.BackstopName}}
+	return &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: backstopcontroller.BackstopName}}
 }
 
 func definition() *apiextensionsv1.CustomResourceDefinition {
-	return &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: controllers.TagDefinition}}
+	return &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: backstopcontroller.TagDefinition}}
 }
 
 func configuration() *admissionregistrationv1.MutatingWebhookConfiguration {

@@ -12,19 +12,26 @@ import (
 	"slices"
 	"time"
 
+	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
+
 	admissionv1 "k8s.io/api/admission/v1"
+
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+
 	appsv1 "k8s.io/api/apps/v1"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/controllers"
 	"github.com/images-io/tagger/test/bench/measure"
 	"github.com/images-io/tagger/test/cluster"
 	"github.com/images-io/tagger/webhooks/admission"
@@ -65,7 +72,7 @@ func admissions(ctx context.Context, rows *measure.Report) (err error) {
 		return err
 	}
 	// What the backstop costs is a benchmark of its own.
-	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: controllers.BackstopName}}
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: backstopcontroller.BackstopName}}
 	if err := s.api.Delete(ctx, binding); err != nil {
 		return err
 	}

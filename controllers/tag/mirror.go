@@ -1,0 +1,151 @@
+package tag
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/images-io/tagger/controllers/internal/workqueue"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+	"github.com/images-io/tagger/internal/importer"
+)
+
+// progressInterval is how often a Tag says how far its copy is.
+const progressInterval = 5 * time.Second
+
+// attachmentsRetry is how long to wait, at most, before attachments that are missing in the internal registry are looked for again.
+const attachmentsRetry = 10 * time.Minute
+
+// Copies are the copies in progress. No worker waits for them.
+type Copies interface {
+	// Settle says that the result that the importer gave last for a Tag is written down: it is not given again.
+	Settle(tag client.ObjectKey)
+	// Release cancels the copy for a Tag that does not want it any more.
+	Release(tag *v1.Tag)
+	// Forget cancels the copy for a Tag, and says whether it has ended.
+	Forget(tag client.ObjectKey) (ended bool)
+	// Copying are the generations of which an image is on its way for the Tag.
+	Copying(tag client.ObjectKey) []int64
+	// OnEnd has a function told of the Tags whose copies end.
+	OnEnd(ended func(tag client.ObjectKey))
+}
+
+// copiesThatEnd enqueues Tags whose copy has a result.
+func (r *TagReconciler) copiesThatEnd() source.Source {
+	return source.Func(func(_ context.Context, q workqueue.Queue) error {
+		r.Copies.OnEnd(func(tag client.ObjectKey) {
+			r.Memory.CopyEnded(tag)
+			workqueue.Enqueue(q, workqueue.FreshPriority, []ctrl.Request{{NamespacedName: tag}})
+		})
+		return nil
+	})
+}
+
+// mirroring remembers what is about to be in the internal registry, before anything is, and says how far the copy is. It
+// leaves the generation in use where it is, and the last attempt: this is none yet.
+func (r *TagReconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *importer.UnderWay, decision generation.Decision) (outcome, error) {
+	result := outcome{events: begins(copy, tag.Spec.From)}
+	remembered := tag.Mirrors(copy.Image)
+	if !remembered {
+		if err := r.guard(ctx, tag); err != nil {
+			return outcome{}, err
+		}
+	} else {
+		r.bar(tag, progressInterval)
+	}
+	now, isWanted := r.now(), decision.Action == generation.Import
+	if remembered && !isWanted {
+		return result, nil
+	}
+	result.change = func(t *v1.Tag) {
+		if !remembered {
+			t.RecordMirroring(copy.Image)
+		}
+		if isWanted {
+			t.RecordProgress(copy.Error(), now)
+		}
+	}
+	return result, nil
+}
+
+// verify sees whether the internal registry has the generation in use, and has it copied again where it does not, and what was attached to
+// it since.
+func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
+	name, ref, now := client.ObjectKeyFromObject(tag), tag.CurrentMirrored(), r.now()
+	copied, err := r.Importer.Verify(tag, ref)
+	var underWay *importer.UnderWay
+	var postponed importer.Postponed
+	var failure importer.Failure
+	switch {
+	case err == nil:
+		r.Memory.verifiedSince(name, copied.Began, r.verifyNext(tag, copied.Missing))
+		return verified(tag, ref, copied, now), nil
+	case errors.As(err, &underWay):
+		r.Memory.verified(name, now.Add(progressInterval))
+		if underWay.Progress.Blobs == 0 {
+			return outcome{}, nil // whether the image is there is still to be seen
+		}
+		message := "the internal registry lost the generation in use: " + underWay.Error()
+		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }}, nil
+	case errors.As(err, &postponed):
+		r.Memory.verified(name, now.Add(postponed.Postponed()))
+		return outcome{}, nil
+	case errors.As(err, &failure):
+		r.Memory.verified(name, now.Add(max(generation.VerifyAgain(r.VerifyInterval), importer.RetryAfter(err))))
+		return notMirrored(ctx, tag, failure, now), nil
+	default:
+		return outcome{}, err
+	}
+}
+
+// verifyNext returns when to verify again: once sooner where attachments are missing, since they may be there by then.
+func (r *TagReconciler) verifyNext(tag *v1.Tag, missing string) time.Time {
+	next := generation.NextPoll(string(tag.UID), r.VerifyInterval, r.Clock.Now())
+	if soon := r.Clock.Now().Add(attachmentsRetry); missing != "" && !tag.MayLackAttachments() && soon.Before(next) {
+		return soon
+	}
+	return next
+}
+
+// verified is the outcome of a verification that ended well.
+func verified(tag *v1.Tag, ref *v1.Reference, copied importer.Copied, now metav1.Time) outcome {
+	var result outcome
+	marked := tag.DeepCopy()
+	if marked.MarkMirrored(copied.Missing, now); !equality.Semantic.DeepEqual(tag.Status, marked.Status) {
+		result.change = func(t *v1.Tag) { t.MarkMirrored(copied.Missing, now) }
+	}
+	switch {
+	case copied.Restored:
+		result.events = []notice{{corev1.EventTypeNormal, "MirroredAgain", "Mirror", fmt.Sprintf("generation %d was missing and is there again: %s", ref.Generation, spent(copied))}}
+	case copied.Attachments > 0:
+		result.events = []notice{{corev1.EventTypeNormal, "AttachmentsMirrored", "Mirror", fmt.Sprintf("what was attached to generation %d since is in the internal registry: %s", ref.Generation, spent(copied))}}
+	}
+	return result
+}
+
+// notMirrored says why a generation in use is missing, once, and changes nothing else.
+func notMirrored(ctx context.Context, tag *v1.Tag, failure importer.Failure, now metav1.Time) outcome {
+	message := failure.Error()
+	if failure.Reason() != v1.ReasonMirrorUnavailable && failure.Reason() != v1.ReasonMirrorNotConfigured {
+		message = "the internal registry lost the generation in use, and its source fails: " + message
+	}
+	message = v1.Truncate(message, v1.MaxReasonLength)
+	log.FromContext(ctx).Info("mirrored image cannot be verified", "reason", failure.Reason(), "error", message)
+	return outcome{
+		change: func(t *v1.Tag) { t.MarkNotMirrored(failure.Reason(), message, now) },
+		events: []notice{{corev1.EventTypeWarning, "NotMirrored", "Mirror", fmt.Sprintf("%s: %s", failure.Reason(), message)}},
+	}
+}

@@ -1,0 +1,231 @@
+package tag_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	tagcontroller "github.com/images-io/tagger/controllers/tag"
+
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/controllertest"
+	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/test/cluster"
+)
+
+// workers is how many Tags are worked on at once.
+const workers = 32
+
+// wholeSecond is a time that a status can hold: what failed before a change at that time is tried again at once.
+var wholeSecond = clocktesting.NewFakePassiveClock(controllertest.SomeTime.Add(time.Hour))
+
+// gate is a registry that says which Tag it was asked for, and answers for one of those that are merely there when it is told to.
+type gate struct {
+	asked  chan string
+	answer chan struct{}
+}
+
+func (g *gate) Import(ctx context.Context, tag *v1.Tag, _ importer.Terms) (importer.Image, error) {
+	g.asked <- tag.Name
+	answer := g.answer
+	if !strings.HasPrefix(tag.Name, "a-") {
+		answer = nil // one of the failing that ends is due again, before the rest
+	}
+	select {
+	case <-answer:
+	case <-ctx.Done():
+	}
+	return importer.Image{Reference: controllertest.NewImage}, ctx.Err()
+}
+
+func (g *gate) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
+	return g.Import(ctx, tag, terms)
+}
+
+func (g *gate) Verify(*v1.Tag, *v1.Reference) (importer.Copied, error) {
+	return importer.Copied{}, nil
+}
+
+// TestAPersonIsServedBeforeWhatIsMerelyThere: while every worker waits for a registry, and more Tags than that were there at
+// the start, somebody upgrades the last of them, and registries.conf is edited. The next worker that gets free serves the
+// person, then those come that failed, and then the rest.
+func TestAPersonIsServedBeforeWhatIsMerelyThere(t *testing.T) {
+	api, control := startAPIServer(t)
+	const there = 100
+	for i := range there {
+		create(t, api, fmt.Sprintf("a-%03d", i), func(*v1.Tag) {})
+	}
+	for i := range 3 {
+		create(t, api, fmt.Sprintf("y-failing-%d", i), func(tag *v1.Tag) {
+			tag.RecordFailure(v1.ReasonRefusedByPolicy, "blocked", true, controllertest.SomeTime)
+		})
+	}
+	urgent := create(t, api, "z-urgent", func(tag *v1.Tag) {
+		tag.MarkAdmitted()
+		tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: controllertest.OldImage, ImportedAt: controllertest.SomeTime, Trigger: v1.TriggerImport})
+	})
+	registry := &gate{asked: make(chan string, there), answer: make(chan struct{})}
+	memory := tagcontroller.NewMemory(wholeSecond)
+	fresh, retried := depth(t, "0"), depth(t, "-50")
+	startTagController(t, control, registry, memory)
+	failing := 3
+	for range workers { // the cache comes in no order, so some of those may be served already
+		if strings.HasPrefix(<-registry.asked, "y-") {
+			failing--
+		}
+	}
+
+	upgraded := urgent.DeepCopy()
+	upgraded.Spec.Generation = new(int64(1))
+	if err := api.Patch(t.Context(), upgraded, client.MergeFrom(urgent)); err != nil {
+		t.Fatal(err)
+	}
+	waiting(t, "0", fresh, 1)
+	memory.ConfigurationChanged()
+	waiting(t, "-50", retried, 3)
+
+	want := append(append([]string{"z-"}, slices.Repeat([]string{"y-"}, failing)...), "a-")
+	var order []string
+	for range want {
+		registry.answer <- struct{}{}
+		order = append(order, (<-registry.asked)[:2])
+	}
+	if !slices.Equal(order, want) {
+		t.Errorf("the order is %v, want %v", order, want)
+	}
+}
+
+// waiting returns when that many more Tags wait in the queue with that priority than before: the metric outlives its queue.
+func waiting(t *testing.T, priority string, before, more float64) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		return depth(t, priority) == before+more, nil
+	})
+	if err != nil {
+		t.Fatalf("%v Tags wait with priority %s, want %v: %v", depth(t, priority)-before, priority, more, err)
+	}
+}
+
+// depth is how many Tags wait with that priority.
+func depth(t *testing.T, priority string) float64 {
+	t.Helper()
+	families, err := ctrlmetrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, label := range metric.GetLabel() {
+				labels[label.GetName()] = label.GetValue()
+			}
+			if family.GetName() == "workqueue_depth" && labels["controller"] == "tag" && labels["priority"] == priority {
+				return metric.GetGauge().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+func startAPIServer(t *testing.T) (client.Client, *cluster.Cluster) {
+	t.Helper()
+	control, err := cluster.Start(t.Context(), cluster.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := control.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	root, err := cluster.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.InstallFrom(t.Context(), control, filepath.Join(root, "config", "crd"), cluster.WebhookEndpoint{}); err != nil {
+		t.Fatal(err)
+	}
+	api, err := client.New(control.Config, client.Options{Scheme: bothSchemes(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return api, control
+}
+
+func bothSchemes(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return scheme
+}
+
+// create stores a Tag with the status that record gives it.
+func create(t *testing.T, api client.Client, name string, record func(*v1.Tag)) *v1.Tag {
+	t.Helper()
+	tag := &v1.Tag{Spec: v1.TagSpec{From: "quay.io/company/myapp:latest", Generation: new(int64)}}
+	tag.Namespace, tag.Name = "default", name
+	if err := api.Create(t.Context(), tag); err != nil {
+		t.Fatal(err)
+	}
+	record(tag)
+	if tag.Status.Conditions == nil {
+		return tag
+	}
+	if err := api.Status().Update(t.Context(), tag); err != nil {
+		t.Fatal(err)
+	}
+	return tag
+}
+
+func startTagController(t *testing.T, control *cluster.Cluster, registry tagcontroller.Importer, memory *tagcontroller.Memory) {
+	t.Helper()
+	mgr, err := ctrl.NewManager(control.Config, ctrl.Options{
+		Scheme:     bothSchemes(t),
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := tagcontroller.TagReconciler{
+
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: registry, Copies: &copies{}, Events: events.NewFakeRecorder(1000), Clock: wholeSecond, Memory: memory,
+	}
+	if err := tags.SetupWithManager(t.Context(), mgr); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,60 @@
+package tag
+
+import (
+	"context"
+
+	"github.com/images-io/tagger/controllers/internal/workqueue"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// failingIndex finds the Tags that are not Ready.
+const failingIndex = "tagger.failing"
+
+// indexFailing is the index of the Tags that are not Ready.
+func indexFailing(object client.Object) []string {
+	if tag, ok := object.(*v1.Tag); ok && tag.NotReadyReason() != "" {
+		return []string{"true"}
+	}
+	return nil
+}
+
+// failingInNamespace are the Tags that a change of pull secrets may cure.
+func (r *TagReconciler) failingInNamespace(ctx context.Context, secret client.Object) []ctrl.Request {
+	r.Memory.secretsChanged(secret.GetNamespace())
+	return r.failing(ctx, client.InNamespace(secret.GetNamespace()))
+}
+
+// failingAnywhere are the Tags that a change of registries.conf may cure.
+func (r *TagReconciler) failingAnywhere(ctx context.Context, _ client.Object) []ctrl.Request {
+	return r.failing(ctx)
+}
+
+func (r *TagReconciler) failing(ctx context.Context, options ...client.ListOption) []ctrl.Request {
+	var tags v1.TagList
+	options = append(options, client.MatchingFields{failingIndex: "true"}, client.UnsafeDisableDeepCopy)
+	if err := r.Client.List(ctx, &tags, options...); err != nil {
+		log.FromContext(ctx).Error(err, "listing the Tags to try anew")
+		return nil
+	}
+	return workqueue.RequestsFor(&tags)
+}
+
+// mended enqueues the Tags that a change of something else may have mended.
+func mended(tags handler.MapFunc) handler.EventHandler {
+	retry := func(ctx context.Context, object client.Object, q workqueue.Queue) {
+		workqueue.Enqueue(q, workqueue.RetryPriority, tags(ctx, object))
+	}
+	return handler.Funcs{
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q workqueue.Queue) { retry(ctx, e.Object, q) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q workqueue.Queue) { retry(ctx, e.ObjectNew, q) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q workqueue.Queue) { retry(ctx, e.Object, q) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q workqueue.Queue) { retry(ctx, e.Object, q) },
+	}
+}

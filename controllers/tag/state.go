@@ -1,0 +1,192 @@
+package tag
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/generation"
+)
+
+// maxNamespaces bounds for how many namespaces is known when their pull secrets changed. A Tag that fails in one that is
+// forgotten waits until its next try is due.
+const maxNamespaces = 4096
+
+// Memory is what a process knows about Tags that is in no object: when registries were asked, and when something
+// changed that imports depend on; and what they had imported, should a user empty a status. Losing it costs one early
+// check a Tag, no more.
+type Memory struct {
+	clock                clock.PassiveClock
+	configurationChanged chan event.GenericEvent
+
+	mu            sync.Mutex
+	checks        map[types.NamespacedName]check
+	imports       map[types.NamespacedName]imports
+	upkeep        map[types.NamespacedName]*upkeep
+	secrets       *lru.Cache // when pull secrets changed, by namespace
+	configuration time.Time
+}
+
+// check is when the registry was asked for a Tag last, or else when this process saw it first, and the requested check
+// that was tried.
+type check struct {
+	at      time.Time
+	request string
+	open    openQuestion
+}
+
+// openQuestion is what the registry has not answered yet, since when a caller waits for that, and when it may be asked.
+type openQuestion struct {
+	question string
+	since    time.Time
+	bar      generation.Bar
+}
+
+// barFor is the bar before a question; another one has none.
+func (c check) barFor(question string) generation.Bar {
+	if c.open.question != question {
+		return generation.Bar{}
+	}
+	return c.open.bar
+}
+
+// imports is what a Tag had imported from its source.
+type imports struct {
+	uid    types.UID
+	from   string
+	cache  bool
+	status v1.TagStatus
+}
+
+// NewMemory knows nothing yet. The configuration counts as changed: it may have, while no process looked.
+func NewMemory(clock clock.PassiveClock) *Memory {
+	return &Memory{
+		clock:                clock,
+		configurationChanged: make(chan event.GenericEvent, 1),
+		checks:               map[types.NamespacedName]check{},
+		imports:              map[types.NamespacedName]imports{},
+		upkeep:               map[types.NamespacedName]*upkeep{},
+		secrets:              lru.New(maxNamespaces),
+		configuration:        clock.Now(),
+	}
+}
+
+// ConfigurationChanged has every failing Tag tried anew.
+func (m *Memory) ConfigurationChanged() {
+	m.mu.Lock()
+	m.configuration = m.clock.Now()
+	m.mu.Unlock()
+	select {
+	case m.configurationChanged <- event.GenericEvent{Object: &v1.Tag{}}:
+	default: // one is waiting already, and it will see this change too
+	}
+}
+
+// checked is the last check of the Tag.
+func (m *Memory) checked(name types.NamespacedName, now time.Time) check {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, known := m.checks[name]; !known {
+		m.checks[name] = check{at: now}
+	}
+	return m.checks[name]
+}
+
+func (m *Memory) remember(name types.NamespacedName, now time.Time, request string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.checks[name] = check{at: now, request: request}
+}
+
+// wanted returns since when an answer to the question is wanted: now, if the question is new.
+func (m *Memory) wanted(name types.NamespacedName, question string, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.checks[name]
+	if known.open.question != question || known.open.since.IsZero() {
+		known.open = openQuestion{question: question, since: now}
+		m.checks[name] = known
+	}
+	return known.open.since
+}
+
+// bar has the question wait.
+func (m *Memory) bar(name types.NamespacedName, question string, bar generation.Bar) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.checks[name]
+	if known.open.question != question {
+		known.open = openQuestion{question: question}
+	}
+	known.open.bar = bar
+	m.checks[name] = known
+}
+
+func (m *Memory) forget(name types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.checks, name)
+	delete(m.upkeep, name)
+}
+
+// TagEvents has every replica take note of what Tags have imported, so that one that takes over knows it, too.
+func (m *Memory) TagEvents() toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    m.learn,
+		UpdateFunc: func(_, updated any) { m.learn(updated) },
+		DeleteFunc: m.unlearn,
+	}
+}
+
+// learn takes note of what a Tag has imported. It shares that with the cache, whose objects do not change.
+func (m *Memory) learn(object any) {
+	tag, ok := object.(*v1.Tag)
+	if !ok || tag.Newest() == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.imports[client.ObjectKeyFromObject(tag)] = imports{uid: tag.UID, from: tag.Spec.From, cache: tag.Spec.Cache, status: tag.Imports()}
+}
+
+func (m *Memory) unlearn(object any) {
+	name, err := toolscache.DeletionHandlingObjectToName(object)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.imports, types.NamespacedName{Namespace: name.Namespace, Name: name.Name})
+}
+
+// forgotten is what the very Tag had imported from the very source, when the Tag itself does not know it any more.
+func (m *Memory) forgotten(tag *v1.Tag) (v1.TagStatus, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	had, known := m.imports[client.ObjectKeyFromObject(tag)]
+	same := had.uid == tag.UID && had.from == tag.Spec.From && had.cache == tag.Spec.Cache
+	return had.status, known && same && tag.Newest() == nil
+}
+
+// changed is when something changed last that imports in the namespace depend on.
+func (m *Memory) changed(namespace string) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if kept, known := m.secrets.Get(namespace); known && kept.(time.Time).After(m.configuration) {
+		return kept.(time.Time)
+	}
+	return m.configuration
+}
+
+func (m *Memory) secretsChanged(namespace string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.secrets.Add(namespace, m.clock.Now())
+}

@@ -1,0 +1,116 @@
+package tag
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"gomodules.xyz/jsonpatch/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	v1 "github.com/images-io/tagger/api/v1"
+)
+
+// write puts the outcome into the status, once, if it changes anything, and only where the spec and the status are what the
+// step was taken for: a cache that is behind makes no generation twice, and a process that stood still for longer than its
+// lease takes nothing back that another one did meanwhile. It returns nil where they are not.
+func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
+	tag = cached.DeepCopy()
+	outcome.apply(tag)
+	if equality.Semantic.DeepEqual(cached.Status, tag.Status) {
+		return tag, false, nil
+	}
+	patch, err := undisturbed(cached, tag)
+	if err == nil {
+		err = r.Client.Status().Patch(ctx, tag, patch, client.FieldOwner(v1.FieldManager))
+		written = err == nil
+	}
+	if apierrors.IsInvalid(err) { // something is not as it was, or not as these types would write it
+		tag, written, err = r.writeLocked(ctx, cached, outcome)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("writing the status of Tag %s: %w", client.ObjectKeyFromObject(cached), err)
+	}
+	return tag, written, nil
+}
+
+// writeLocked writes with an optimistic lock: on a conflict the Tag is read live, and the outcome counts only where it fits
+// what was read.
+func (r *TagReconciler) writeLocked(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
+	tag = cached.DeepCopy()
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		before := tag.DeepCopy()
+		outcome.apply(tag)
+		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+		err := r.Client.Status().Patch(ctx, tag, patch, client.FieldOwner(v1.FieldManager))
+		written = err == nil
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		var readErr error
+		if tag, readErr = r.still(ctx, cached); tag == nil {
+			return readErr
+		}
+		return err
+	})
+	return tag, written, err
+}
+
+// still is the Tag as it is now, or nil when the outcome of the step that was taken does not fit it any more.
+func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag) (*v1.Tag, error) {
+	var live v1.Tag
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), &live); err != nil {
+		return nil, err
+	}
+	same := live.UID == cached.UID && equality.Semantic.DeepEqual(live.Spec, cached.Spec) && equality.Semantic.DeepEqual(live.Status, cached.Status)
+	if !same {
+		return nil, nil
+	}
+	return &live, nil
+}
+
+// tagChanged lets through what a decision depends on: the spec, the annotations, the finalizers, what is imported and in use. What
+// a step writes about an attempt is no reason for another.
+var tagChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		old, updated := e.ObjectOld.(*v1.Tag), e.ObjectNew.(*v1.Tag)
+		return old.Generation != updated.Generation ||
+			!maps.Equal(old.Annotations, updated.Annotations) ||
+			!slices.Equal(old.Finalizers, updated.Finalizers) ||
+			!old.DeletionTimestamp.Equal(updated.DeletionTimestamp) ||
+			!equality.Semantic.DeepEqual(old.Status.References, updated.Status.References) ||
+			!equality.Semantic.DeepEqual(old.Status.Mirrored, updated.Status.Mirrored) ||
+			!equality.Semantic.DeepEqual(old.Status.Generation, updated.Status.Generation)
+	},
+}
+
+// undisturbed writes a status on condition that the Tag's spec and status are still those of before. The API server tests
+// that itself (RFC 6902), in its own loop over conflicts, so it does not matter how often the rest is written.
+func undisturbed(before, after *v1.Tag) (client.Patch, error) {
+	content, err := json.Marshal([]jsonpatch.Operation{
+		jsonpatch.NewOperation("test", "/metadata/uid", before.UID),
+		jsonpatch.NewOperation("test", "/metadata/generation", before.Generation), // which counts the changes of the spec
+		jsonpatch.NewOperation("test", "/status", statusOf(before)),
+		jsonpatch.NewOperation("add", "/status", after.Status), // or replace: it is the same to an object (section 4.1)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("writing the patch of a status: %w", err)
+	}
+	return client.RawPatch(types.JSONPatchType, content), nil
+}
+
+// statusOf is the status as it is stored: that of a new Tag is missing, which equals null to the API server.
+func statusOf(tag *v1.Tag) any {
+	if equality.Semantic.DeepEqual(tag.Status, v1.TagStatus{}) {
+		return nil
+	}
+	return tag.Status
+}

@@ -1,0 +1,170 @@
+package tag
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/images-io/tagger/controllers/internal/apiaccess"
+	"github.com/images-io/tagger/internal/workloadkind"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	batchv1 "k8s.io/api/batch/v1"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/pin"
+	"github.com/images-io/tagger/internal/reference"
+)
+
+// inMirror is an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
+// may have several names. Any other image is itself.
+func inMirror(image string) string {
+	name, suffix := image, ""
+	if repository, digest, isDigest := reference.Split(image); isDigest {
+		name, suffix = repository, "@"+digest
+	}
+	path := strings.Split(name, "/")
+	if len(path) < 3 {
+		return image
+	}
+	return strings.Join(path[len(path)-2:], "/") + suffix
+}
+
+const (
+	// usageWait is how long a worker waits for the prune of another namespace, which may take minutes.
+	usageWait = time.Second
+	// maxUsedImages bounds the images of one Tag that a namespace may use for the Tag to be pruned.
+	maxUsedImages = 4096
+)
+
+// usedImages returns the images of the Tag's repository in a mirror that pods of its namespace run, or may be made with, and who
+// uses each: workloads, and other Tags in their history. It reads in pages and keeps nothing else of the objects. One prune at a
+// time does so; the result is nil where another one reads the namespace.
+func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
+	waiting, cancel := context.WithTimeout(ctx, usageWait)
+	defer cancel()
+	unlock, err := r.usageReads.TryLock(waiting, tag.Namespace)
+	if unlock == nil && waiting.Err() != nil && ctx.Err() == nil {
+		return nil, nil
+	}
+	if unlock == nil {
+		return nil, err
+	}
+	defer unlock()
+	used := usage{repository: tag.Namespace + "/" + tag.Name, by: map[string]string{}}
+	kinds := []func() client.ObjectList{
+		func() client.ObjectList { return &appsv1.ReplicaSetList{} },
+		func() client.ObjectList { return &batchv1.JobList{} },
+		func() client.ObjectList { return &v1.TagList{} },
+	}
+	for _, kind := range workloadkind.WorkloadKinds {
+		kinds = append(kinds, kind.NewList)
+	}
+	for _, newList := range kinds {
+		if err := r.addUsage(ctx, tag, newList, &used); err != nil {
+			return nil, fmt.Errorf("reading what namespace %s runs: %w", tag.Namespace, err)
+		}
+	}
+	return used.by, nil
+}
+
+// addUsage adds the images of all objects of one kind.
+func (r *TagReconciler) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *usage) error {
+	return apiaccess.EachListed(ctx, r.Live, newList, func(item runtime.Object) error {
+		if other, isTag := item.(*v1.Tag); !isTag {
+			used.addWorkload(item)
+		} else if other.Name != tag.Name {
+			used.addHistory(other)
+		}
+		if len(used.by) > maxUsedImages {
+			return fmt.Errorf("it uses more than %d images of Tag %s, so none is removed from the internal registry; delete the workloads that name them", maxUsedImages, tag.Name)
+		}
+		return nil
+	}, client.InNamespace(tag.Namespace))
+}
+
+// usage collects the images of one repository that are in use, and what uses each.
+type usage struct {
+	repository string
+	by         map[string]string
+}
+
+// add notes the images that are in the repository.
+func (u *usage) add(user string, images ...string) {
+	for _, image := range images {
+		name := inMirror(image)
+		if suffix, isHere := strings.CutPrefix(name, u.repository); isHere && strings.IndexAny(suffix, ":@") == 0 {
+			u.by[name] = user
+		}
+	}
+}
+
+// addWorkload adds the images of an object that has pods, or will have some.
+func (u *usage) addWorkload(object runtime.Object) {
+	workload, isWorkload := pin.Of(object)
+	who := ""
+	switch o := object.(type) {
+	case *appsv1.ReplicaSet:
+		if o.Status.Replicas == 0 && o.Spec.Replicas != nil && *o.Spec.Replicas == 0 {
+			return
+		}
+		workload, isWorkload, who = pin.Workload{Meta: &o.ObjectMeta, Pod: &o.Spec.Template.Spec}, true, "ReplicaSet"
+	case *batchv1.Job:
+		if o.Status.CompletionTime != nil || slices.ContainsFunc(o.Status.Conditions, hasFailed) {
+			return
+		}
+		who = "Job"
+	case *appsv1.Deployment:
+		who = "Deployment"
+	case *appsv1.StatefulSet:
+		who = "StatefulSet"
+	case *appsv1.DaemonSet:
+		who = "DaemonSet"
+	case *batchv1.CronJob:
+		who = "CronJob"
+	}
+	if !isWorkload {
+		return
+	}
+	u.add(who+" "+workload.Meta.Name, imagesFor(workload)...)
+}
+
+// imagesFor are all images that pods of a workload need: those of their containers, and those that they mount (KEP-4639).
+func imagesFor(workload pin.Workload) (images []string) {
+	for _, container := range workload.Containers() {
+		images = append(images, container.Image)
+	}
+	for _, volume := range workload.Pod.Volumes {
+		if volume.Image != nil {
+			images = append(images, volume.Image.Reference)
+		}
+	}
+	return images
+}
+
+// useByTag counts the use of a generation's tag as a use of its digest.
+func useByTag(used map[string]string, tag *v1.Tag) {
+	for _, image := range tag.Status.Mirrored {
+		if who, isUsed := used[fmt.Sprintf("%s/%s:%d", tag.Namespace, tag.Name, image.Generation)]; isUsed {
+			used[inMirror(image.ImageReference)] = who
+		}
+	}
+}
+
+// addHistory adds the images of a Tag's generations.
+func (u *usage) addHistory(tag *v1.Tag) {
+	for _, ref := range tag.Status.References {
+		u.add("Tag "+tag.Name, ref.ImageReference)
+	}
+}
+
+func hasFailed(condition batchv1.JobCondition) bool {
+	return condition.Type == batchv1.JobFailed && condition.Status == corev1.ConditionTrue
+}

@@ -1,0 +1,86 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/images-io/tagger/controllers/internal/apiaccess"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/pin"
+)
+
+// move asks admission to write what is wanted, as much as fits into a request: the change of the workload brings the rest. An answer that still carries the request shows that the webhook was
+// not called; then the template is written here, which says so in an event.
+func (r *WorkloadReconciler) move(ctx context.Context, object client.Object, wanted pin.Record) error {
+	wanted = wanted.Fitting()
+	asked := object.DeepCopyObject().(client.Object)
+	apiaccess.SetAnnotation(asked, v1.AnnotationRequested, wanted.Format())
+	patch := client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, asked, patch, client.FieldOwner(v1.FieldManager)); err != nil {
+		return fmt.Errorf("asking for the images of %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(object), err)
+	}
+	if _, left := asked.GetAnnotations()[v1.AnnotationRequested]; left {
+		var err error
+		if asked, err = r.moveAlone(ctx, asked); err != nil {
+			return err
+		}
+	}
+	r.announce(asked, object, wanted)
+	r.warnOfSecrets(ctx, asked)
+	return nil
+}
+
+// moveAlone does what admission would have done, and returns what is stored.
+func (r *WorkloadReconciler) moveAlone(ctx context.Context, stored client.Object) (client.Object, error) {
+	moved := stored.DeepCopyObject().(client.Object)
+	old, _ := pin.Of(stored)
+	workload, _ := pin.Of(moved)
+	lookup := r.lookup(ctx, r.Live, stored.GetNamespace())
+	request := pin.Request{Old: old, New: workload, Namespace: stored.GetNamespace(), Trusted: true, Lookup: lookup, Fresh: lookup}
+	if _, err := pin.Admit(request); err != nil {
+		return nil, fmt.Errorf("pinning %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
+	}
+	patch := client.StrategicMergeFrom(stored, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, moved, patch, client.FieldOwner(v1.FieldManager)); err != nil {
+		return nil, fmt.Errorf("writing the images of %s %s: %w", r.Kind.Name, client.ObjectKeyFromObject(stored), err)
+	}
+	r.Events.Eventf(moved, nil, corev1.EventTypeWarning, "WebhookNotCalled", "Pin",
+		"the API server did not call Tagger's webhook, so Tagger wrote the images itself; the next server-side apply of the manifest may conflict. Check the MutatingWebhookConfiguration and its caBundle")
+	return moved, nil
+}
+
+// announce emits events of what was stored: of fields that follow a Tag as a rollout, of those that admission missed as a
+// repair.
+func (r *WorkloadReconciler) announce(stored, before client.Object, wanted pin.Record) {
+	old, _ := pin.Of(before)
+	followed := map[string]string{}
+	for _, pinned := range old.PinnedFields() {
+		followed[pinned.Field.Key] = pinned.Entry.Tag
+	}
+	var rollouts, repairs []string
+	workload, _ := pin.Of(stored)
+	for _, f := range workload.ImageFields() {
+		entry, isWanted := wanted[f.Key]
+		said := fmt.Sprintf("%s: Tag %s is %s", f, entry.Tag, *f.Image)
+		switch {
+		case !isWanted:
+		case followed[f.Key] == entry.Tag:
+			rollouts = append(rollouts, said)
+		default:
+			repairs = append(repairs, said)
+		}
+	}
+	r.say(stored, "Rollout", rollouts)
+	r.say(stored, "Repaired", repairs)
+}
+
+func (r *WorkloadReconciler) say(object client.Object, reason string, what []string) {
+	if len(what) > 0 {
+		r.Events.Eventf(object, nil, corev1.EventTypeNormal, reason, "Pin", "%s", v1.Truncate(strings.Join(what, "; "), v1.MaxReasonLength))
+	}
+}
