@@ -34,8 +34,8 @@ func (t *Tag) ForgetMirrored(generations ...int64) {
 	}
 }
 
-// Uncollected are the images in the internal registry that no reference is about any more, and no import that is wanted.
-func (t *Tag) Uncollected() []MirroredImage {
+// Unreferenced are the images in the internal registry that no reference is about any more, and no import that is wanted.
+func (t *Tag) Unreferenced() []MirroredImage {
 	var gone []MirroredImage
 	for _, image := range t.Status.Mirrored {
 		ref := t.Reference(image.Generation)
@@ -57,9 +57,9 @@ func (t *Tag) CurrentMirrored() *Reference {
 	return current
 }
 
-// RecordProgress says that the generation wanted is on its way into the internal registry. It is no attempt yet.
-func (t *Tag) RecordProgress(message string, now metav1.Time) {
-	t.RecordRejection(ReasonMirroring, message, false, now)
+// MarkMirroring says that the generation wanted is on its way into the internal registry. It is no attempt yet.
+func (t *Tag) MarkMirroring(message string, now metav1.Time) {
+	t.MarkNotReady(ReasonMirroring, message, false, now)
 }
 
 // attachmentsMissing is in the message of the condition Mirrored before what may be missing.

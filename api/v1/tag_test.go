@@ -38,7 +38,7 @@ func TestAFailureLeavesTheGenerationInUse(t *testing.T) {
 	if meta.FindStatusCondition(tag.Status.Conditions, v1.ConditionStalled) != nil {
 		t.Error("what is tried again is not stalled")
 	}
-	tag.RecordChecked(at(2 * time.Minute))
+	tag.MarkReady(at(2 * time.Minute))
 	if !tag.IsReady() {
 		t.Error("a check that works does not end the failure")
 	}
@@ -107,17 +107,17 @@ func TestWhatTheInternalRegistryHas(t *testing.T) {
 	const image = "mirror.test/dev/myapp@sha256:aa"
 	tag := &v1.Tag{Spec: v1.TagSpec{Cache: true, Generation: new(int64)}}
 	tag.RecordMirroring(v1.MirroredImage{ImageReference: image})
-	if gone := tag.Uncollected(); len(gone) != 0 || tag.CurrentMirrored() != nil {
+	if gone := tag.Unreferenced(); len(gone) != 0 || tag.CurrentMirrored() != nil {
 		t.Errorf("of what is about to be imported, %v is taken away", gone)
 	}
 	tag.RecordImport(imported(0, image))
 	tag.RecordMirroring(v1.MirroredImage{Generation: 1, ImageReference: image})
-	if gone := tag.Uncollected(); len(gone) != 1 || gone[0].Generation != 1 || tag.CurrentMirrored() == nil {
+	if gone := tag.Unreferenced(); len(gone) != 1 || gone[0].Generation != 1 || tag.CurrentMirrored() == nil {
 		t.Errorf("taken away is %v, want an import that nobody wants any more", gone)
 	}
 	tag.ForgetMirrored(1)
 	tag.RecordImport(imported(1, "quay.io/a/b@sha256:aa"))
-	if gone := tag.Uncollected(); len(gone) != 0 || tag.CurrentMirrored() != nil {
+	if gone := tag.Unreferenced(); len(gone) != 0 || tag.CurrentMirrored() != nil {
 		t.Errorf("taken away is %v, want nothing of the history", gone)
 	}
 	tag.ForgetMirrored(0)
@@ -138,7 +138,7 @@ func TestTheMemoryOfTheInternalRegistryIsBounded(t *testing.T) {
 
 func TestMirroringIsNoAttempt(t *testing.T) {
 	tag := &v1.Tag{}
-	tag.RecordProgress("mirroring, 1 of 2 blobs, 0 of 1 MiB", start)
+	tag.MarkMirroring("mirroring, 1 of 2 blobs, 0 of 1 MiB", start)
 	if tag.NotReadyReason() != v1.ReasonMirroring || tag.Status.LastImportAttempt != nil || meta.FindStatusCondition(tag.Status.Conditions, v1.ConditionStalled) != nil {
 		t.Errorf("got %+v", tag.Status)
 	}

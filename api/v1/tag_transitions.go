@@ -91,7 +91,7 @@ func (t *Tag) RecordImport(ref Reference) {
 func (t *Tag) RecordGeneration(ref Reference) {
 	t.Status.References = append([]Reference{ref}, t.Status.References...)
 	t.Status.LastImportAttempt = &ImportAttempt{When: ref.ImportedAt, Succeed: true}
-	t.RecordChecked(ref.ImportedAt)
+	t.MarkReady(ref.ImportedAt)
 }
 
 // Imports is the part of the status that no controller can find out again.
@@ -109,7 +109,7 @@ func (t *Tag) Imports() TagStatus {
 func (t *Tag) Restore(imports TagStatus, now metav1.Time) {
 	t.Status = *imports.DeepCopy()
 	if current := t.Current(); current != nil && current.Generation == t.WantedGeneration() {
-		t.RecordChecked(now)
+		t.MarkReady(now)
 	}
 }
 
@@ -117,11 +117,11 @@ func (t *Tag) Restore(imports TagStatus, now metav1.Time) {
 func (t *Tag) Select(generation int64, now metav1.Time) {
 	t.Status.Generation = &generation
 	meta.RemoveStatusCondition(&t.Status.Conditions, ConditionMirrored) // which is about the generation in use
-	t.RecordChecked(now)
+	t.MarkReady(now)
 }
 
-// RecordChecked says that nothing is wrong: the generation wanted is in use and the registry answered.
-func (t *Tag) RecordChecked(now metav1.Time) {
+// MarkReady says that nothing is wrong: the generation wanted is in use and the registry answered.
+func (t *Tag) MarkReady(now metav1.Time) {
 	current := t.Current()
 	if current == nil {
 		return
@@ -134,11 +134,11 @@ func (t *Tag) RecordChecked(now metav1.Time) {
 // RecordFailure says why an import failed. The generation in use stays. Stalled says that only an edit can cure it.
 func (t *Tag) RecordFailure(reason Reason, message string, stalled bool, now metav1.Time) {
 	t.Status.LastImportAttempt = &ImportAttempt{When: now, Reason: Truncate(message, MaxReasonLength)}
-	t.RecordRejection(reason, message, stalled, now)
+	t.MarkNotReady(reason, message, stalled, now)
 }
 
-// RecordRejection says why the Tag cannot be what the spec wants, without an import having been tried.
-func (t *Tag) RecordRejection(reason Reason, message string, stalled bool, now metav1.Time) {
+// MarkNotReady says why the Tag cannot be what the spec wants, without an import having been tried.
+func (t *Tag) MarkNotReady(reason Reason, message string, stalled bool, now metav1.Time) {
 	t.Status.ObservedGeneration = t.Generation
 	t.markNotReady(now, reason, message, stalled)
 }

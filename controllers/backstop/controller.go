@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// BackstopName is the name of the policy and of its binding, the same as in config/default.
-	BackstopName = "tagger-backstop"
+	// Name is the name of the policy and of its binding, the same as in config/default.
+	Name = "tagger-backstop"
 
 	// TagDefinition is the name of the definition of Tags, which are the policy's parameters.
 	TagDefinition = "tags.images.io"
@@ -30,11 +30,11 @@ const (
 	pinnerWebhook = "pin.workloads.images.io"
 )
 
-// BackstopReconciler makes the backstop where the installation cannot carry it: an admission policy that refuses an
+// Reconciler makes the backstop where the installation cannot carry it: an admission policy that refuses an
 // annotated workload that would store the name of a Tag. It is there while Tags are served and the webhook is
 // configured; the configuration owns it, so that it goes with the installation and outlives updates (docs/adr/0009).
 // One that it did not make it leaves alone.
-type BackstopReconciler struct {
+type Reconciler struct {
 	Client client.Client
 	// Manifest is the policy and its binding, two YAML documents.
 	Manifest []byte
@@ -46,7 +46,7 @@ type BackstopReconciler struct {
 
 // SetupWithManager has the manager call Reconcile when the backstop, or what it depends on, changes. Without the
 // permissions it says so, and the manager goes on without a backstop.
-func (r *BackstopReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	missing, err := missingPermissions(ctx, r.Client)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (r *BackstopReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 		return nil
 	}
 	always := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []ctrl.Request {
-		return []ctrl.Request{{NamespacedName: types.NamespacedName{Name: BackstopName}}}
+		return []ctrl.Request{{NamespacedName: types.NamespacedName{Name: Name}}}
 	})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("backstop").
@@ -68,13 +68,13 @@ func (r *BackstopReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 }
 
 // Reconcile makes the backstop, or takes it away.
-func (r *BackstopReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	made, installed, err := r.find(ctx)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if installed {
-		log.FromContext(ctx).Info("the installation carries the backstop, so the manager leaves it alone", "name", BackstopName)
+		log.FromContext(ctx).Info("the installation carries the backstop, so the manager leaves it alone", "name", Name)
 		return ctrl.Result{}, nil
 	}
 	served, err := r.tagsAreServed(ctx)
@@ -89,16 +89,16 @@ func (r *BackstopReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctr
 		return ctrl.Result{}, r.remove(ctx, made)
 	}
 	if len(made) == 0 {
-		log.FromContext(ctx).Info("the backstop is made", "name", BackstopName)
+		log.FromContext(ctx).Info("the backstop is made", "name", Name)
 	}
 	return ctrl.Result{}, r.apply(ctx, owners)
 }
 
 // find returns the objects that a manager made, and whether there is one that it did not make.
-func (r *BackstopReconciler) find(ctx context.Context) (made []client.Object, installed bool, err error) {
+func (r *Reconciler) find(ctx context.Context) (made []client.Object, installed bool, err error) {
 	objects := []client.Object{&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}, &admissionregistrationv1.ValidatingAdmissionPolicy{}}
 	for _, object := range objects {
-		err := r.Client.Get(ctx, types.NamespacedName{Name: BackstopName}, object)
+		err := r.Client.Get(ctx, types.NamespacedName{Name: Name}, object)
 		switch {
 		case apierrors.IsNotFound(err):
 		case err != nil:
@@ -114,7 +114,7 @@ func (r *BackstopReconciler) find(ctx context.Context) (made []client.Object, in
 
 // tagsAreServed says whether the definition of Tags is established, and stays. A policy whose parameters are not served
 // is an error at every workload of the cluster.
-func (r *BackstopReconciler) tagsAreServed(ctx context.Context) (bool, error) {
+func (r *Reconciler) tagsAreServed(ctx context.Context) (bool, error) {
 	var definition apiextensionsv1.CustomResourceDefinition
 	if err := r.Client.Get(ctx, types.NamespacedName{Name: TagDefinition}, &definition); err != nil {
 		return false, client.IgnoreNotFound(err)
@@ -129,7 +129,7 @@ func (r *BackstopReconciler) tagsAreServed(ctx context.Context) (bool, error) {
 
 // owners are the configurations of the webhook. During an update by OLM there are two, the old version's and the new one's.
 // The cache lists in any order; in another order they would be another object, and applied again.
-func (r *BackstopReconciler) owners(ctx context.Context) ([]metav1.OwnerReference, error) {
+func (r *Reconciler) owners(ctx context.Context) ([]metav1.OwnerReference, error) {
 	var configurations admissionregistrationv1.MutatingWebhookConfigurationList
 	if err := r.Client.List(ctx, &configurations); err != nil {
 		return nil, fmt.Errorf("listing the webhooks: %w", err)
@@ -155,7 +155,7 @@ func hasPinner(configuration *admissionregistrationv1.MutatingWebhookConfigurati
 }
 
 // remove takes away what a manager made, the binding first.
-func (r *BackstopReconciler) remove(ctx context.Context, made []client.Object) error {
+func (r *Reconciler) remove(ctx context.Context, made []client.Object) error {
 	for _, object := range made {
 		if err := client.IgnoreNotFound(r.Client.Delete(ctx, object)); err != nil {
 			return fmt.Errorf("taking the backstop away: %w", err)
@@ -166,8 +166,8 @@ func (r *BackstopReconciler) remove(ctx context.Context, made []client.Object) e
 }
 
 // apply makes the backstop as this version has it.
-func (r *BackstopReconciler) apply(ctx context.Context, owners []metav1.OwnerReference) error {
-	objects, err := backstopObjects(r.Manifest, r.Namespace, owners)
+func (r *Reconciler) apply(ctx context.Context, owners []metav1.OwnerReference) error {
+	objects, err := parseManifests(r.Manifest, r.Namespace, owners)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 )
 
-// backstopObjects are the policy and its binding, named as config/default names them, with owners.
-func backstopObjects(manifest []byte, namespace string, owners []metav1.OwnerReference) ([]*unstructured.Unstructured, error) {
+// parseManifests are the policy and its binding, named as config/default names them, with owners.
+func parseManifests(manifest []byte, namespace string, owners []metav1.OwnerReference) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), len(manifest))
 	for {
@@ -42,10 +42,10 @@ func backstopObjects(manifest []byte, namespace string, owners []metav1.OwnerRef
 
 // fillIn is what kustomize does to an object of the manifest in config/default.
 func fillIn(object *unstructured.Unstructured, namespace string) error {
-	object.SetName(BackstopName)
+	object.SetName(Name)
 	object.SetLabels(map[string]string{labelName: v1.FieldManager, labelManagedBy: v1.FieldManager})
 	if object.GetKind() == "ValidatingAdmissionPolicyBinding" {
-		return unstructured.SetNestedField(object.Object, BackstopName, "spec", "policyName")
+		return unstructured.SetNestedField(object.Object, Name, "spec", "policyName")
 	}
 	elsewhere := []any{map[string]any{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": []any{namespace}}}
 	return unstructured.SetNestedSlice(object.Object, elsewhere, "spec", "matchConstraints", "namespaceSelector", "matchExpressions")

@@ -28,11 +28,11 @@ import (
 	"github.com/images-io/tagger/internal/importer"
 )
 
-// parallelTags is how many Tags are worked on at once. They wait for registries most of the time.
-const parallelTags = 32
+// maxConcurrentReconciles is how many Tags are worked on at once. They wait for registries most of the time.
+const maxConcurrentReconciles = 32
 
-// soon is when to look again at a Tag that may still need a step.
-const soon = time.Second
+// shortRequeue is when to look again at a Tag that may still need a step.
+const shortRequeue = time.Second
 
 // Importer finds the image of a Tag's source. Its errors are importer.Failures, importer.Postponed or *importer.UnderWay, but for
 // those of the API server.
@@ -46,21 +46,21 @@ type Importer interface {
 	Verify(tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
 }
 
-// TagReconciler imports Tags and moves them between generations.
-type TagReconciler struct {
+// Reconciler imports Tags and moves them between generations.
+type Reconciler struct {
 	Client client.Client
 	// Live reads the API server, when a write shows that the cache is behind.
 	Live     client.Reader
 	Importer Importer
 	Copies   Copies
-	// Collector takes away what is not needed in the internal registry any more.
-	Collector Collector
+	// Pruner takes away what is not needed in the internal registry any more.
+	Pruner Pruner
 	// VerifyInterval is how often the internal registry is asked for a generation in use.
 	VerifyInterval time.Duration
 	Events         events.EventRecorder
 	Clock          clock.PassiveClock
-	// Memory is what is known about Tags that is in no object.
-	Memory *Memory
+	// State is what is known about Tags that is in no object.
+	State *State
 
 	refusals apiaccess.Refusals
 	// usageReads bounds the memory for what namespaces run: one prune at a time reads it.
@@ -69,7 +69,7 @@ type TagReconciler struct {
 
 // SetupWithManager has the manager call Reconcile for Tags that change, and for those that fail when the pull secrets
 // of their namespace, or registries.conf, change.
-func (r *TagReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1.Tag{}, failingIndex, indexFailing); err != nil {
 		return fmt.Errorf("indexing the Tags that fail: %w", err)
 	}
@@ -77,7 +77,7 @@ func (r *TagReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) 
 	if err != nil {
 		return fmt.Errorf("watching Tags: %w", err)
 	}
-	if _, err := tags.AddEventHandler(r.Memory.TagEvents()); err != nil {
+	if _, err := tags.AddEventHandler(r.State.TagEvents()); err != nil {
 		return fmt.Errorf("watching Tags: %w", err)
 	}
 	pullSecrets := &metav1.PartialObjectMetadata{}
@@ -85,19 +85,19 @@ func (r *TagReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) 
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("tag").
 		For(&v1.Tag{}, builder.WithPredicates(tagChanged)).
-		WatchesMetadata(pullSecrets, mended(r.failingInNamespace), builder.WithPredicates(workqueue.IsNews, predicate.ResourceVersionChangedPredicate{})).
-		WatchesRawSource(source.Channel(r.Memory.configurationChanged, mended(r.failingAnywhere))).
-		WatchesRawSource(r.copiesThatEnd()).
-		WithOptions(controller.Options{MaxConcurrentReconciles: parallelTags, ReconciliationTimeout: workqueue.LongestReconcile, RateLimiter: workqueue.Retries()}).
+		WatchesMetadata(pullSecrets, enqueueFailing(r.failingInNamespace), builder.WithPredicates(workqueue.IgnoreInitialList, predicate.ResourceVersionChangedPredicate{})).
+		WatchesRawSource(source.Channel(r.State.configurationChanged, enqueueFailing(r.failingAnywhere))).
+		WatchesRawSource(r.finishedCopies()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles, ReconciliationTimeout: workqueue.ReconcileTimeout, RateLimiter: workqueue.RateLimiter()}).
 		Complete(r)
 }
 
 // Reconcile takes one step for a Tag: plan, act, write the status once, and say what happened after it was written.
-func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var tag v1.Tag
 	if err := r.Client.Get(ctx, request.NamespacedName, &tag); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.Memory.forget(request.NamespacedName)
+			r.State.forget(request.NamespacedName)
 			r.Copies.Forget(request.NamespacedName)
 			r.refusals.Forget(request)
 		}
@@ -106,12 +106,12 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	if !tag.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, &tag)
 	}
-	if isUnguarded(&tag) {
-		return ctrl.Result{}, client.IgnoreNotFound(r.guard(ctx, &tag))
+	if lacksFinalizer(&tag) {
+		return ctrl.Result{}, client.IgnoreNotFound(r.ensureFinalizer(ctx, &tag))
 	}
 	r.Copies.Release(&tag)
 	decision := r.plan(&tag)
-	known := r.Memory.recall(request.NamespacedName)
+	known := r.State.recall(request.NamespacedName)
 	outcome, err := r.act(ctx, &tag, decision)
 	if err != nil {
 		r.Copies.Settle(request.NamespacedName)
@@ -123,34 +123,34 @@ func (r *TagReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ct
 	}
 	r.refusals.Forget(request)
 	if current == nil {
-		r.Memory.takeBack(request.NamespacedName, known)
-		return ctrl.Result{RequeueAfter: soon}, nil
+		r.State.takeBack(request.NamespacedName, known)
+		return ctrl.Result{RequeueAfter: shortRequeue}, nil
 	}
 	r.Copies.Settle(request.NamespacedName)
 	if written || outcome.change == nil {
-		r.announce(ctx, current, outcome)
+		r.emit(ctx, current, outcome)
 	}
 	return r.next(current), nil
 }
 
 // plan decides what to do next for the Tag.
-func (r *TagReconciler) plan(tag *v1.Tag) generation.Decision {
+func (r *Reconciler) plan(tag *v1.Tag) generation.Decision {
 	now := r.Clock.Now()
-	last := r.Memory.checked(client.ObjectKeyFromObject(tag), now)
-	_, forgotten := r.Memory.forgotten(tag)
-	verify, collect := r.upkeepTimes(tag, now)
+	last := r.State.checked(client.ObjectKeyFromObject(tag), now)
+	_, forgotten := r.State.forgotten(tag)
+	verify, collect := r.maintenanceTimes(tag, now)
 	return generation.Plan(generation.Input{
-		Tag: tag, Now: now, Checked: last.at, Changed: r.Memory.changed(tag.Namespace), Tried: last.request,
-		Bar: last.barFor(generation.Question(tag)), VerifyAt: verify, CollectAt: collect, Forgotten: forgotten,
+		Tag: tag, Now: now, Checked: last.at, Changed: r.State.changed(tag.Namespace), Tried: last.request,
+		Hold: last.holdFor(generation.RequestKey(tag)), VerifyAt: verify, PruneAt: collect, Forgotten: forgotten,
 	})
 }
 
 // next is when to look at the Tag again, 0 waiting for a change, and how urgent that is then.
-func (r *TagReconciler) next(tag *v1.Tag) ctrl.Result {
+func (r *Reconciler) next(tag *v1.Tag) ctrl.Result {
 	decision := r.plan(tag)
 	switch {
 	case decision.Action != generation.Keep && decision.Action != generation.Reject:
-		return ctrl.Result{RequeueAfter: soon}
+		return ctrl.Result{RequeueAfter: shortRequeue}
 	case !tag.FailingSince().IsZero():
 		return ctrl.Result{RequeueAfter: decision.After, Priority: new(workqueue.RetryPriority)}
 	case decision.Awaited:
@@ -161,7 +161,7 @@ func (r *TagReconciler) next(tag *v1.Tag) ctrl.Result {
 }
 
 // act does what was decided, but for the status, which it returns the change of.
-func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
+func (r *Reconciler) act(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
 	switch decision.Action {
 	case generation.Import:
 		return r.importGeneration(ctx, tag, decision)
@@ -170,7 +170,7 @@ func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generatio
 	case generation.Restore:
 		return r.restored(tag), nil
 	case generation.Select:
-		r.Memory.verified(client.ObjectKeyFromObject(tag), r.Clock.Now()) // it was not verified since the Tag left it
+		r.State.verifyAt(client.ObjectKeyFromObject(tag), r.Clock.Now()) // it was not verified since the Tag left it
 		return selected(decision, r.now()), nil
 	case generation.Refresh:
 		return refreshed(r.now()), nil
@@ -182,13 +182,13 @@ func (r *TagReconciler) act(ctx context.Context, tag *v1.Tag, decision generatio
 		return outcome{}, r.adopt(ctx, tag, decision)
 	case generation.Verify:
 		return r.verify(ctx, tag)
-	case generation.Collect:
-		return r.collect(ctx, tag)
+	case generation.Prune:
+		return r.prune(ctx, tag)
 	case generation.Keep:
-		return outcome{}, r.unguard(ctx, tag)
+		return outcome{}, r.removeFinalizer(ctx, tag)
 	default:
 		return outcome{}, fmt.Errorf("Tag %s: no step for the decision %q", client.ObjectKeyFromObject(tag), decision.Action)
 	}
 }
 
-func (r *TagReconciler) now() metav1.Time { return metav1.NewTime(r.Clock.Now()) }
+func (r *Reconciler) now() metav1.Time { return metav1.NewTime(r.Clock.Now()) }

@@ -48,7 +48,7 @@ type world struct {
 	mirror     *collector
 	events     *events.FakeRecorder
 	clock      *clocktesting.FakePassiveClock
-	reconciler *tagcontroller.TagReconciler
+	reconciler *tagcontroller.Reconciler
 }
 
 type registry struct {
@@ -100,9 +100,9 @@ func newWorld(t *testing.T, tag *v1.Tag) *world {
 	w.live = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1.Tag{}).WithObjects(tag).Build()
 	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached, SubResourcePatch: patchStatus})
 	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
-	w.reconciler = &tagcontroller.TagReconciler{
-		Client: cache, Live: controllertest.BoundedLists(t, w.live), Importer: w.registry, Copies: w.copies, Collector: w.mirror, VerifyInterval: time.Hour,
-		Events: w.events, Clock: w.clock, Memory: tagcontroller.NewMemory(w.clock),
+	w.reconciler = &tagcontroller.Reconciler{
+		Client: cache, Live: controllertest.BoundedLists(t, w.live), Importer: w.registry, Copies: w.copies, Pruner: w.mirror, VerifyInterval: time.Hour,
+		Events: w.events, Clock: w.clock, State: tagcontroller.NewState(w.clock),
 	}
 	return w
 }
@@ -157,7 +157,7 @@ func (w *world) reconcile() ctrl.Result {
 	}
 	var tag v1.Tag
 	if err := w.live.Get(w.t.Context(), controllertest.Name, &tag); err == nil {
-		w.reconciler.Memory.TagEvents().OnUpdate(nil, &tag)
+		w.reconciler.State.TagEvents().OnUpdate(nil, &tag)
 	}
 	return result
 }
@@ -639,7 +639,7 @@ func TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut(t *testing.T) {
 					v1.AnnotationRequestedGeneration: request, "example.com/owner": "team", v1.AnnotationTrigger: strings.Repeat("a", 64<<10+1),
 				}
 			})
-			kept, err := cachetransform.CachedTag(w.tag())
+			kept, err := cachetransform.Tag(w.tag())
 			if err != nil {
 				t.Fatal(err)
 			}

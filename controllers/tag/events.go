@@ -12,14 +12,14 @@ import (
 	"github.com/images-io/tagger/internal/importer"
 )
 
-// notice is something to say about a Tag after its status was written.
-type notice struct {
+// pendingEvent is something to say about a Tag after its status was written.
+type pendingEvent struct {
 	kind, reason, action, note string
 }
 
-// malformed names the pull secrets that cannot be read, in one event: events of one reason about one object are counted,
+// malformedEvent names the pull secrets that cannot be read, in one event: events of one reason about one object are counted,
 // not kept apart.
-func malformed(image importer.Image) []notice {
+func malformedEvent(image importer.Image) []pendingEvent {
 	if len(image.Malformed) == 0 {
 		return nil
 	}
@@ -27,11 +27,11 @@ func malformed(image importer.Image) []notice {
 	for i, err := range image.Malformed {
 		texts[i] = err.Error()
 	}
-	return []notice{{corev1.EventTypeWarning, "MalformedPullSecret", "Import", strings.Join(texts, "; ")}}
+	return []pendingEvent{{corev1.EventTypeWarning, "MalformedPullSecret", "Import", strings.Join(texts, "; ")}}
 }
 
-// announce says what happened, now that it is written. A failure is in the log already.
-func (r *TagReconciler) announce(ctx context.Context, tag *v1.Tag, outcome outcome) {
+// emit says what happened, now that it is written. A failure is in the log already.
+func (r *Reconciler) emit(ctx context.Context, tag *v1.Tag, outcome outcome) {
 	for _, e := range outcome.events {
 		if e.kind == corev1.EventTypeNormal {
 			log.FromContext(ctx).Info("tag moves", "reason", e.reason, "note", e.note)
@@ -40,23 +40,23 @@ func (r *TagReconciler) announce(ctx context.Context, tag *v1.Tag, outcome outco
 	}
 }
 
-// begins is the event of a copy that was put into the queue.
-func begins(copy *importer.UnderWay, from string) []notice {
+// mirroringEvent is the event of a copy that was put into the queue.
+func mirroringEvent(copy *importer.UnderWay, from string) []pendingEvent {
 	if !copy.Begins {
 		return nil
 	}
-	return []notice{{corev1.EventTypeNormal, "Mirroring", "Mirror", fmt.Sprintf("generation %d of %s is copied to %s", copy.Image.Generation, from, copy.Image.ImageReference)}}
+	return []pendingEvent{{corev1.EventTypeNormal, "Mirroring", "Mirror", fmt.Sprintf("generation %d of %s is copied to %s", copy.Image.Generation, from, copy.Image.ImageReference)}}
 }
 
-// mirrored is the event of a copy that ended well.
-func mirrored(image importer.Image, generation int64) []notice {
+// mirroredEvent is the event of a copy that ended well.
+func mirroredEvent(image importer.Image, generation int64) []pendingEvent {
 	if image.Copied.Took == 0 {
 		return nil
 	}
-	return []notice{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d is in the internal registry: %s", generation, spent(image.Copied))}}
+	return []pendingEvent{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d is in the internal registry: %s", generation, copySummary(image.Copied))}}
 }
 
-func spent(copied importer.Copied) string {
+func copySummary(copied importer.Copied) string {
 	text := fmt.Sprintf("%d bytes sent, %d found there, %d mounted, in %.1f s", copied.Sent, copied.Found, copied.Mounted, copied.Took.Seconds())
 	if copied.Missing != "" {
 		text += "; attachments may be missing: " + copied.Missing

@@ -15,14 +15,14 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// isUnguarded reports whether a Tag that has something in the internal registry lacks the finalizer: kubectl replace removes it with a
+// lacksFinalizer reports whether a Tag that has something in the internal registry lacks the finalizer: kubectl replace removes it with a
 // manifest that has none.
-func isUnguarded(tag *v1.Tag) bool {
+func lacksFinalizer(tag *v1.Tag) bool {
 	return len(tag.Status.Mirrored) > 0 && !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror)
 }
 
-// guard puts the finalizer on a Tag that has something in the internal registry, or is about to.
-func (r *TagReconciler) guard(ctx context.Context, tag *v1.Tag) error {
+// ensureFinalizer puts the finalizer on a Tag that has something in the internal registry, or is about to.
+func (r *Reconciler) ensureFinalizer(ctx context.Context, tag *v1.Tag) error {
 	guarded := tag.DeepCopy()
 	if !controllerutil.AddFinalizer(guarded, v1.FinalizerMirror) {
 		return nil
@@ -30,22 +30,22 @@ func (r *TagReconciler) guard(ctx context.Context, tag *v1.Tag) error {
 	return r.patch(ctx, tag, guarded)
 }
 
-// lastTries is how often a Tag that is deleted tries in vain to take away what it has in the internal registry: half a minute in
+// maxFinalizeAttempts is how often a Tag that is deleted tries in vain to take away what it has in the internal registry: half a minute in
 // all, and two minutes where the registry does not answer.
-const lastTries = 5
+const maxFinalizeAttempts = 5
 
 // finalize takes away what a Tag that is deleted has in the internal registry, and lets it go: after a few tries in any case.
 // What a workload or another Tag uses stays there.
-func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, error) {
+func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(tag)
 	ended := r.Copies.Forget(name)
 	if !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror) {
 		return ctrl.Result{}, nil
 	}
 	if !ended {
-		return ctrl.Result{RequeueAfter: soon}, nil
+		return ctrl.Result{RequeueAfter: shortRequeue}, nil
 	}
-	if wait := r.Memory.lastTry(name).Sub(r.Clock.Now()); wait > 0 {
+	if wait := r.State.nextFinalizeAttempt(name).Sub(r.Clock.Now()); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	used, err := r.usedImages(ctx, tag)
@@ -53,18 +53,18 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 		return ctrl.Result{}, err
 	}
 	if used == nil {
-		return ctrl.Result{RequeueAfter: soon}, nil
+		return ctrl.Result{RequeueAfter: shortRequeue}, nil
 	}
-	found := r.takeAway(ctx, tag, tag.Status.Mirrored, used)
+	found := r.pruneImages(ctx, tag, tag.Status.Mirrored, used)
 	if len(found.gone) > 0 && (found.postponed || len(found.left()) > 0) { // it gets on, which is no try
-		_, _, err := r.write(ctx, tag, outcome{change: forgetting(found.gone)})
-		return ctrl.Result{RequeueAfter: soon}, client.IgnoreNotFound(err)
+		_, _, err := r.write(ctx, tag, outcome{change: forgetMirrored(found.gone)})
+		return ctrl.Result{RequeueAfter: shortRequeue}, client.IgnoreNotFound(err)
 	}
 	if found.postponed {
-		return ctrl.Result{RequeueAfter: postponedFor}, nil
+		return ctrl.Result{RequeueAfter: deferredDelay}, nil
 	}
 	if len(found.left()) > 0 {
-		if tries, wait := r.Memory.collectAgain(name, r.Clock.Now()); tries < lastTries {
+		if tries, wait := r.State.pruneLater(name, r.Clock.Now()); tries < maxFinalizeAttempts {
 			return ctrl.Result{RequeueAfter: wait}, nil
 		}
 	}
@@ -73,20 +73,20 @@ func (r *TagReconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result,
 	if err := r.patch(ctx, tag, free); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	r.Memory.forget(name)
+	r.State.forget(name)
 	if stays := slices.Concat(found.left(), imagesOf(found.forbidden)); len(stays) > 0 {
 		log.FromContext(ctx).Info("the Tag is gone, and images stay in the internal registry", "images", stays)
-		r.announce(ctx, free, outcome{events: []notice{{corev1.EventTypeWarning, "LeftInMirror", "Collect", "the Tag is gone, and in the internal registry stay " + strings.Join(stays, "; ")}}})
+		r.emit(ctx, free, outcome{events: []pendingEvent{{corev1.EventTypeWarning, "LeftInMirror", "Collect", "the Tag is gone, and in the internal registry stay " + strings.Join(stays, "; ")}}})
 	}
 	return ctrl.Result{}, nil
 }
 
-// unguard takes the finalizer off a Tag that has nothing in the internal registry any more.
-func (r *TagReconciler) unguard(ctx context.Context, tag *v1.Tag) error {
+// removeFinalizer takes the finalizer off a Tag that has nothing in the internal registry any more.
+func (r *Reconciler) removeFinalizer(ctx context.Context, tag *v1.Tag) error {
 	if len(tag.Status.Mirrored) > 0 || !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror) {
 		return nil
 	}
-	live, err := r.still(ctx, tag)
+	live, err := r.refetchUnchanged(ctx, tag)
 	if err != nil || live == nil || !equality.Semantic.DeepEqual(live.Finalizers, tag.Finalizers) {
 		return client.IgnoreNotFound(err)
 	}

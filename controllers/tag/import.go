@@ -24,7 +24,7 @@ import (
 // outcome is what a step found: how the status changes, and what to say once that is written.
 type outcome struct {
 	change func(*v1.Tag)
-	events []notice
+	events []pendingEvent
 }
 
 // apply changes the status of a Tag as the outcome says.
@@ -36,18 +36,18 @@ func (o outcome) apply(tag *v1.Tag) {
 }
 
 // importGeneration imports the generation wanted and moves the Tag to it.
-func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
+func (r *Reconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
 	image, err := r.Importer.Import(ctx, tag, r.terms(tag, decision))
 	if err != nil {
 		return r.failed(ctx, tag, image, err, decision)
 	}
-	r.answered(tag, decision)
-	r.Memory.leavesHistory(client.ObjectKeyFromObject(tag))
+	r.recordChecked(tag, decision)
+	r.State.resetPrune(client.ObjectKeyFromObject(tag))
 	switch {
 	case decision.Request != tag.Status.LastHandledRequest: // the image may have been signed while it was copied
-		r.Memory.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
+		r.State.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
 	case image.Copied.Missing != "":
-		r.Memory.verified(client.ObjectKeyFromObject(tag), r.verifyNext(tag, image.Copied.Missing))
+		r.State.verifyAt(client.ObjectKeyFromObject(tag), r.verifyNext(tag, image.Copied.Missing))
 	}
 	ref := r.reference(tag, image, decision)
 	return outcome{
@@ -58,7 +58,7 @@ func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decis
 				t.MarkMirrored(image.Copied.Missing, ref.ImportedAt)
 			}
 		},
-		events: slices.Concat(malformed(image), mirrored(image, ref.Generation), []notice{{
+		events: slices.Concat(malformedEvent(image), mirroredEvent(image, ref.Generation), []pendingEvent{{
 			corev1.EventTypeNormal, "Imported", "Import", fmt.Sprintf("generation %d is %s", ref.Generation, ref.ImageReference),
 		}}),
 	}, nil
@@ -66,7 +66,7 @@ func (r *TagReconciler) importGeneration(ctx context.Context, tag *v1.Tag, decis
 
 // check asks the registry for news and, where there are any, has them imported: by moving the Tag on, or, while it
 // stands at an older generation, beside it, since a rollback sticks until a person upgrades.
-func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
+func (r *Reconciler) check(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
 	terms := r.terms(tag, decision)
 	image, err := r.Importer.Check(ctx, tag, terms)
 	newest := tag.Newest()
@@ -75,64 +75,64 @@ func (r *TagReconciler) check(ctx context.Context, tag *v1.Tag, decision generat
 	case err != nil:
 		return r.failed(ctx, tag, image, err, decision)
 	case generation.SameDigest(newest, image.Digest):
-		r.answered(tag, decision)
+		r.recordChecked(tag, decision)
 		if !decision.IsPoll() { // the image may have been signed
-			r.Memory.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
+			r.State.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
 		}
 		return r.unchanged(tag, image, decision), nil
 	case tag.WantedGeneration() < newest.Generation:
-		return r.importBeside(ctx, tag, next, terms)
+		return r.recordWithoutRollout(ctx, tag, next, terms)
 	default:
-		r.answered(tag, decision)
-		return outcome{events: malformed(image)}, r.bump(ctx, tag, next)
+		r.recordChecked(tag, decision)
+		return outcome{events: malformedEvent(image)}, r.bump(ctx, tag, next)
 	}
 }
 
 // terms returns those of a request, which waits for news since the question came up, or of a poll.
-func (r *TagReconciler) terms(tag *v1.Tag, decision generation.Decision) importer.Terms {
-	terms := importer.Terms{NotBefore: decision.NotBefore, Poll: decision.IsPoll(), Question: generation.Question(tag), Generation: decision.Generation}
+func (r *Reconciler) terms(tag *v1.Tag, decision generation.Decision) importer.Terms {
+	terms := importer.Terms{NotBefore: decision.NotBefore, Poll: decision.IsPoll(), Question: generation.RequestKey(tag), Generation: decision.Generation}
 	if terms.NotBefore.IsZero() {
-		terms.NotBefore = r.Memory.wanted(client.ObjectKeyFromObject(tag), generation.Question(tag), r.Clock.Now())
+		terms.NotBefore = r.State.wanted(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.Clock.Now())
 	}
 	return terms
 }
 
-// answered notes that the registry answered, be it with a failure.
-func (r *TagReconciler) answered(tag *v1.Tag, decision generation.Decision) {
-	r.Memory.remember(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
+// recordChecked notes that the registry answered, be it with a failure.
+func (r *Reconciler) recordChecked(tag *v1.Tag, decision generation.Decision) {
+	r.State.remember(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
 }
 
 // unchanged records that a request was handled, and that a failure is over; else there is nothing to write.
-func (r *TagReconciler) unchanged(tag *v1.Tag, image importer.Image, decision generation.Decision) outcome {
+func (r *Reconciler) unchanged(tag *v1.Tag, image importer.Image, decision generation.Decision) outcome {
 	now, failing := r.now(), !tag.IsReady()
 	return outcome{
 		change: func(t *v1.Tag) {
 			t.Status.LastHandledRequest = decision.Request
 			if failing {
 				t.Status.LastImportAttempt = &v1.ImportAttempt{When: now, Succeed: true}
-				t.RecordChecked(now)
+				t.MarkReady(now)
 			}
 		},
-		events: malformed(image),
+		events: malformedEvent(image),
 	}
 }
 
-// importBeside records a new generation and leaves the Tag where it stands.
-func (r *TagReconciler) importBeside(ctx context.Context, tag *v1.Tag, decision generation.Decision, terms importer.Terms) (outcome, error) {
+// recordWithoutRollout records a new generation and leaves the Tag where it stands.
+func (r *Reconciler) recordWithoutRollout(ctx context.Context, tag *v1.Tag, decision generation.Decision, terms importer.Terms) (outcome, error) {
 	terms.Generation = decision.Generation
 	image, err := r.Importer.Import(ctx, tag, terms)
 	if err != nil {
 		return r.failed(ctx, tag, image, err, decision)
 	}
-	r.answered(tag, decision)
-	r.Memory.leavesHistory(client.ObjectKeyFromObject(tag))
+	r.recordChecked(tag, decision)
+	r.State.resetPrune(client.ObjectKeyFromObject(tag))
 	ref := r.reference(tag, image, decision)
 	return outcome{
 		change: func(t *v1.Tag) {
 			t.RecordGeneration(ref)
 			t.Status.LastHandledRequest = decision.Request
 		},
-		events: slices.Concat(malformed(image), mirrored(image, ref.Generation), []notice{{
+		events: slices.Concat(malformedEvent(image), mirroredEvent(image, ref.Generation), []pendingEvent{{
 			corev1.EventTypeNormal, "Imported", "Import",
 			fmt.Sprintf("generation %d is %s; the Tag stays at generation %d until somebody upgrades it", ref.Generation, ref.ImageReference, tag.WantedGeneration()),
 		}}),
@@ -141,10 +141,10 @@ func (r *TagReconciler) importBeside(ctx context.Context, tag *v1.Tag, decision 
 
 // failed records why an import failed. The generation in use stays. Faults of the API server are no failures of the import,
 // and when it was not the Tag's turn there is nothing to say. Where the image is still on its way it says how far.
-func (r *TagReconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Image, err error, decision generation.Decision) (outcome, error) {
+func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Image, err error, decision generation.Decision) (outcome, error) {
 	var postponed importer.Postponed
 	if errors.As(err, &postponed) {
-		r.bar(tag, postponed.Postponed())
+		r.hold(tag, postponed.Postponed())
 		return outcome{}, nil
 	}
 	var underWay *importer.UnderWay
@@ -155,9 +155,9 @@ func (r *TagReconciler) failed(ctx context.Context, tag *v1.Tag, image importer.
 	if !errors.As(err, &failure) {
 		return outcome{}, err
 	}
-	r.answered(tag, decision)
+	r.recordChecked(tag, decision)
 	if wait := importer.RetryAfter(err); wait > 0 {
-		r.bar(tag, generation.Spread(string(tag.UID), wait))
+		r.hold(tag, generation.Spread(string(tag.UID), wait))
 	}
 	reason, message, now := failure.Reason(), v1.Truncate(failure.Error(), v1.MaxReasonLength), r.now()
 	log.FromContext(ctx).Info("import failed", "generation", decision.Generation, "from", tag.Spec.From, "reason", reason, "error", message)
@@ -168,46 +168,46 @@ func (r *TagReconciler) failed(ctx context.Context, tag *v1.Tag, image importer.
 			}
 			t.RecordFailure(reason, message, !reason.Retried(), now)
 		},
-		events: append(malformed(image), notice{corev1.EventTypeWarning, "ImportFailed", "Import", fmt.Sprintf("%s: %s", reason, message)}),
+		events: append(malformedEvent(image), pendingEvent{corev1.EventTypeWarning, "ImportFailed", "Import", fmt.Sprintf("%s: %s", reason, message)}),
 	}, nil
 }
 
-// bar has the Tag's question wait.
-func (r *TagReconciler) bar(tag *v1.Tag, wait time.Duration) {
+// hold has the Tag's question wait.
+func (r *Reconciler) hold(tag *v1.Tag, wait time.Duration) {
 	now := r.Clock.Now()
-	r.Memory.bar(client.ObjectKeyFromObject(tag), generation.Question(tag), generation.Bar{Since: now, Until: now.Add(wait)})
+	r.State.hold(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), generation.Hold{Since: now, Until: now.Add(wait)})
 }
 
 // restored brings an emptied status back without asking the registry: its tag may have moved since.
-func (r *TagReconciler) restored(tag *v1.Tag) outcome {
-	imports, _ := r.Memory.forgotten(tag) // which the decision is for
+func (r *Reconciler) restored(tag *v1.Tag) outcome {
+	imports, _ := r.State.forgotten(tag) // which the decision is for
 	now := r.now()
 	return outcome{
 		change: func(t *v1.Tag) { t.Restore(imports, now) },
-		events: []notice{{corev1.EventTypeWarning, "StatusEmptied", "Restore", "somebody emptied the status; it is what it was before"}},
+		events: []pendingEvent{{corev1.EventTypeWarning, "StatusEmptied", "Restore", "somebody emptied the status; it is what it was before"}},
 	}
 }
 
 func selected(decision generation.Decision, now metav1.Time) outcome {
 	return outcome{
 		change: func(t *v1.Tag) { t.Select(decision.Generation, now) },
-		events: []notice{{corev1.EventTypeNormal, "Moved", "Move", fmt.Sprintf("workloads use generation %d", decision.Generation)}},
+		events: []pendingEvent{{corev1.EventTypeNormal, "Moved", "Move", fmt.Sprintf("workloads use generation %d", decision.Generation)}},
 	}
 }
 
 func refreshed(now metav1.Time) outcome {
-	return outcome{change: func(t *v1.Tag) { t.RecordChecked(now) }}
+	return outcome{change: func(t *v1.Tag) { t.MarkReady(now) }}
 }
 
 func rejected(decision generation.Decision, now metav1.Time) outcome {
 	return outcome{
-		change: func(t *v1.Tag) { t.RecordRejection(v1.ReasonUnknownGeneration, decision.Why, true, now) },
-		events: []notice{{corev1.EventTypeWarning, string(v1.ReasonUnknownGeneration), "Move", decision.Why}},
+		change: func(t *v1.Tag) { t.MarkNotReady(v1.ReasonUnknownGeneration, decision.Why, true, now) },
+		events: []pendingEvent{{corev1.EventTypeWarning, string(v1.ReasonUnknownGeneration), "Move", decision.Why}},
 	}
 }
 
 // bump asks admission for the next generation. Tagger does not write spec.generation itself: it would own the field.
-func (r *TagReconciler) bump(ctx context.Context, tag *v1.Tag, decision generation.Decision) error {
+func (r *Reconciler) bump(ctx context.Context, tag *v1.Tag, decision generation.Decision) error {
 	wanted := tag.DeepCopy()
 	apiaccess.SetAnnotation(wanted, v1.AnnotationRequestedGeneration, strconv.FormatInt(decision.Generation, 10))
 	apiaccess.SetAnnotation(wanted, v1.AnnotationTrigger, generation.FormatTrigger(decision.Generation, decision.Trigger))
@@ -216,7 +216,7 @@ func (r *TagReconciler) bump(ctx context.Context, tag *v1.Tag, decision generati
 }
 
 // adopt does by itself what admission was not called for.
-func (r *TagReconciler) adopt(ctx context.Context, tag *v1.Tag, decision generation.Decision) error {
+func (r *Reconciler) adopt(ctx context.Context, tag *v1.Tag, decision generation.Decision) error {
 	wanted := tag.DeepCopy()
 	delete(wanted.Annotations, v1.AnnotationRequestedGeneration)
 	if decision.Action == generation.Adopt {
@@ -227,7 +227,7 @@ func (r *TagReconciler) adopt(ctx context.Context, tag *v1.Tag, decision generat
 
 // patch writes what differs between a Tag of the cache and what is wanted. The cache leaves annotations out, and a merge patch
 // that drops the last annotation of an object drops all that are stored: so both have one that stays.
-func (r *TagReconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
+func (r *Reconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
 	before := tag.DeepCopy()
 	apiaccess.SetAnnotation(before, v1.AnnotationEnabled, "")
 	apiaccess.SetAnnotation(wanted, v1.AnnotationEnabled, "")
@@ -238,7 +238,7 @@ func (r *TagReconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
 	return nil
 }
 
-func (r *TagReconciler) reference(tag *v1.Tag, image importer.Image, decision generation.Decision) v1.Reference {
+func (r *Reconciler) reference(tag *v1.Tag, image importer.Image, decision generation.Decision) v1.Reference {
 	return v1.Reference{
 		Generation:     decision.Generation,
 		From:           tag.Spec.From,

@@ -43,11 +43,11 @@ type Copies interface {
 	OnEnd(ended func(tag client.ObjectKey))
 }
 
-// copiesThatEnd enqueues Tags whose copy has a result.
-func (r *TagReconciler) copiesThatEnd() source.Source {
+// finishedCopies enqueues Tags whose copy has a result.
+func (r *Reconciler) finishedCopies() source.Source {
 	return source.Func(func(_ context.Context, q workqueue.Queue) error {
 		r.Copies.OnEnd(func(tag client.ObjectKey) {
-			r.Memory.CopyEnded(tag)
+			r.State.CopyEnded(tag)
 			workqueue.Enqueue(q, workqueue.FreshPriority, []ctrl.Request{{NamespacedName: tag}})
 		})
 		return nil
@@ -56,15 +56,15 @@ func (r *TagReconciler) copiesThatEnd() source.Source {
 
 // mirroring remembers what is about to be in the internal registry, before anything is, and says how far the copy is. It
 // leaves the generation in use where it is, and the last attempt: this is none yet.
-func (r *TagReconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *importer.UnderWay, decision generation.Decision) (outcome, error) {
-	result := outcome{events: begins(copy, tag.Spec.From)}
+func (r *Reconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *importer.UnderWay, decision generation.Decision) (outcome, error) {
+	result := outcome{events: mirroringEvent(copy, tag.Spec.From)}
 	remembered := tag.Mirrors(copy.Image)
 	if !remembered {
-		if err := r.guard(ctx, tag); err != nil {
+		if err := r.ensureFinalizer(ctx, tag); err != nil {
 			return outcome{}, err
 		}
 	} else {
-		r.bar(tag, progressInterval)
+		r.hold(tag, progressInterval)
 	}
 	now, isWanted := r.now(), decision.Action == generation.Import
 	if remembered && !isWanted {
@@ -75,7 +75,7 @@ func (r *TagReconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *import
 			t.RecordMirroring(copy.Image)
 		}
 		if isWanted {
-			t.RecordProgress(copy.Error(), now)
+			t.MarkMirroring(copy.Error(), now)
 		}
 	}
 	return result, nil
@@ -83,7 +83,7 @@ func (r *TagReconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *import
 
 // verify sees whether the internal registry has the generation in use, and has it copied again where it does not, and what was attached to
 // it since.
-func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
+func (r *Reconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	name, ref, now := client.ObjectKeyFromObject(tag), tag.CurrentMirrored(), r.now()
 	copied, err := r.Importer.Verify(tag, ref)
 	var underWay *importer.UnderWay
@@ -91,28 +91,28 @@ func (r *TagReconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error
 	var failure importer.Failure
 	switch {
 	case err == nil:
-		r.Memory.verifiedSince(name, copied.Began, r.verifyNext(tag, copied.Missing))
+		r.State.verifiedSince(name, copied.Began, r.verifyNext(tag, copied.Missing))
 		return verified(tag, ref, copied, now), nil
 	case errors.As(err, &underWay):
-		r.Memory.verified(name, now.Add(progressInterval))
+		r.State.verifyAt(name, now.Add(progressInterval))
 		if underWay.Progress.Blobs == 0 {
 			return outcome{}, nil // whether the image is there is still to be seen
 		}
 		message := "the internal registry lost the generation in use: " + underWay.Error()
 		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }}, nil
 	case errors.As(err, &postponed):
-		r.Memory.verified(name, now.Add(postponed.Postponed()))
+		r.State.verifyAt(name, now.Add(postponed.Postponed()))
 		return outcome{}, nil
 	case errors.As(err, &failure):
-		r.Memory.verified(name, now.Add(max(generation.VerifyAgain(r.VerifyInterval), importer.RetryAfter(err))))
-		return notMirrored(ctx, tag, failure, now), nil
+		r.State.verifyAt(name, now.Add(max(generation.VerifyAgain(r.VerifyInterval), importer.RetryAfter(err))))
+		return verifyFailed(ctx, tag, failure, now), nil
 	default:
 		return outcome{}, err
 	}
 }
 
 // verifyNext returns when to verify again: once sooner where attachments are missing, since they may be there by then.
-func (r *TagReconciler) verifyNext(tag *v1.Tag, missing string) time.Time {
+func (r *Reconciler) verifyNext(tag *v1.Tag, missing string) time.Time {
 	next := generation.NextPoll(string(tag.UID), r.VerifyInterval, r.Clock.Now())
 	if soon := r.Clock.Now().Add(attachmentsRetry); missing != "" && !tag.MayLackAttachments() && soon.Before(next) {
 		return soon
@@ -129,15 +129,15 @@ func verified(tag *v1.Tag, ref *v1.Reference, copied importer.Copied, now metav1
 	}
 	switch {
 	case copied.Restored:
-		result.events = []notice{{corev1.EventTypeNormal, "MirroredAgain", "Mirror", fmt.Sprintf("generation %d was missing and is there again: %s", ref.Generation, spent(copied))}}
+		result.events = []pendingEvent{{corev1.EventTypeNormal, "MirroredAgain", "Mirror", fmt.Sprintf("generation %d was missing and is there again: %s", ref.Generation, copySummary(copied))}}
 	case copied.Attachments > 0:
-		result.events = []notice{{corev1.EventTypeNormal, "AttachmentsMirrored", "Mirror", fmt.Sprintf("what was attached to generation %d since is in the internal registry: %s", ref.Generation, spent(copied))}}
+		result.events = []pendingEvent{{corev1.EventTypeNormal, "AttachmentsMirrored", "Mirror", fmt.Sprintf("what was attached to generation %d since is in the internal registry: %s", ref.Generation, copySummary(copied))}}
 	}
 	return result
 }
 
-// notMirrored says why a generation in use is missing, once, and changes nothing else.
-func notMirrored(ctx context.Context, tag *v1.Tag, failure importer.Failure, now metav1.Time) outcome {
+// verifyFailed says why a generation in use is missing, once, and changes nothing else.
+func verifyFailed(ctx context.Context, tag *v1.Tag, failure importer.Failure, now metav1.Time) outcome {
 	message := failure.Error()
 	if failure.Reason() != v1.ReasonMirrorUnavailable && failure.Reason() != v1.ReasonMirrorNotConfigured {
 		message = "the internal registry lost the generation in use, and its source fails: " + message
@@ -146,6 +146,6 @@ func notMirrored(ctx context.Context, tag *v1.Tag, failure importer.Failure, now
 	log.FromContext(ctx).Info("mirrored image cannot be verified", "reason", failure.Reason(), "error", message)
 	return outcome{
 		change: func(t *v1.Tag) { t.MarkNotMirrored(failure.Reason(), message, now) },
-		events: []notice{{corev1.EventTypeWarning, "NotMirrored", "Mirror", fmt.Sprintf("%s: %s", failure.Reason(), message)}},
+		events: []pendingEvent{{corev1.EventTypeWarning, "NotMirrored", "Mirror", fmt.Sprintf("%s: %s", failure.Reason(), message)}},
 	}
 }

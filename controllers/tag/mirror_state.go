@@ -9,98 +9,98 @@ import (
 	"github.com/images-io/tagger/internal/generation"
 )
 
-// upkeep is when a Tag's images in the internal registry are looked after next.
-type upkeep struct {
-	verify, collect time.Time
+// maintenance is when a Tag's images in the internal registry are looked after next.
+type maintenance struct {
+	verify, prune time.Time
 	// asked is when a check was requested last: a verification that began before does not answer it.
 	asked time.Time
 	// tries to take something away, since something was there to take.
 	tries int
-	// leaves: the Tag is deleted, and its tries are counted anew.
-	leaves bool
+	// isFinalizing: the Tag is deleted, and its tries are counted anew.
+	isFinalizing bool
 	// failures is how often, one after the other, something could not be taken away.
 	failures int
-	// refused is since when the registry refuses to delete a generation, and warned says that an event reported it.
-	refused map[int64]time.Time
-	warned  bool
+	// denied is since when the registry refuses to delete a generation, and warned says that an event reported it.
+	denied map[int64]time.Time
+	warned bool
 }
 
-// upkeepOf is when to look next. A Tag that this process does not know yet is verified at the time that is given.
-func (m *Memory) upkeepOf(name types.NamespacedName, verify time.Time) upkeep {
+// maintenanceOf is when to look next. A Tag that this process does not know yet is verified at the time that is given.
+func (m *State) maintenanceOf(name types.NamespacedName, verify time.Time) maintenance {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known, ok := m.upkeep[name]
+	known, ok := m.maintenance[name]
 	if !ok {
-		known = &upkeep{verify: verify}
-		m.upkeep[name] = known
+		known = &maintenance{verify: verify}
+		m.maintenance[name] = known
 	}
 	return *known
 }
 
-// tend changes what is known.
-func (m *Memory) tend(name types.NamespacedName, change func(*upkeep)) {
+// update changes what is known.
+func (m *State) update(name types.NamespacedName, change func(*maintenance)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.upkeep[name] == nil {
-		m.upkeep[name] = &upkeep{}
+	if m.maintenance[name] == nil {
+		m.maintenance[name] = &maintenance{}
 	}
-	change(m.upkeep[name])
+	change(m.maintenance[name])
 }
 
-// verified has the generation in use verified again at that time.
-func (m *Memory) verified(name types.NamespacedName, again time.Time) {
-	m.tend(name, func(u *upkeep) { u.verify = again })
+// verifyAt has the generation in use verified again at that time.
+func (m *State) verifyAt(name types.NamespacedName, again time.Time) {
+	m.update(name, func(u *maintenance) { u.verify = again })
 }
 
 // checkRequested has the generation in use verified at once, and once more if that is in progress already.
-func (m *Memory) checkRequested(name types.NamespacedName, now time.Time) {
-	m.tend(name, func(u *upkeep) { u.verify, u.asked = now, now })
+func (m *State) checkRequested(name types.NamespacedName, now time.Time) {
+	m.update(name, func(u *maintenance) { u.verify, u.asked = now, now })
 }
 
 // verifiedSince has the generation in use verified again at that time, or at once where a check was requested after the verification began.
-func (m *Memory) verifiedSince(name types.NamespacedName, began, again time.Time) {
-	m.tend(name, func(u *upkeep) {
+func (m *State) verifiedSince(name types.NamespacedName, began, again time.Time) {
+	m.update(name, func(u *maintenance) {
 		if u.verify = again; u.asked.After(began) {
 			u.verify = u.asked
 		}
 	})
 }
 
-// collectAgain counts a try to take something away, and says how long to wait for the next.
-func (m *Memory) collectAgain(name types.NamespacedName, now time.Time) (tries int, wait time.Duration) {
-	m.tend(name, func(u *upkeep) {
-		wait = generation.CollectAgain(u.tries)
+// pruneLater counts a try to take something away, and says how long to wait for the next.
+func (m *State) pruneLater(name types.NamespacedName, now time.Time) (tries int, wait time.Duration) {
+	m.update(name, func(u *maintenance) {
+		wait = generation.PruneAgain(u.tries)
 		u.tries++
-		u.collect = now.Add(wait)
+		u.prune = now.Add(wait)
 		tries = u.tries
 	})
 	return tries, wait
 }
 
-// collectAt has another try made at that time, whatever became of those before.
-func (m *Memory) collectAt(name types.NamespacedName, again time.Time) {
-	m.tend(name, func(u *upkeep) { u.collect = again })
+// pruneAt has another try made at that time, whatever became of those before.
+func (m *State) pruneAt(name types.NamespacedName, again time.Time) {
+	m.update(name, func(u *maintenance) { u.prune = again })
 }
 
-// lastTry is when a Tag that is deleted tries next to take away what it has.
-func (m *Memory) lastTry(name types.NamespacedName) (due time.Time) {
-	m.tend(name, func(u *upkeep) {
-		if !u.leaves {
-			*u = upkeep{leaves: true}
+// nextFinalizeAttempt is when a Tag that is deleted tries next to take away what it has.
+func (m *State) nextFinalizeAttempt(name types.NamespacedName) (due time.Time) {
+	m.update(name, func(u *maintenance) {
+		if !u.isFinalizing {
+			*u = maintenance{isFinalizing: true}
 		}
-		due = u.collect
+		due = u.prune
 	})
 	return due
 }
 
-// leavesHistory has what a new generation pushes out of the history looked at anew.
-func (m *Memory) leavesHistory(name types.NamespacedName) {
-	m.tend(name, func(u *upkeep) { u.tries, u.collect = 0, time.Time{} })
+// resetPrune has what a new generation pushes out of the history looked at anew.
+func (m *State) resetPrune(name types.NamespacedName) {
+	m.update(name, func(u *maintenance) { u.tries, u.prune = 0, time.Time{} })
 }
 
-// failed counts how often, one after the other, something could not be taken away.
-func (m *Memory) failed(name types.NamespacedName, again bool) (failures int) {
-	m.tend(name, func(u *upkeep) {
+// countPruneFailures counts how often, one after the other, something could not be taken away.
+func (m *State) countPruneFailures(name types.NamespacedName, again bool) (failures int) {
+	m.update(name, func(u *maintenance) {
 		if u.failures++; !again {
 			u.failures = 0
 		}
@@ -109,19 +109,19 @@ func (m *Memory) failed(name types.NamespacedName, again bool) (failures int) {
 	return failures
 }
 
-// deletionRefused notes that the registry refuses to delete generations. It returns those that it has refused for long enough to be
+// recordDeleteDenied notes that the registry refuses to delete generations. It returns those that it has refused for long enough to be
 // believed, and whether no event reported it before.
-func (m *Memory) deletionRefused(name types.NamespacedName, generations []int64, now time.Time) (believed []int64, isNews bool) {
-	m.tend(name, func(u *upkeep) {
+func (m *State) recordDeleteDenied(name types.NamespacedName, generations []int64, now time.Time) (believed []int64, isNews bool) {
+	m.update(name, func(u *maintenance) {
 		for _, generation := range generations {
-			since, known := u.refused[generation]
+			since, known := u.denied[generation]
 			switch {
-			case !known && u.refused == nil:
-				u.refused = map[int64]time.Time{generation: now}
+			case !known && u.denied == nil:
+				u.denied = map[int64]time.Time{generation: now}
 			case !known:
-				u.refused[generation] = now
-			case now.Sub(since) >= refusalBelieved:
-				delete(u.refused, generation)
+				u.denied[generation] = now
+			case now.Sub(since) >= denialConfirmed:
+				delete(u.denied, generation)
 				believed = append(believed, generation)
 			}
 		}
@@ -134,43 +134,43 @@ func (m *Memory) deletionRefused(name types.NamespacedName, generations []int64,
 // recollection is what is known of a Tag's checks and upkeep.
 type recollection struct {
 	check  check
-	upkeep *upkeep
+	upkeep *maintenance
 }
 
 // recall is what is known now, for takeBack.
-func (m *Memory) recall(name types.NamespacedName) recollection {
+func (m *State) recall(name types.NamespacedName) recollection {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := recollection{check: m.checks[name]}
-	if kept := m.upkeep[name]; kept != nil {
+	if kept := m.maintenance[name]; kept != nil {
 		copied := *kept
-		copied.refused = maps.Clone(kept.refused)
+		copied.denied = maps.Clone(kept.denied)
 		known.upkeep = &copied
 	}
 	return known
 }
 
 // takeBack is for a step that does not count, since its outcome could not be written: the Tag is as it was before, and nothing waits.
-func (m *Memory) takeBack(name types.NamespacedName, known recollection) {
+func (m *State) takeBack(name types.NamespacedName, known recollection) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known.check.open.bar = generation.Bar{}
+	known.check.pending.hold = generation.Hold{}
 	m.checks[name] = known.check
 	if known.upkeep != nil {
-		m.upkeep[name] = known.upkeep
+		m.maintenance[name] = known.upkeep
 	}
 }
 
 // CopyEnded has the Tag's copy looked at, whatever it waits for.
-func (m *Memory) CopyEnded(name types.NamespacedName) {
+func (m *State) CopyEnded(name types.NamespacedName) {
 	now := m.clock.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if known, ok := m.checks[name]; ok {
-		known.open.bar = generation.Bar{}
+		known.pending.hold = generation.Hold{}
 		m.checks[name] = known
 	}
-	if known := m.upkeep[name]; known != nil && known.verify.Before(now.Add(progressInterval)) {
+	if known := m.maintenance[name]; known != nil && known.verify.Before(now.Add(progressInterval)) {
 		known.verify = now
 	}
 }

@@ -127,7 +127,7 @@ func TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain(t *testing.T) {
 	w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}}
 	w.reconcile()
 	w.freezeCache()
-	w.changeStatus(func(tag *v1.Tag) { tag.RecordProgress("mirroring, 1 of 2 blobs", metav1.NewTime(w.clock.Now())) })
+	w.changeStatus(func(tag *v1.Tag) { tag.MarkMirroring("mirroring, 1 of 2 blobs", metav1.NewTime(w.clock.Now())) })
 	w.copies.settled.Store(0)
 
 	w.registry.err = limited{errors.New("asks to wait")}
@@ -220,7 +220,7 @@ func TestTheEndOfACopyIsNotWaitedFor(t *testing.T) {
 	if w.tag().IsReady() {
 		t.Error("it was asked for within 5 s")
 	}
-	w.reconciler.Memory.CopyEnded(controllertest.Name)
+	w.reconciler.State.CopyEnded(controllertest.Name)
 	w.reconcile()
 	if !w.tag().IsReady() {
 		t.Errorf("the status is %+v", w.tag().Status)
@@ -319,7 +319,7 @@ func TestARequestDuringACopyLooksForAttachmentsAgain(t *testing.T) {
 	w.pass(5 * time.Second)
 	w.reconcile()
 	w.registry.onImport, w.registry.copied = nil, importer.Copied{Took: time.Minute}
-	w.reconciler.Memory.CopyEnded(controllertest.Name)
+	w.reconciler.State.CopyEnded(controllertest.Name)
 	w.pass(5 * time.Second)
 	w.reconcile()
 	w.reconcile()

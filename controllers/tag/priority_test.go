@@ -86,7 +86,7 @@ func TestAPersonIsServedBeforeWhatIsMerelyThere(t *testing.T) {
 		tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: controllertest.OldImage, ImportedAt: controllertest.SomeTime, Trigger: v1.TriggerImport})
 	})
 	registry := &gate{asked: make(chan string, there), answer: make(chan struct{})}
-	memory := tagcontroller.NewMemory(wholeSecond)
+	memory := tagcontroller.NewState(wholeSecond)
 	fresh, retried := depth(t, "0"), depth(t, "-50")
 	startTagController(t, control, registry, memory)
 	failing := 3
@@ -202,7 +202,7 @@ func create(t *testing.T, api client.Client, name string, record func(*v1.Tag)) 
 	return tag
 }
 
-func startTagController(t *testing.T, control *cluster.Cluster, registry tagcontroller.Importer, memory *tagcontroller.Memory) {
+func startTagController(t *testing.T, control *cluster.Cluster, registry tagcontroller.Importer, memory *tagcontroller.State) {
 	t.Helper()
 	mgr, err := ctrl.NewManager(control.Config, ctrl.Options{
 		Scheme:     bothSchemes(t),
@@ -212,9 +212,9 @@ func startTagController(t *testing.T, control *cluster.Cluster, registry tagcont
 	if err != nil {
 		t.Fatal(err)
 	}
-	tags := tagcontroller.TagReconciler{
+	tags := tagcontroller.Reconciler{
 
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: registry, Copies: &copies{}, Events: events.NewFakeRecorder(1000), Clock: wholeSecond, Memory: memory,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: registry, Copies: &copies{}, Events: events.NewFakeRecorder(1000), Clock: wholeSecond, State: memory,
 	}
 	if err := tags.SetupWithManager(t.Context(), mgr); err != nil {
 		t.Fatal(err)

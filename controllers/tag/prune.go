@@ -19,34 +19,34 @@ import (
 )
 
 const (
-	// collectLimit bounds one such try. It is longer than a registry is given for the header of its answer, so that one that says
+	// pruneTimeout bounds one such try. It is longer than a registry is given for the header of its answer, so that one that says
 	// nothing is known to fail, and is left alone.
-	collectLimit = 20 * time.Second
-	// failuresTold is after how many failures in a row an event reports them: half a minute.
-	failuresTold = 5
-	// postponedFor is how long to wait while another request tries whether the registry works again, or another prune reads what the
+	pruneTimeout = 20 * time.Second
+	// failuresBeforeEvent is after how many failures in a row an event reports them: half a minute.
+	failuresBeforeEvent = 5
+	// deferredDelay is how long to wait while another request tries whether the registry works again, or another prune reads what the
 	// namespace runs. Neither is a try.
-	postponedFor = 5 * time.Second
-	// refusalBelieved is for how long a registry must refuse to delete before Tagger stops asking: one that is read-only while it
+	deferredDelay = 5 * time.Second
+	// denialConfirmed is for how long a registry must refuse to delete before Tagger stops asking: one that is read-only while it
 	// collects its garbage refuses, too.
-	refusalBelieved = time.Hour
+	denialConfirmed = time.Hour
 )
 
-// Collector takes images away from the internal registry.
-type Collector interface {
+// Pruner takes images away from the internal registry.
+type Pruner interface {
 	// Remove takes a generation of a Tag away: its tag, and its manifests but those of the images of the same repository that are
 	// kept, which are digests. What is gone already is no error; errors.Is(err, importer.ErrDeletionForbidden) where the registry
 	// does not delete, or is another one. It is importer.Postponed while another request tries whether the registry works again.
 	Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, kept []string) error
 }
 
-// collect takes away from the internal registry what left the history, and what no workload uses any more, nor another Tag. The
+// prune takes away from the internal registry what left the history, and what no workload uses any more, nor another Tag. The
 // Tags and the workloads are read live: a cache that is behind must not take anything away.
-func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, error) {
+func (r *Reconciler) prune(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	name := client.ObjectKeyFromObject(tag)
-	live, err := r.still(ctx, tag)
+	live, err := r.refetchUnchanged(ctx, tag)
 	if err != nil || live == nil {
-		r.Memory.collectAgain(name, r.Clock.Now())
+		r.State.pruneLater(name, r.Clock.Now())
 		return outcome{}, client.IgnoreNotFound(err)
 	}
 	used, err := r.usedImages(ctx, tag)
@@ -54,55 +54,55 @@ func (r *TagReconciler) collect(ctx context.Context, tag *v1.Tag) (outcome, erro
 		return outcome{}, err
 	}
 	if used == nil {
-		r.Memory.collectAt(name, r.Clock.Now().Add(postponedFor))
+		r.State.pruneAt(name, r.Clock.Now().Add(deferredDelay))
 		return outcome{}, nil
 	}
-	found := r.takeAway(ctx, live, live.Uncollected(), used)
+	found := r.pruneImages(ctx, live, live.Unreferenced(), used)
 	if found.postponed {
-		r.Memory.collectAt(name, r.Clock.Now().Add(postponedFor))
-		return outcome{change: forgetting(found.gone)}, nil
+		r.State.pruneAt(name, r.Clock.Now().Add(deferredDelay))
+		return outcome{change: forgetMirrored(found.gone)}, nil
 	}
-	failures := r.Memory.failed(name, len(found.failed) > 0)
-	believed, isNews := r.Memory.deletionRefused(name, generationsOf(found.forbidden), r.Clock.Now())
-	result := outcome{events: complaints(ctx, found, failures == failuresTold, isNews)}
+	failures := r.State.countPruneFailures(name, len(found.failed) > 0)
+	believed, isNews := r.State.recordDeleteDenied(name, generationsOf(found.forbidden), r.Clock.Now())
+	result := outcome{events: pruneEvents(ctx, found, failures == failuresBeforeEvent, isNews)}
 	if gone := slices.Concat(found.gone, believed); len(gone) > 0 {
-		r.Memory.leavesHistory(name) // it gets on
-		result.change = forgetting(gone)
+		r.State.resetPrune(name) // it gets on
+		result.change = forgetMirrored(gone)
 	}
 	if len(found.left()) > 0 || len(found.forbidden) > len(believed) {
-		r.Memory.collectAgain(name, r.Clock.Now())
+		r.State.pruneLater(name, r.Clock.Now())
 	}
 	return result, nil
 }
 
-// forgetting is the change of the status that has generations gone, nil where none are.
-func forgetting(gone []int64) func(*v1.Tag) {
+// forgetMirrored is the change of the status that has generations gone, nil where none are.
+func forgetMirrored(gone []int64) func(*v1.Tag) {
 	if len(gone) == 0 {
 		return nil
 	}
 	return func(t *v1.Tag) { t.ForgetMirrored(gone...) }
 }
 
-// complaints are what an administrator may have to mend. The log has failures each time, the events once.
-func complaints(ctx context.Context, found findings, fails, forbids bool) (events []notice) {
+// pruneEvents are what an administrator may have to mend. The log has failures each time, the events once.
+func pruneEvents(ctx context.Context, found pruneResult, fails, forbids bool) (events []pendingEvent) {
 	if len(found.failed) > 0 {
 		log.FromContext(ctx).Info("images cannot be taken out of the internal registry", "images", found.failed)
 	}
 	if fails {
-		events = append(events, notice{corev1.EventTypeWarning, "NotCollected", "Collect",
+		events = append(events, pendingEvent{corev1.EventTypeWarning, "NotCollected", "Collect",
 			"generations that left the history cannot be taken out of the internal registry; Tagger goes on trying: " + strings.Join(found.failed, "; ")})
 	}
 	if forbids {
 		images := imagesOf(found.forbidden)
 		log.FromContext(ctx).Info("the internal registry forbids deletion", "images", images)
-		events = append(events, notice{corev1.EventTypeWarning, "DeletionForbidden", "Collect",
+		events = append(events, pendingEvent{corev1.EventTypeWarning, "DeletionForbidden", "Collect",
 			"generations that left the history stay in the internal registry, which forbids deletion or is not the configured one any more: " + strings.Join(images, ", ")})
 	}
 	return events
 }
 
-// findings are what became of images that were to be taken away.
-type findings struct {
+// pruneResult are what became of images that were to be taken away.
+type pruneResult struct {
 	// gone are the generations that are not there any more.
 	gone []int64
 	// forbidden are those that the registry refuses to delete.
@@ -114,21 +114,21 @@ type findings struct {
 }
 
 // left are those that another try is for.
-func (f findings) left() []string { return slices.Concat(f.used, f.failed) }
+func (f pruneResult) left() []string { return slices.Concat(f.used, f.failed) }
 
-// takeAway takes away those images that are not in use.
-func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.MirroredImage, used map[string]string) findings {
-	ctx, cancel := context.WithTimeout(ctx, collectLimit)
+// pruneImages takes away those images that are not in use.
+func (r *Reconciler) pruneImages(ctx context.Context, tag *v1.Tag, images []v1.MirroredImage, used map[string]string) pruneResult {
+	ctx, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
-	var found findings
-	useByTag(used, tag)
-	kept := kept(tag, images, used)
+	var found pruneResult
+	markUseByTag(used, tag)
+	kept := retained(tag, images, used)
 	for _, image := range images {
-		if who, isUsed := used[inMirror(image.ImageReference)]; isUsed {
+		if who, isUsed := used[mirrorKey(image.ImageReference)]; isUsed {
 			found.used = append(found.used, fmt.Sprintf("%s, which %s uses", image.ImageReference, who))
 			continue
 		}
-		err := r.Collector.Remove(ctx, tag, image, kept)
+		err := r.Pruner.Remove(ctx, tag, image, kept)
 		var postponed importer.Postponed
 		switch {
 		case errors.As(err, &postponed):
@@ -139,17 +139,17 @@ func (r *TagReconciler) takeAway(ctx context.Context, tag *v1.Tag, images []v1.M
 		case errors.Is(err, importer.ErrDeletionForbidden):
 			found.forbidden = append(found.forbidden, image)
 		default:
-			found.failed = append(found.failed, fmt.Sprintf("%s: %v", image.ImageReference, inTime(err)))
+			found.failed = append(found.failed, fmt.Sprintf("%s: %v", image.ImageReference, describeTimeout(err)))
 		}
 	}
 	return found
 }
 
-// inTime says in words that the time for a try was over; any other error is itself.
-func inTime(err error) error {
+// describeTimeout says in words that the time for a try was over; any other error is itself.
+func describeTimeout(err error) error {
 	var failure importer.Failure
 	if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &failure) {
-		return fmt.Errorf("it is not done within %s", collectLimit)
+		return fmt.Errorf("it is not done within %s", pruneTimeout)
 	}
 	return err
 }
@@ -168,12 +168,12 @@ func imagesOf(images []v1.MirroredImage) (references []string) {
 	return references
 }
 
-// kept are the digests that stay in the Tag's repository when images go: those of all other generations, and what is used of it.
-func kept(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []string {
+// retained are the digests that stay in the Tag's repository when images go: those of all other generations, and what is used of it.
+func retained(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []string {
 	needed := sets.KeySet(used)
 	for _, other := range tag.Status.Mirrored {
 		if !slices.Contains(images, other) {
-			needed.Insert(inMirror(other.ImageReference))
+			needed.Insert(mirrorKey(other.ImageReference))
 		}
 	}
 	var digests []string
@@ -185,17 +185,17 @@ func kept(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []stri
 	return digests
 }
 
-// upkeepTimes are when the Tag's images in the internal registry are looked after. While one is on its way there, none is taken
+// maintenanceTimes are when the Tag's images in the internal registry are looked after. While one is on its way there, none is taken
 // away, for it may be made of the same, and none is verified but that one.
-func (r *TagReconciler) upkeepTimes(tag *v1.Tag, now time.Time) (verify, collect time.Time) {
+func (r *Reconciler) maintenanceTimes(tag *v1.Tag, now time.Time) (verify, collect time.Time) {
 	name := client.ObjectKeyFromObject(tag)
-	due := r.Memory.upkeepOf(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now))
+	due := r.State.maintenanceOf(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now))
 	current := tag.CurrentMirrored()
 	for _, copied := range r.Copies.Copying(name) {
-		due.collect = now.Add(progressInterval)
+		due.prune = now.Add(progressInterval)
 		if current == nil || current.Generation != copied {
 			due.verify = now.Add(progressInterval)
 		}
 	}
-	return due.verify, due.collect
+	return due.verify, due.prune
 }

@@ -26,17 +26,17 @@ func indexFailing(object client.Object) []string {
 }
 
 // failingInNamespace are the Tags that a change of pull secrets may cure.
-func (r *TagReconciler) failingInNamespace(ctx context.Context, secret client.Object) []ctrl.Request {
-	r.Memory.secretsChanged(secret.GetNamespace())
+func (r *Reconciler) failingInNamespace(ctx context.Context, secret client.Object) []ctrl.Request {
+	r.State.secretsChanged(secret.GetNamespace())
 	return r.failing(ctx, client.InNamespace(secret.GetNamespace()))
 }
 
 // failingAnywhere are the Tags that a change of registries.conf may cure.
-func (r *TagReconciler) failingAnywhere(ctx context.Context, _ client.Object) []ctrl.Request {
+func (r *Reconciler) failingAnywhere(ctx context.Context, _ client.Object) []ctrl.Request {
 	return r.failing(ctx)
 }
 
-func (r *TagReconciler) failing(ctx context.Context, options ...client.ListOption) []ctrl.Request {
+func (r *Reconciler) failing(ctx context.Context, options ...client.ListOption) []ctrl.Request {
 	var tags v1.TagList
 	options = append(options, client.MatchingFields{failingIndex: "true"}, client.UnsafeDisableDeepCopy)
 	if err := r.Client.List(ctx, &tags, options...); err != nil {
@@ -46,8 +46,8 @@ func (r *TagReconciler) failing(ctx context.Context, options ...client.ListOptio
 	return workqueue.RequestsFor(&tags)
 }
 
-// mended enqueues the Tags that a change of something else may have mended.
-func mended(tags handler.MapFunc) handler.EventHandler {
+// enqueueFailing enqueues the Tags that a change of something else may have mended.
+func enqueueFailing(tags handler.MapFunc) handler.EventHandler {
 	retry := func(ctx context.Context, object client.Object, q workqueue.Queue) {
 		workqueue.Enqueue(q, workqueue.RetryPriority, tags(ctx, object))
 	}

@@ -19,17 +19,17 @@ import (
 // forgotten waits until its next try is due.
 const maxNamespaces = 4096
 
-// Memory is what a process knows about Tags that is in no object: when registries were asked, and when something
+// State is what a process knows about Tags that is in no object: when registries were asked, and when something
 // changed that imports depend on; and what they had imported, should a user empty a status. Losing it costs one early
 // check a Tag, no more.
-type Memory struct {
+type State struct {
 	clock                clock.PassiveClock
 	configurationChanged chan event.GenericEvent
 
 	mu            sync.Mutex
 	checks        map[types.NamespacedName]check
 	imports       map[types.NamespacedName]imports
-	upkeep        map[types.NamespacedName]*upkeep
+	maintenance   map[types.NamespacedName]*maintenance
 	secrets       *lru.Cache // when pull secrets changed, by namespace
 	configuration time.Time
 }
@@ -39,22 +39,22 @@ type Memory struct {
 type check struct {
 	at      time.Time
 	request string
-	open    openQuestion
+	pending pendingRequest
 }
 
-// openQuestion is what the registry has not answered yet, since when a caller waits for that, and when it may be asked.
-type openQuestion struct {
-	question string
-	since    time.Time
-	bar      generation.Bar
+// pendingRequest is what the registry has not answered yet, since when a caller waits for that, and when it may be asked.
+type pendingRequest struct {
+	key   string
+	since time.Time
+	hold  generation.Hold
 }
 
-// barFor is the bar before a question; another one has none.
-func (c check) barFor(question string) generation.Bar {
-	if c.open.question != question {
-		return generation.Bar{}
+// holdFor is the bar before a question; another one has none.
+func (c check) holdFor(question string) generation.Hold {
+	if c.pending.key != question {
+		return generation.Hold{}
 	}
-	return c.open.bar
+	return c.pending.hold
 }
 
 // imports is what a Tag had imported from its source.
@@ -65,21 +65,21 @@ type imports struct {
 	status v1.TagStatus
 }
 
-// NewMemory knows nothing yet. The configuration counts as changed: it may have, while no process looked.
-func NewMemory(clock clock.PassiveClock) *Memory {
-	return &Memory{
+// NewState knows nothing yet. The configuration counts as changed: it may have, while no process looked.
+func NewState(clock clock.PassiveClock) *State {
+	return &State{
 		clock:                clock,
 		configurationChanged: make(chan event.GenericEvent, 1),
 		checks:               map[types.NamespacedName]check{},
 		imports:              map[types.NamespacedName]imports{},
-		upkeep:               map[types.NamespacedName]*upkeep{},
+		maintenance:          map[types.NamespacedName]*maintenance{},
 		secrets:              lru.New(maxNamespaces),
 		configuration:        clock.Now(),
 	}
 }
 
 // ConfigurationChanged has every failing Tag tried anew.
-func (m *Memory) ConfigurationChanged() {
+func (m *State) ConfigurationChanged() {
 	m.mu.Lock()
 	m.configuration = m.clock.Now()
 	m.mu.Unlock()
@@ -90,7 +90,7 @@ func (m *Memory) ConfigurationChanged() {
 }
 
 // checked is the last check of the Tag.
-func (m *Memory) checked(name types.NamespacedName, now time.Time) check {
+func (m *State) checked(name types.NamespacedName, now time.Time) check {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, known := m.checks[name]; !known {
@@ -99,45 +99,45 @@ func (m *Memory) checked(name types.NamespacedName, now time.Time) check {
 	return m.checks[name]
 }
 
-func (m *Memory) remember(name types.NamespacedName, now time.Time, request string) {
+func (m *State) remember(name types.NamespacedName, now time.Time, request string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.checks[name] = check{at: now, request: request}
 }
 
 // wanted returns since when an answer to the question is wanted: now, if the question is new.
-func (m *Memory) wanted(name types.NamespacedName, question string, now time.Time) time.Time {
+func (m *State) wanted(name types.NamespacedName, question string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.checks[name]
-	if known.open.question != question || known.open.since.IsZero() {
-		known.open = openQuestion{question: question, since: now}
+	if known.pending.key != question || known.pending.since.IsZero() {
+		known.pending = pendingRequest{key: question, since: now}
 		m.checks[name] = known
 	}
-	return known.open.since
+	return known.pending.since
 }
 
-// bar has the question wait.
-func (m *Memory) bar(name types.NamespacedName, question string, bar generation.Bar) {
+// hold has the question wait.
+func (m *State) hold(name types.NamespacedName, question string, hold generation.Hold) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.checks[name]
-	if known.open.question != question {
-		known.open = openQuestion{question: question}
+	if known.pending.key != question {
+		known.pending = pendingRequest{key: question}
 	}
-	known.open.bar = bar
+	known.pending.hold = hold
 	m.checks[name] = known
 }
 
-func (m *Memory) forget(name types.NamespacedName) {
+func (m *State) forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.checks, name)
-	delete(m.upkeep, name)
+	delete(m.maintenance, name)
 }
 
 // TagEvents has every replica take note of what Tags have imported, so that one that takes over knows it, too.
-func (m *Memory) TagEvents() toolscache.ResourceEventHandler {
+func (m *State) TagEvents() toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    m.learn,
 		UpdateFunc: func(_, updated any) { m.learn(updated) },
@@ -146,7 +146,7 @@ func (m *Memory) TagEvents() toolscache.ResourceEventHandler {
 }
 
 // learn takes note of what a Tag has imported. It shares that with the cache, whose objects do not change.
-func (m *Memory) learn(object any) {
+func (m *State) learn(object any) {
 	tag, ok := object.(*v1.Tag)
 	if !ok || tag.Newest() == nil {
 		return
@@ -156,7 +156,7 @@ func (m *Memory) learn(object any) {
 	m.imports[client.ObjectKeyFromObject(tag)] = imports{uid: tag.UID, from: tag.Spec.From, cache: tag.Spec.Cache, status: tag.Imports()}
 }
 
-func (m *Memory) unlearn(object any) {
+func (m *State) unlearn(object any) {
 	name, err := toolscache.DeletionHandlingObjectToName(object)
 	if err != nil {
 		return
@@ -167,7 +167,7 @@ func (m *Memory) unlearn(object any) {
 }
 
 // forgotten is what the very Tag had imported from the very source, when the Tag itself does not know it any more.
-func (m *Memory) forgotten(tag *v1.Tag) (v1.TagStatus, bool) {
+func (m *State) forgotten(tag *v1.Tag) (v1.TagStatus, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	had, known := m.imports[client.ObjectKeyFromObject(tag)]
@@ -176,7 +176,7 @@ func (m *Memory) forgotten(tag *v1.Tag) (v1.TagStatus, bool) {
 }
 
 // changed is when something changed last that imports in the namespace depend on.
-func (m *Memory) changed(namespace string) time.Time {
+func (m *State) changed(namespace string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if kept, known := m.secrets.Get(namespace); known && kept.(time.Time).After(m.configuration) {
@@ -185,7 +185,7 @@ func (m *Memory) changed(namespace string) time.Time {
 	return m.configuration
 }
 
-func (m *Memory) secretsChanged(namespace string) {
+func (m *State) secretsChanged(namespace string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.secrets.Add(namespace, m.clock.Now())

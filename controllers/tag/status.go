@@ -22,19 +22,19 @@ import (
 // write puts the outcome into the status, once, if it changes anything, and only where the spec and the status are what the
 // step was taken for: a cache that is behind makes no generation twice, and a process that stood still for longer than its
 // lease takes nothing back that another one did meanwhile. It returns nil where they are not.
-func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
+func (r *Reconciler) write(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
 	tag = cached.DeepCopy()
 	outcome.apply(tag)
 	if equality.Semantic.DeepEqual(cached.Status, tag.Status) {
 		return tag, false, nil
 	}
-	patch, err := undisturbed(cached, tag)
+	patch, err := statusPatch(cached, tag)
 	if err == nil {
 		err = r.Client.Status().Patch(ctx, tag, patch, client.FieldOwner(v1.FieldManager))
 		written = err == nil
 	}
 	if apierrors.IsInvalid(err) { // something is not as it was, or not as these types would write it
-		tag, written, err = r.writeLocked(ctx, cached, outcome)
+		tag, written, err = r.patchWithLock(ctx, cached, outcome)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("writing the status of Tag %s: %w", client.ObjectKeyFromObject(cached), err)
@@ -42,9 +42,9 @@ func (r *TagReconciler) write(ctx context.Context, cached *v1.Tag, outcome outco
 	return tag, written, nil
 }
 
-// writeLocked writes with an optimistic lock: on a conflict the Tag is read live, and the outcome counts only where it fits
+// patchWithLock writes with an optimistic lock: on a conflict the Tag is read live, and the outcome counts only where it fits
 // what was read.
-func (r *TagReconciler) writeLocked(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
+func (r *Reconciler) patchWithLock(ctx context.Context, cached *v1.Tag, outcome outcome) (tag *v1.Tag, written bool, err error) {
 	tag = cached.DeepCopy()
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		before := tag.DeepCopy()
@@ -56,7 +56,7 @@ func (r *TagReconciler) writeLocked(ctx context.Context, cached *v1.Tag, outcome
 			return err
 		}
 		var readErr error
-		if tag, readErr = r.still(ctx, cached); tag == nil {
+		if tag, readErr = r.refetchUnchanged(ctx, cached); tag == nil {
 			return readErr
 		}
 		return err
@@ -64,8 +64,8 @@ func (r *TagReconciler) writeLocked(ctx context.Context, cached *v1.Tag, outcome
 	return tag, written, err
 }
 
-// still is the Tag as it is now, or nil when the outcome of the step that was taken does not fit it any more.
-func (r *TagReconciler) still(ctx context.Context, cached *v1.Tag) (*v1.Tag, error) {
+// refetchUnchanged is the Tag as it is now, or nil when the outcome of the step that was taken does not fit it any more.
+func (r *Reconciler) refetchUnchanged(ctx context.Context, cached *v1.Tag) (*v1.Tag, error) {
 	var live v1.Tag
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), &live); err != nil {
 		return nil, err
@@ -92,9 +92,9 @@ var tagChanged = predicate.Funcs{
 	},
 }
 
-// undisturbed writes a status on condition that the Tag's spec and status are still those of before. The API server tests
+// statusPatch writes a status on condition that the Tag's spec and status are still those of before. The API server tests
 // that itself (RFC 6902), in its own loop over conflicts, so it does not matter how often the rest is written.
-func undisturbed(before, after *v1.Tag) (client.Patch, error) {
+func statusPatch(before, after *v1.Tag) (client.Patch, error) {
 	content, err := json.Marshal([]jsonpatch.Operation{
 		jsonpatch.NewOperation("test", "/metadata/uid", before.UID),
 		jsonpatch.NewOperation("test", "/metadata/generation", before.Generation), // which counts the changes of the spec

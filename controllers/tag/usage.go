@@ -23,9 +23,9 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// inMirror is an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
+// mirrorKey is an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
 // may have several names. Any other image is itself.
-func inMirror(image string) string {
+func mirrorKey(image string) string {
 	name, suffix := image, ""
 	if repository, digest, isDigest := reference.Split(image); isDigest {
 		name, suffix = repository, "@"+digest
@@ -47,7 +47,7 @@ const (
 // usedImages returns the images of the Tag's repository in a mirror that pods of its namespace run, or may be made with, and who
 // uses each: workloads, and other Tags in their history. It reads in pages and keeps nothing else of the objects. One prune at a
 // time does so; the result is nil where another one reads the namespace.
-func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
+func (r *Reconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
 	waiting, cancel := context.WithTimeout(ctx, usageWait)
 	defer cancel()
 	unlock, err := r.usageReads.TryLock(waiting, tag.Namespace)
@@ -64,7 +64,7 @@ func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string
 		func() client.ObjectList { return &batchv1.JobList{} },
 		func() client.ObjectList { return &v1.TagList{} },
 	}
-	for _, kind := range workloadkind.WorkloadKinds {
+	for _, kind := range workloadkind.All {
 		kinds = append(kinds, kind.NewList)
 	}
 	for _, newList := range kinds {
@@ -76,12 +76,12 @@ func (r *TagReconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string
 }
 
 // addUsage adds the images of all objects of one kind.
-func (r *TagReconciler) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *usage) error {
+func (r *Reconciler) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *usage) error {
 	return apiaccess.EachListed(ctx, r.Live, newList, func(item runtime.Object) error {
 		if other, isTag := item.(*v1.Tag); !isTag {
-			used.addWorkload(item)
+			used.markWorkload(item)
 		} else if other.Name != tag.Name {
-			used.addHistory(other)
+			used.markHistory(other)
 		}
 		if len(used.by) > maxUsedImages {
 			return fmt.Errorf("it uses more than %d images of Tag %s, so none is removed from the internal registry; delete the workloads that name them", maxUsedImages, tag.Name)
@@ -99,15 +99,15 @@ type usage struct {
 // add notes the images that are in the repository.
 func (u *usage) add(user string, images ...string) {
 	for _, image := range images {
-		name := inMirror(image)
+		name := mirrorKey(image)
 		if suffix, isHere := strings.CutPrefix(name, u.repository); isHere && strings.IndexAny(suffix, ":@") == 0 {
 			u.by[name] = user
 		}
 	}
 }
 
-// addWorkload adds the images of an object that has pods, or will have some.
-func (u *usage) addWorkload(object runtime.Object) {
+// markWorkload adds the images of an object that has pods, or will have some.
+func (u *usage) markWorkload(object runtime.Object) {
 	workload, isWorkload := pin.Of(object)
 	who := ""
 	switch o := object.(type) {
@@ -149,17 +149,17 @@ func imagesFor(workload pin.Workload) (images []string) {
 	return images
 }
 
-// useByTag counts the use of a generation's tag as a use of its digest.
-func useByTag(used map[string]string, tag *v1.Tag) {
+// markUseByTag counts the use of a generation's tag as a use of its digest.
+func markUseByTag(used map[string]string, tag *v1.Tag) {
 	for _, image := range tag.Status.Mirrored {
 		if who, isUsed := used[fmt.Sprintf("%s/%s:%d", tag.Namespace, tag.Name, image.Generation)]; isUsed {
-			used[inMirror(image.ImageReference)] = who
+			used[mirrorKey(image.ImageReference)] = who
 		}
 	}
 }
 
-// addHistory adds the images of a Tag's generations.
-func (u *usage) addHistory(tag *v1.Tag) {
+// markHistory adds the images of a Tag's generations.
+func (u *usage) markHistory(tag *v1.Tag) {
 	for _, ref := range tag.Status.References {
 		u.add("Tag "+tag.Name, ref.ImageReference)
 	}

@@ -106,7 +106,7 @@ func (emptyRegistry) Remove(context.Context, *v1.Tag, v1.MirroredImage, []string
 func TestOnePruneAtATimeReadsUsage(t *testing.T) {
 	w := newWorld(t, left())
 	api := newPaged(w)
-	w.reconciler.Collector = emptyRegistry{}
+	w.reconciler.Pruner = emptyRegistry{}
 	w.jobs(20, func(int) []string { return []string{"registry.test/other"} })
 	var running sync.WaitGroup
 	for i := range 40 {

@@ -41,10 +41,10 @@ type Registries interface {
 	UnqualifiedRegistry() string
 }
 
-// WorkloadReconciler has the workloads of one kind follow their Tags. It asks admission for what it wants: an image
+// Reconciler has the workloads of one kind follow their Tags. It asks admission for what it wants: an image
 // that it wrote itself would be its own, and the user's next server-side apply would conflict.
-type WorkloadReconciler struct {
-	Kind   workloadkind.WorkloadKind
+type Reconciler struct {
+	Kind   workloadkind.Kind
 	Client client.Client
 	// Live reads the API server: before a workload is moved, its Tags are read again, since a cache that is behind would
 	// take it back.
@@ -58,21 +58,21 @@ type WorkloadReconciler struct {
 }
 
 // SetupWithManager has the manager call Reconcile for annotated workloads that change, and for those whose Tag moves.
-func (r *WorkloadReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, r.Kind.New(), tagIndex, usedTags); err != nil {
 		return fmt.Errorf("indexing %ss by their Tags: %w", r.Kind.Name, err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(r.Kind.Name).
 		For(r.Kind.New(), builder.WithPredicates(predicate.NewPredicateFuncs(isEnabled), workloadChanged)).
-		Watches(&v1.Tag{}, handler.Funcs{CreateFunc: r.tagCreated, UpdateFunc: r.tagUpdated}, builder.WithPredicates(workqueue.IsNews, tagMoved)).
+		Watches(&v1.Tag{}, handler.Funcs{CreateFunc: r.tagCreated, UpdateFunc: r.tagUpdated}, builder.WithPredicates(workqueue.IgnoreInitialList, tagMoved)).
 		Watches(r.Kind.New(), handler.Funcs{UpdateFunc: r.reportDetached}).
-		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkloads, ReconciliationTimeout: workqueue.LongestReconcile, RateLimiter: workqueue.Retries()}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: parallelWorkloads, ReconciliationTimeout: workqueue.ReconcileTimeout, RateLimiter: workqueue.RateLimiter()}).
 		Complete(r)
 }
 
 // Reconcile looks at one workload, and asks for the references that its containers should have and do not.
-func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	object := r.Kind.New()
 	if err := r.Client.Get(ctx, request.NamespacedName, object); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -93,7 +93,7 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	}
 	if len(wanted) > 0 {
 		log.FromContext(ctx).Info("workload moves", "wanted", wanted)
-		if err := r.move(ctx, object, wanted); err != nil {
+		if err := r.requestRollout(ctx, object, wanted); err != nil {
 			result, err := r.refusals.Handle(ctx, r.Events, object, err)
 			if err != nil || result.IsZero() {
 				return result, err
@@ -101,14 +101,14 @@ func (r *WorkloadReconciler) Reconcile(ctx context.Context, request ctrl.Request
 			return r.followUp(ctx, object, result.RequeueAfter)
 		}
 	} else {
-		r.welcome(ctx, object)
+		r.checkNewWorkload(ctx, object)
 	}
 	r.refusals.Forget(request)
 	return r.followUp(ctx, object, 0)
 }
 
 // followUp does what a workload needs besides its template. It comes again after the shortest of the delays, 0 meaning none.
-func (r *WorkloadReconciler) followUp(ctx context.Context, object client.Object, after time.Duration) (ctrl.Result, error) {
+func (r *Reconciler) followUp(ctx context.Context, object client.Object, after time.Duration) (ctrl.Result, error) {
 	for _, step := range []func(context.Context, client.Object) (time.Duration, error){r.reportMissingTags, r.deleteStuckPods} {
 		delay, err := step(ctx, object)
 		if err != nil {
@@ -121,7 +121,7 @@ func (r *WorkloadReconciler) followUp(ctx context.Context, object client.Object,
 	return ctrl.Result{RequeueAfter: after}, nil
 }
 
-func (r *WorkloadReconciler) lookup(ctx context.Context, reader client.Reader, namespace string) pin.Lookup {
+func (r *Reconciler) lookup(ctx context.Context, reader client.Reader, namespace string) pin.Lookup {
 	get := func(name string) (*v1.Tag, error) {
 		var tag v1.Tag
 		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &tag)
@@ -136,16 +136,16 @@ func (r *WorkloadReconciler) lookup(ctx context.Context, reader client.Reader, n
 	return pin.LookupWith(get, r.Registries.UnqualifiedRegistry())
 }
 
-func (r *WorkloadReconciler) tagCreated(ctx context.Context, e event.CreateEvent, q workqueue.Queue) {
+func (r *Reconciler) tagCreated(ctx context.Context, e event.CreateEvent, q workqueue.Queue) {
 	workqueue.Enqueue(q, workqueue.FreshPriority, r.followers(ctx, e.Object))
 }
 
-func (r *WorkloadReconciler) tagUpdated(ctx context.Context, e event.UpdateEvent, q workqueue.Queue) {
+func (r *Reconciler) tagUpdated(ctx context.Context, e event.UpdateEvent, q workqueue.Queue) {
 	workqueue.Enqueue(q, workqueue.FreshPriority, r.followers(ctx, e.ObjectNew))
 }
 
 // followers are the workloads that use a Tag.
-func (r *WorkloadReconciler) followers(ctx context.Context, tag client.Object) []ctrl.Request {
+func (r *Reconciler) followers(ctx context.Context, tag client.Object) []ctrl.Request {
 	list := r.Kind.NewList()
 	options := []client.ListOption{client.InNamespace(tag.GetNamespace()), client.MatchingFields{tagIndex: tag.GetName()}, client.UnsafeDisableDeepCopy}
 	if err := r.Client.List(ctx, list, options...); err != nil {

@@ -62,14 +62,14 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 			if err := c.Get(ctx, key, object, options...); err != nil {
 				return err
 			}
-			cached, err := cachetransform.CachedWorkload(workloadkind.WorkloadKinds[0])(object)
+			cached, err := cachetransform.Workload(workloadkind.All[0])(object)
 			cached.(*appsv1.Deployment).DeepCopyInto(object.(*appsv1.Deployment))
 			return err
 		},
 	})
 	recorder := events.NewFakeRecorder(10)
-	reconciler := &workloadcontroller.WorkloadReconciler{
-		Kind: workloadkind.WorkloadKinds[0], Client: cache, Live: controllertest.BoundedLists(t, live), Events: recorder, Registries: noRegistries{}, Clock: clock.RealClock{},
+	reconciler := &workloadcontroller.Reconciler{
+		Kind: workloadkind.All[0], Client: cache, Live: controllertest.BoundedLists(t, live), Events: recorder, Registries: noRegistries{}, Clock: clock.RealClock{},
 	}
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(deployment)}
 	if _, err := reconciler.Reconcile(t.Context(), request); err != nil {

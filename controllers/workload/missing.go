@@ -61,7 +61,7 @@ func (m *missingTags) observe(key ctrl.Request, tags []string, now time.Time) (a
 
 // reportMissingTags emits an event once a workload has waited for a missing Tag for missingTagDelay. It returns when to look
 // again, 0 if a change of the workload or the Tag is enough.
-func (r *WorkloadReconciler) reportMissingTags(ctx context.Context, object client.Object) (time.Duration, error) {
+func (r *Reconciler) reportMissingTags(ctx context.Context, object client.Object) (time.Duration, error) {
 	workload, _ := pin.Of(object)
 	tags, err := pin.MissingTags(workload, object.GetNamespace(), r.lookup(ctx, r.Client, object.GetNamespace()))
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *WorkloadReconciler) reportMissingTags(ctx context.Context, object clien
 }
 
 // reportDetached emits an event for containers that another image detached from their Tag.
-func (r *WorkloadReconciler) reportDetached(_ context.Context, e event.UpdateEvent, _ workqueue.Queue) {
+func (r *Reconciler) reportDetached(_ context.Context, e event.UpdateEvent, _ workqueue.Queue) {
 	old, _ := pin.Of(e.ObjectOld)
 	updated, _ := pin.Of(e.ObjectNew)
 	if old.Enabled() && !updated.Enabled() { // it is not reconciled any more
@@ -92,7 +92,7 @@ func (r *WorkloadReconciler) reportDetached(_ context.Context, e event.UpdateEve
 }
 
 // forget drops what is remembered of a workload that is gone, or opted out.
-func (r *WorkloadReconciler) forget(key ctrl.Request) {
+func (r *Reconciler) forget(key ctrl.Request) {
 	r.refusals.Forget(key)
 	r.missing.observe(key, nil, r.Clock.Now())
 }

@@ -13,27 +13,27 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// isNew is for how long a workload counts as one: after a restart of the manager most are not.
-const isNew = time.Minute
+// newWorkloadAge is for how long a workload counts as one: after a restart of the manager most are not.
+const newWorkloadAge = time.Minute
 
-// welcome warns of a new workload, which admission has pinned.
-func (r *WorkloadReconciler) welcome(ctx context.Context, object client.Object) {
-	if r.Clock.Since(object.GetCreationTimestamp().Time) < isNew {
-		r.warnOfSecrets(ctx, object)
+// checkNewWorkload warns of a new workload, which admission has pinned.
+func (r *Reconciler) checkNewWorkload(ctx context.Context, object client.Object) {
+	if r.Clock.Since(object.GetCreationTimestamp().Time) < newWorkloadAge {
+		r.warnMissingPullSecrets(ctx, object)
 	}
 }
 
-// warnOfSecrets names the imagePullSecrets of a workload that is new or rolls, and that its namespace does not have: an image of
+// warnMissingPullSecrets names the imagePullSecrets of a workload that is new or rolls, and that its namespace does not have: an image of
 // a private registry cannot be pulled without them, and the nodes tell it pod by pod. Those of its service account come later, so
 // nothing is said of them.
-func (r *WorkloadReconciler) warnOfSecrets(ctx context.Context, object client.Object) {
+func (r *Reconciler) warnMissingPullSecrets(ctx context.Context, object client.Object) {
 	workload, _ := pin.Of(object)
 	if len(workload.Pod.ImagePullSecrets) == 0 {
 		return
 	}
 	var missing []string
 	for i, secret := range workload.Pod.ImagePullSecrets {
-		if i == maxNamedSecrets {
+		if i == maxCheckedPullSecrets {
 			break
 		}
 		isThere, err := r.hasPullSecret(ctx, object.GetNamespace(), secret.Name)
@@ -51,12 +51,12 @@ func (r *WorkloadReconciler) warnOfSecrets(ctx context.Context, object client.Ob
 	}
 }
 
-// maxNamedSecrets bounds the imagePullSecrets of a workload that are looked at: a tenant names any number.
-const maxNamedSecrets = 16
+// maxCheckedPullSecrets bounds the imagePullSecrets of a workload that are looked at: a tenant names any number.
+const maxCheckedPullSecrets = 16
 
 // hasPullSecret reports whether the namespace has a secret of the name that nodes would take for credentials of registries. Its content is
 // not read. The manager has the right to list secrets, and needs no other.
-func (r *WorkloadReconciler) hasPullSecret(ctx context.Context, namespace, name string) (bool, error) {
+func (r *Reconciler) hasPullSecret(ctx context.Context, namespace, name string) (bool, error) {
 	for _, kind := range []corev1.SecretType{corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg} {
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))

@@ -14,9 +14,9 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// move asks admission to write what is wanted, as much as fits into a request: the change of the workload brings the rest. An answer that still carries the request shows that the webhook was
+// requestRollout asks admission to write what is wanted, as much as fits into a request: the change of the workload brings the rest. An answer that still carries the request shows that the webhook was
 // not called; then the template is written here, which says so in an event.
-func (r *WorkloadReconciler) move(ctx context.Context, object client.Object, wanted pin.Record) error {
+func (r *Reconciler) requestRollout(ctx context.Context, object client.Object, wanted pin.Record) error {
 	wanted = wanted.Fitting()
 	asked := object.DeepCopyObject().(client.Object)
 	apiaccess.SetAnnotation(asked, v1.AnnotationRequested, wanted.Format())
@@ -26,17 +26,17 @@ func (r *WorkloadReconciler) move(ctx context.Context, object client.Object, wan
 	}
 	if _, left := asked.GetAnnotations()[v1.AnnotationRequested]; left {
 		var err error
-		if asked, err = r.moveAlone(ctx, asked); err != nil {
+		if asked, err = r.patchTemplate(ctx, asked); err != nil {
 			return err
 		}
 	}
-	r.announce(asked, object, wanted)
-	r.warnOfSecrets(ctx, asked)
+	r.emitRollout(asked, object, wanted)
+	r.warnMissingPullSecrets(ctx, asked)
 	return nil
 }
 
-// moveAlone does what admission would have done, and returns what is stored.
-func (r *WorkloadReconciler) moveAlone(ctx context.Context, stored client.Object) (client.Object, error) {
+// patchTemplate does what admission would have done, and returns what is stored.
+func (r *Reconciler) patchTemplate(ctx context.Context, stored client.Object) (client.Object, error) {
 	moved := stored.DeepCopyObject().(client.Object)
 	old, _ := pin.Of(stored)
 	workload, _ := pin.Of(moved)
@@ -54,9 +54,9 @@ func (r *WorkloadReconciler) moveAlone(ctx context.Context, stored client.Object
 	return moved, nil
 }
 
-// announce emits events of what was stored: of fields that follow a Tag as a rollout, of those that admission missed as a
+// emitRollout emits events of what was stored: of fields that follow a Tag as a rollout, of those that admission missed as a
 // repair.
-func (r *WorkloadReconciler) announce(stored, before client.Object, wanted pin.Record) {
+func (r *Reconciler) emitRollout(stored, before client.Object, wanted pin.Record) {
 	old, _ := pin.Of(before)
 	followed := map[string]string{}
 	for _, pinned := range old.PinnedFields() {
@@ -75,11 +75,11 @@ func (r *WorkloadReconciler) announce(stored, before client.Object, wanted pin.R
 			repairs = append(repairs, said)
 		}
 	}
-	r.say(stored, "Rollout", rollouts)
-	r.say(stored, "Repaired", repairs)
+	r.emit(stored, "Rollout", rollouts)
+	r.emit(stored, "Repaired", repairs)
 }
 
-func (r *WorkloadReconciler) say(object client.Object, reason string, what []string) {
+func (r *Reconciler) emit(object client.Object, reason string, what []string) {
 	if len(what) > 0 {
 		r.Events.Eventf(object, nil, corev1.EventTypeNormal, reason, "Pin", "%s", v1.Truncate(strings.Join(what, "; "), v1.MaxReasonLength))
 	}

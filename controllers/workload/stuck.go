@@ -32,7 +32,7 @@ var stuckReasons = map[string]bool{"ErrImagePull": true, "ImagePullBackOff": tru
 // deleteStuckPods deletes the pods that block the rollout of an ordered StatefulSet: Kubernetes does not replace a pod that
 // never became Ready after its template was repaired (kubernetes#67250, DESIGN 4.11). It returns when to look again, 0 if a
 // change of the StatefulSet is enough.
-func (r *WorkloadReconciler) deleteStuckPods(ctx context.Context, object client.Object) (time.Duration, error) {
+func (r *Reconciler) deleteStuckPods(ctx context.Context, object client.Object) (time.Duration, error) {
 	cached, ok := object.(*appsv1.StatefulSet)
 	if !ok || !awaitsPods(cached) {
 		return 0, nil
@@ -68,7 +68,7 @@ func progress(set *appsv1.StatefulSet) [4]int64 {
 }
 
 // liveStatefulSet reads the StatefulSet, or nil if it is another one by now.
-func (r *WorkloadReconciler) liveStatefulSet(ctx context.Context, cached *appsv1.StatefulSet) (*appsv1.StatefulSet, error) {
+func (r *Reconciler) liveStatefulSet(ctx context.Context, cached *appsv1.StatefulSet) (*appsv1.StatefulSet, error) {
 	var list appsv1.StatefulSetList // the manager has the right to list, and needs no other
 	if err := r.Live.List(ctx, &list, client.InNamespace(cached.Namespace), client.MatchingFields{metav1.ObjectNameField: cached.Name}); err != nil {
 		return nil, fmt.Errorf("reading StatefulSet %s: %w", client.ObjectKeyFromObject(cached), err)
@@ -88,7 +88,7 @@ func replacesInOrder(set *appsv1.StatefulSet) bool {
 }
 
 // deleteIfStuck deletes a pod of an older revision that cannot start, if it still is as it was read.
-func (r *WorkloadReconciler) deleteIfStuck(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
+func (r *Reconciler) deleteIfStuck(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
 	isOlder := pod.Labels[appsv1.StatefulSetRevisionLabel] != set.Status.UpdateRevision
 	reason := stuckReason(pod)
 	if !metav1.IsControlledBy(pod, set) || !isOlder || !pod.DeletionTimestamp.IsZero() || isPodReady(pod) || reason == "" || isBelowPartition(set, pod) {

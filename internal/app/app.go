@@ -84,17 +84,17 @@ func addControllers(registries *registries, cfg config.Config) func(context.Cont
 		imports := metrics.NewImports(&importer.Importer{
 			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: mirror, Copies: copies,
 		}, clock.RealClock{})
-		memory := tagcontroller.NewMemory(clock.RealClock{})
+		memory := tagcontroller.NewState(clock.RealClock{})
 		registries.configuration.OnChange(memory.ConfigurationChanged)
 		registries.mirror.onChange(memory.ConfigurationChanged)
 		recorder := mgr.GetEventRecorder(v1.FieldManager)
-		tags := tagcontroller.TagReconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Copies: copies, Collector: registries.mirror,
-			VerifyInterval: cfg.Mirror.VerifyInterval, Events: recorder, Clock: clock.RealClock{}, Memory: memory,
+		tags := tagcontroller.Reconciler{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Copies: copies, Pruner: registries.mirror,
+			VerifyInterval: cfg.Mirror.VerifyInterval, Events: recorder, Clock: clock.RealClock{}, State: memory,
 		}
 		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, mirror), mgr.Add(copies), tags.SetupWithManager(ctx, mgr)}
-		for _, kind := range workloadkind.WorkloadKinds {
-			workloads := workloadcontroller.WorkloadReconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries, Clock: clock.RealClock{}}
+		for _, kind := range workloadkind.All {
+			workloads := workloadcontroller.Reconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries, Clock: clock.RealClock{}}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))
 		}
 		return errors.Join(problems...)
@@ -107,7 +107,7 @@ func addBackstop(cfg config.Config) func(context.Context, ctrl.Manager) error {
 		if cfg.Backstop == config.BackstopInstalled {
 			return nil
 		}
-		reconciler := backstopcontroller.BackstopReconciler{
+		reconciler := backstopcontroller.Reconciler{
 			Client: mgr.GetClient(), Manifest: backstop.Manifest, Namespace: cfg.LeaderElectionNamespace, Off: cfg.Backstop == config.BackstopOff,
 		}
 		return reconciler.SetupWithManager(ctx, mgr)

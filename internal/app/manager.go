@@ -97,17 +97,17 @@ func cacheOptions() cache.Options {
 	pullSecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	isPullSecret := fields.OneTermEqualSelector("type", string(corev1.SecretTypeDockerConfigJson))
 	byObject := map[client.Object]cache.ByObject{
-		&v1.Tag{}:  {Transform: cachetransform.CachedTag},
-		pullSecret: {Transform: cachetransform.CachedSecret, Field: isPullSecret},
-		&admissionregistrationv1.ValidatingAdmissionPolicy{}:        named(backstopcontroller.BackstopName),
-		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(backstopcontroller.BackstopName),
+		&v1.Tag{}:  {Transform: cachetransform.Tag},
+		pullSecret: {Transform: cachetransform.Secret, Field: isPullSecret},
+		&admissionregistrationv1.ValidatingAdmissionPolicy{}:        named(backstopcontroller.Name),
+		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(backstopcontroller.Name),
 		&apiextensionsv1.CustomResourceDefinition{}:                 named(backstopcontroller.TagDefinition),
 		&corev1.ConfigMap{}: {
 			Namespaces: map[string]cache.Config{hostingNamespace: {}}, Field: fields.OneTermEqualSelector(metav1.ObjectNameField, hostingName),
 		},
 	}
-	for _, kind := range workloadkind.WorkloadKinds {
-		byObject[kind.New()] = cache.ByObject{Transform: cachetransform.CachedWorkload(kind)}
+	for _, kind := range workloadkind.All {
+		byObject[kind.New()] = cache.ByObject{Transform: cachetransform.Workload(kind)}
 	}
 	return cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: byObject}
 }

@@ -32,7 +32,7 @@ func TestEveryWatchedKindIsStripped(t *testing.T) {
 		}
 	}
 	want := []client.Object{&v1.Tag{}}
-	for _, kind := range workloadkind.WorkloadKinds {
+	for _, kind := range workloadkind.All {
 		want = append(want, kind.New())
 	}
 	for _, object := range want {

@@ -41,8 +41,8 @@ type mirror struct {
 }
 
 var (
-	_ importer.Mirror         = &mirror{}
-	_ tagcontroller.Collector = &mirror{}
+	_ importer.Mirror      = &mirror{}
+	_ tagcontroller.Pruner = &mirror{}
 )
 
 // deletionsAtOnce is how many manifests of an image are deleted at a time.

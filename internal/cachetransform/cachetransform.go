@@ -22,9 +22,9 @@ var cachedAnnotations = []string{
 	v1.AnnotationRequestedCheck,
 }
 
-// CachedTag keeps of a Tag in the informer cache what Tagger reads: its spec and its status, and of its metadata what
+// Tag keeps of a Tag in the informer cache what Tagger reads: its spec and its status, and of its metadata what
 // identifies it and what Tagger and its plugin wrote. It is a cache.TransformFunc.
-func CachedTag(object any) (any, error) {
+func Tag(object any) (any, error) {
 	if tag, ok := object.(*v1.Tag); ok {
 		own := ownAnnotations(&tag.ObjectMeta)
 		finalizers := tag.Finalizers // all of them, for a patch of the list replaces it
@@ -34,22 +34,22 @@ func CachedTag(object any) (any, error) {
 	return object, nil
 }
 
-// CachedSecret keeps of a pull secret's metadata what tells that it changed. What kubectl applied last is left out: it
+// Secret keeps of a pull secret's metadata what tells that it changed. What kubectl applied last is left out: it
 // holds the credentials. It is a cache.TransformFunc.
-func CachedSecret(object any) (any, error) {
+func Secret(object any) (any, error) {
 	if secret, ok := object.(*metav1.PartialObjectMetadata); ok {
 		return &metav1.PartialObjectMetadata{TypeMeta: secret.TypeMeta, ObjectMeta: identity(&secret.ObjectMeta)}, nil
 	}
 	return object, nil
 }
 
-// CachedWorkload returns the cache.TransformFunc of a kind. It keeps of a workload what Tagger reads: of one that did not opt in, that it is
+// Workload returns the cache.TransformFunc of a kind. It keeps of a workload what Tagger reads: of one that did not opt in, that it is
 // there. A patch of what is kept holds only differences, and none of what is left out.
-func CachedWorkload(kind workloadkind.WorkloadKind) func(object any) (any, error) {
-	return func(object any) (any, error) { return cachedWorkload(kind, object) }
+func Workload(kind workloadkind.Kind) func(object any) (any, error) {
+	return func(object any) (any, error) { return transformWorkload(kind, object) }
 }
 
-func cachedWorkload(kind workloadkind.WorkloadKind, object any) (any, error) {
+func transformWorkload(kind workloadkind.Kind, object any) (any, error) {
 	full, ok := pin.Of(object)
 	if !ok {
 		return object, nil

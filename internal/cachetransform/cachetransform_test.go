@@ -30,7 +30,7 @@ const someImage = "quay.io/company/myapp@sha256:00000000000000000000000000000000
 var someTime = metav1.NewTime(time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC))
 
 // full is a workload of the kind with all that people and controllers put there.
-func full(t *testing.T, kind workloadkind.WorkloadKind) client.Object {
+func full(t *testing.T, kind workloadkind.Kind) client.Object {
 	t.Helper()
 	object := kind.New()
 	workload, ok := pin.Of(object)
@@ -57,7 +57,7 @@ func full(t *testing.T, kind workloadkind.WorkloadKind) client.Object {
 
 func TestTheCacheKeepsWhatPinningReadsAndNothingElse(t *testing.T) {
 	tags := pin.LookupWith(func(name string) (*v1.Tag, error) { return importedTag(), nil }, "")
-	for _, kind := range workloadkind.WorkloadKinds {
+	for _, kind := range workloadkind.All {
 		t.Run(kind.Name, func(t *testing.T) {
 			object := full(t, kind)
 			if daemonSet, ok := object.(*appsv1.DaemonSet); ok {
@@ -68,7 +68,7 @@ func TestTheCacheKeepsWhatPinningReadsAndNothingElse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cached := keep(t, cachetransform.CachedWorkload(kind), object)
+			cached := keep(t, cachetransform.Workload(kind), object)
 			after, _ := pin.Of(cached)
 			got, err := pin.Wanted(after, "dev", tags)
 			if err != nil || len(got) != 2 || !maps.Equal(got, wanted) || !slices.Equal(after.TagNames(), before.TagNames()) {
@@ -82,10 +82,10 @@ func TestTheCacheKeepsWhatPinningReadsAndNothingElse(t *testing.T) {
 }
 
 func TestTheCacheKeepsOfAWorkloadThatDidNotOptInThatItIsThere(t *testing.T) {
-	for _, kind := range workloadkind.WorkloadKinds {
+	for _, kind := range workloadkind.All {
 		object := full(t, kind)
 		delete(object.GetAnnotations(), v1.AnnotationEnabled)
-		cached := keep(t, cachetransform.CachedWorkload(kind), object)
+		cached := keep(t, cachetransform.Workload(kind), object)
 		workload, _ := pin.Of(cached)
 		if !sameIdentity(cached, object) || len(workload.Containers()) != 0 || len(workload.Meta.Annotations) != 0 {
 			t.Errorf("the cache keeps %+v", cached)
@@ -98,7 +98,7 @@ func TestTheCacheKeepsNoCredentials(t *testing.T) {
 	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "dev", Name: "pull", ResourceVersion: "7", Annotations: map[string]string{corev1.LastAppliedConfigAnnotation: secret},
 	}}
-	cached := keep(t, cachetransform.CachedSecret, object)
+	cached := keep(t, cachetransform.Secret, object)
 	if cached.GetNamespace() != "dev" || cached.GetName() != "pull" || cached.GetResourceVersion() != "7" {
 		t.Errorf("the cache keeps %+v", cached)
 	}
@@ -112,7 +112,7 @@ func TestTheCacheKeepsWhatAPlanReadsOfATag(t *testing.T) {
 	tag.Labels = map[string]string{"app": secret}
 	metav1.SetMetaDataAnnotation(&tag.ObjectMeta, corev1.LastAppliedConfigAnnotation, secret)
 	tag.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: secret}}
-	cached := keep(t, cachetransform.CachedTag, tag)
+	cached := keep(t, cachetransform.Tag, tag)
 	if got, want := encoded(t, cached), encoded(t, whole); got != want {
 		t.Errorf("the cache keeps %s, want %s", got, want)
 	}
@@ -160,11 +160,11 @@ func TestTheCacheKeepsNoAnnotationsOfTenants(t *testing.T) {
 	}
 	tag := importedTag()
 	tag.Annotations = annotations()
-	objects := map[string]client.Object{"Tag": keep(t, cachetransform.CachedTag, tag)}
-	for _, kind := range workloadkind.WorkloadKinds {
+	objects := map[string]client.Object{"Tag": keep(t, cachetransform.Tag, tag)}
+	for _, kind := range workloadkind.All {
 		object := full(t, kind)
 		object.SetAnnotations(annotations())
-		objects[kind.Name] = keep(t, cachetransform.CachedWorkload(kind), object)
+		objects[kind.Name] = keep(t, cachetransform.Workload(kind), object)
 	}
 	for name, cached := range objects {
 		got := slices.Sorted(maps.Keys(cached.GetAnnotations()))

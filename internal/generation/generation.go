@@ -36,8 +36,8 @@ const (
 	Restore Action = "Restore"
 	// Verify asks the internal registry whether it has the generation in use.
 	Verify Action = "Verify"
-	// Collect takes away from the internal registry what no reference is about any more.
-	Collect Action = "Collect"
+	// Prune takes away from the internal registry what no reference is about any more.
+	Prune Action = "Collect"
 	// Reject says that the generation wanted cannot be had.
 	Reject Action = "Reject"
 )
@@ -53,10 +53,10 @@ type Input struct {
 	Changed time.Time
 	// Tried is the requested check that was tried last, with or without success.
 	Tried string
-	// Bar holds back what asks the registry.
-	Bar Bar
+	// Hold holds back what asks the registry.
+	Hold Hold
 	// VerifyAt and CollectAt are when the internal registry is looked after next, if the Tag has anything there.
-	VerifyAt, CollectAt time.Time
+	VerifyAt, PruneAt time.Time
 	// Forgotten says that the Tag had imports, of the very source that it has now, and that they are known still.
 	Forgotten bool
 }
@@ -203,8 +203,8 @@ func requested(in Input) bool {
 	return pending(in.Tag) && request(in.Tag) != in.Tried
 }
 
-// Question is what the registry is asked for the Tag: another value is another question, which never takes an old answer.
-func Question(tag *v1.Tag) string { return fmt.Sprintf("%d %s", tag.Generation, request(tag)) }
+// RequestKey is what the registry is asked for the Tag: another value is another question, which never takes an old answer.
+func RequestKey(tag *v1.Tag) string { return fmt.Sprintf("%d %s", tag.Generation, request(tag)) }
 
 // request is the check that is asked for, or its hash where the status cannot hold it.
 func request(tag *v1.Tag) string {

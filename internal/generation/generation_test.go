@@ -68,7 +68,7 @@ func TestPlan(t *testing.T) {
 		tag       *v1.Tag
 		changed   time.Time
 		tried     string
-		bar       generation.Bar
+		bar       generation.Hold
 		forgotten bool
 		want      generation.Decision
 	}{
@@ -228,34 +228,34 @@ func TestPlan(t *testing.T) {
 		},
 		"a registry that asks to wait is not asked before": {
 			tag:  tag(wants(0), failed(v1.ReasonRateLimited, 10*time.Second)),
-			bar:  generation.Bar{Since: now.Add(-10 * time.Second), Until: now.Add(110 * time.Second)},
+			bar:  generation.Hold{Since: now.Add(-10 * time.Second), Until: now.Add(110 * time.Second)},
 			want: generation.Decision{Action: generation.Keep, After: 110 * time.Second, Awaited: true},
 		},
 		"a Tag whose turn it was not waits without a word in its status": {
 			tag:  tag(wants(0)),
-			bar:  generation.Bar{Since: now, Until: now.Add(time.Second)},
+			bar:  generation.Hold{Since: now, Until: now.Add(time.Second)},
 			want: generation.Decision{Action: generation.Keep, After: time.Second, Awaited: true},
 		},
 		"a registry is asked when its time has come": {
 			tag:  tag(wants(0), failed(v1.ReasonRateLimited, time.Minute)),
-			bar:  generation.Bar{Since: now.Add(-time.Minute), Until: now},
+			bar:  generation.Hold{Since: now.Add(-time.Minute), Until: now},
 			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
 		},
 		"a change of the configuration may lead to another registry": {
 			tag:     tag(wants(0), failed(v1.ReasonRateLimited, 10*time.Second)),
-			bar:     generation.Bar{Since: now.Add(-10 * time.Second), Until: now.Add(time.Hour)},
+			bar:     generation.Hold{Since: now.Add(-10 * time.Second), Until: now.Add(time.Hour)},
 			changed: now.Add(-5 * time.Second),
 			want:    generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
 		},
 		"a known generation is selected while the registry is left alone": {
 			tag:  tag(imported(0, 1), wants(0), editedSince()),
-			bar:  generation.Bar{Since: now, Until: now.Add(time.Hour)},
+			bar:  generation.Hold{Since: now, Until: now.Add(time.Hour)},
 			want: generation.Decision{Action: generation.Select},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := generation.Plan(generation.Input{
-				Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried, Bar: row.bar, Forgotten: row.forgotten,
+				Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried, Hold: row.bar, Forgotten: row.forgotten,
 			})
 			if got.Why == "" {
 				t.Error("the decision has no reason")
@@ -348,7 +348,7 @@ func TestAnotherSpecOrRequestIsAnotherQuestion(t *testing.T) {
 		"another spec":    tag(editedSince()),
 		"another request": tag(annotated(v1.AnnotationRequestedCheck, "r1")),
 	} {
-		if generation.Question(other) == generation.Question(tag()) {
+		if generation.RequestKey(other) == generation.RequestKey(tag()) {
 			t.Errorf("%s is the same question", name)
 		}
 	}

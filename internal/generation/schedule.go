@@ -50,13 +50,13 @@ func polled(in Input, action Decision, otherwise string) Decision {
 	return action
 }
 
-// Bar says that a registry is not to be asked for a while: it said so, or it was not the Tag's turn.
-type Bar struct{ Since, Until time.Time }
+// Hold says that a registry is not to be asked for a while: it said so, or it was not the Tag's turn.
+type Hold struct{ Since, Until time.Time }
 
 // barred holds back what would ask the registry, unless something changed since that may lead elsewhere.
 func (in Input) barred(decision Decision) Decision {
-	wait := in.Bar.Until.Sub(in.Now)
-	if wait <= 0 || in.Changed.After(in.Bar.Since) {
+	wait := in.Hold.Until.Sub(in.Now)
+	if wait <= 0 || in.Changed.After(in.Hold.Since) {
 		return decision
 	}
 	switch {
@@ -77,9 +77,9 @@ func (in Input) withUpkeep(decision Decision) Decision {
 		verify := Decision{Action: Verify, Generation: ref.Generation, Why: "it is time to see whether the internal registry has the generation in use"}
 		decision = in.unlessDue(decision, verify, in.VerifyAt)
 	}
-	if len(in.Tag.Uncollected()) > 0 {
-		collect := Decision{Action: Collect, Why: "the internal registry has generations that left the history"}
-		decision = in.unlessDue(decision, collect, in.CollectAt)
+	if len(in.Tag.Unreferenced()) > 0 {
+		collect := Decision{Action: Prune, Why: "the internal registry has generations that left the history"}
+		decision = in.unlessDue(decision, collect, in.PruneAt)
 	}
 	return decision
 }
@@ -105,8 +105,8 @@ const (
 	longestCollect  = 10 * time.Minute
 )
 
-// CollectAgain is how long to wait after so many tries to take something away: twice as long each time.
-func CollectAgain(tries int) time.Duration {
+// PruneAgain is how long to wait after so many tries to take something away: twice as long each time.
+func PruneAgain(tries int) time.Duration {
 	return min(shortestCollect<<min(tries, 16), longestCollect)
 }
 

@@ -6,15 +6,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// WorkloadKind is a kind of workload that follows Tags after it was stored. Jobs do not: their template does not change.
-type WorkloadKind struct {
+// Kind is a kind of workload that follows Tags after it was stored. Jobs do not: their template does not change.
+type Kind struct {
 	Name    string
 	New     func() client.Object
 	NewList func() client.ObjectList
 }
 
-// WorkloadKinds are the kinds that follow Tags.
-var WorkloadKinds = []WorkloadKind{
+// All are the kinds that follow Tags.
+var All = []Kind{
 	{"deployment", func() client.Object { return &appsv1.Deployment{} }, func() client.ObjectList { return &appsv1.DeploymentList{} }},
 	{"statefulset", func() client.Object { return &appsv1.StatefulSet{} }, func() client.ObjectList { return &appsv1.StatefulSetList{} }},
 	{"daemonset", func() client.Object { return &appsv1.DaemonSet{} }, func() client.ObjectList { return &appsv1.DaemonSetList{} }},

@@ -72,7 +72,7 @@ func admissions(ctx context.Context, rows *measure.Report) (err error) {
 		return err
 	}
 	// What the backstop costs is a benchmark of its own.
-	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: backstopcontroller.BackstopName}}
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: backstopcontroller.Name}}
 	if err := s.api.Delete(ctx, binding); err != nil {
 		return err
 	}

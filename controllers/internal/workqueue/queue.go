@@ -29,8 +29,8 @@ func Enqueue(q Queue, priority int, requests []ctrl.Request) {
 	q.(priorityqueue.PriorityQueue[ctrl.Request]).AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, requests...)
 }
 
-// IsNews leaves out what is there when the process starts: it mends nothing, and what it might mend comes in by itself.
-var IsNews = predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
+// IgnoreInitialList leaves out what is there when the process starts: it mends nothing, and what it might mend comes in by itself.
+var IgnoreInitialList = predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
 
 // RequestsFor makes a request of every object in a list.
 func RequestsFor(list client.ObjectList) []ctrl.Request {
