@@ -11,7 +11,8 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 bin=$root/bin
 unset GOOS GOARCH # these programs run here, whatever the caller cross-compiles
-export CGO_ENABLED=0 GOWORK=off GOFLAGS="-buildvcs=false -trimpath"
+# The flags are those of the Makefile, so that a package that several programs share is compiled once.
+export CGO_ENABLED=0 GOWORK=off GOFLAGS="-buildvcs=false -trimpath -gcflags=all=-dwarf=false"
 
 say() { echo "tools: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -20,13 +21,13 @@ die() { say "$*"; exit 1; }
 # first build takes on 2 cores.
 describe() {
   case $1 in
-  etcd) folder=kubernetes module=go.etcd.io/etcd/server/v3 package=$module minutes=2 ;;
-  kube-apiserver) kubernetes "$1" 7 ;;
-  kube-controller-manager) kubernetes "$1" 3 ;;
+  etcd) folder=controlplane module=go.etcd.io/etcd/server/v3 package=$module minutes=2 ;;
+  kube-apiserver) kubernetes "$1" 5 ;;
+  kube-controller-manager) kubernetes "$1" 2 ;;
   kube-scheduler | kubectl) kubernetes "$1" 1 ;;
-  kwok) folder=kwok module=sigs.k8s.io/kwok package=$module/cmd/kwok minutes=3 ;;
-  registry) folder=registry module=github.com/distribution/distribution/v3 package=$module/cmd/registry minutes=2 ;;
-  crane) folder=registry module=github.com/google/go-containerregistry package=$module/cmd/crane minutes=1 ;;
+  kwok) folder=controlplane module=sigs.k8s.io/kwok package=$module/cmd/kwok minutes=1 ;;
+  registry) folder=controlplane module=github.com/distribution/distribution/v3 package=$module/cmd/registry minutes=1 ;;
+  crane) folder=controlplane module=github.com/google/go-containerregistry package=$module/cmd/crane minutes=1 ;;
   flux-apply) folder=flux module=github.com/fluxcd/pkg/ssa package=. minutes=2 ;;
   helm3) folder=helm3 module=helm.sh/helm/v3 package=$module/cmd/helm minutes=3 ;;
   helm4) folder=helm4 module=helm.sh/helm/v4 package=$module/cmd/helm minutes=3 ;;
@@ -35,7 +36,7 @@ describe() {
   *) die "there is no tool called '$1'; see the head of hack/build-tools.sh" ;;
   esac
 }
-kubernetes() { folder=kubernetes module=k8s.io/kubernetes package=k8s.io/kubernetes/cmd/$1 minutes=$2; }
+kubernetes() { folder=controlplane module=k8s.io/kubernetes package=k8s.io/kubernetes/cmd/$1 minutes=$2; }
 
 # pinned prints the version that hack/tools wants of the described module.
 pinned() {
@@ -62,8 +63,8 @@ present() {
 link() {
   local file=${KUBEBUILDER_ASSETS:-}/$1
   [[ -n ${KUBEBUILDER_ASSETS:-} ]] && reports "$1" "$file" "$2" || return 1
-  say "$1 $2 is in KUBEBUILDER_ASSETS"
   ln -sf "$file" "$bin/$1"
+  row "$1" "$2" KUBEBUILDER_ASSETS 0 0
 }
 
 # ldflags VERSION: Kubernetes programs say v0.0.0 unless they are told, and clients then take them for ancient.
@@ -78,7 +79,8 @@ ldflags() {
 # build NAME VERSION POSITION. The program is moved into place when it is complete, so that a build that is
 # interrupted, or runs twice, leaves nothing half done.
 build() {
-  local name=$1 version=$2 partial=$bin/.$1.$$ log=$bin/.$1.log seconds=0
+  local name=$1 version=$2 partial=$bin/.$1.$$ log=$bin/.$1.log seconds=0 before
+  cpu && before=$used
   say "building $name $version ($3), about $minutes min"
   (cd "$root/hack/tools/$folder" && exec go build -ldflags="$(ldflags "$version")" -o "$partial" "$package") >"$log" 2>&1 &
   builder=$!
@@ -90,13 +92,26 @@ build() {
   wait "$builder" || { tail -n 20 "$log" >&2; die "$name $version could not be built; the whole output is in $log"; }
   builder=
   mv -f "$partial" "$bin/$name" && rm -f "$log"
+  cpu
+  row "$name" "$version" built "$seconds" "$((used - before))"
 }
+
+# cpu sets $used to the processor seconds of all commands that have ended. A subshell would count its own only.
+cpu() {
+  local _ user system
+  times >"$bin/.times.$$"
+  { read -r _ _; read -r user system; } <"$bin/.times.$$"
+  used=$(awk -v u="$user" -v s="$system" 'BEGIN { split(u, a, /[ms]/); split(s, b, /[ms]/); printf "%d", 60 * (a[1] + b[1]) + a[2] + b[2] }')
+}
+
+# row NAME VERSION SOURCE SECONDS CPU adds a row to the table that is printed at the end.
+row() { rows+=$(printf '%-24s %-8s %-20s %7s %7s' "$@")$'\n'; }
 
 # stages writes bin/kwok.yaml: how kwok's nodes and pods become Ready. Without stages kwok ends at once.
 stages() {
   local source stage file
-  (cd "$root/hack/tools/kwok" && go mod download "$module") || die "cannot download $module"
-  source=$(cd "$root/hack/tools/kwok" && go list -m -f '{{.Dir}}' "$module")/kustomize/stage
+  (cd "$root/hack/tools/controlplane" && go mod download "$module") || die "cannot download $module"
+  source=$(cd "$root/hack/tools/controlplane" && go list -m -f '{{.Dir}}' "$module")/kustomize/stage
   for stage in node/fast node/heartbeat-with-lease pod/fast; do
     for file in "$source/$stage"/*.yaml; do
       [[ $file == */kustomization.yaml ]] || { echo ---; cat "$file"; }
@@ -112,7 +127,7 @@ builder=''
 trap '[[ -z $builder ]] || kill "$builder" 2>/dev/null; rm -f "$bin"/.*.$$' EXIT
 trap 'exit 130' INT TERM
 
-missing=() position=0 total=0
+missing=() position=0 total=0 rows=''
 for name in "$@"; do
   describe "$name"
   if ! present "$name" "$(pinned)"; then missing+=("$name") total=$((total + minutes)); fi
@@ -126,4 +141,4 @@ for name in ${missing[@]+"${missing[@]}"}; do
   [[ $name != kwok ]] || stages
   echo "$version" >"$bin/.$name.version"
 done
-[[ ${#missing[@]} -eq 0 ]] || say "all there, in bin/"
+[[ ${#missing[@]} -eq 0 ]] || { cpu; row TOTAL '' '' "$SECONDS" "$used"; say "all there, in bin/; seconds by the clock and of the processor:"$'\n'"$(printf '%-24s %-8s %-20s %7s %7s' program version source clock cpu)"$'\n'"${rows%$'\n'}"; }
