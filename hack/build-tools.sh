@@ -4,8 +4,8 @@
 #   hack/build-tools.sh NAME...     etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane
 #                                   helm3 helm4 flux-apply regctl oras
 #
-# Each comes from $KUBEBUILDER_ASSETS where that folder holds exactly the wanted version, and is built from the Go
-# modules pinned under hack/tools otherwise. What is there in the wanted version is left alone: then nothing is said.
+# The Go modules under hack/tools pin their versions. Each program comes from the first source that has exactly its version: bin/
+# as it is, the folder $KUBEBUILDER_ASSETS, the releases of Kubernetes (hack/download; TOOLS_FROM=build skips them), a build.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -64,7 +64,22 @@ link() {
   local file=${KUBEBUILDER_ASSETS:-}/$1
   [[ -n ${KUBEBUILDER_ASSETS:-} ]] && reports "$1" "$file" "$2" || return 1
   ln -sf "$file" "$bin/$1"
-  row "$1" "$2" KUBEBUILDER_ASSETS 0 0
+}
+
+# download NAME... writes those programs to $downloads that their releases have. If it cannot reach them, it takes a few seconds.
+download() {
+  local release
+  [[ ${TOOLS_FROM:-} != build && " $*" =~ " "(etcd|kube) ]] || return 0
+  release=$(folder=controlplane module=k8s.io/kubernetes && pinned)
+  (cd "$root" && go run ./hack/download "$downloads" "$release" "$@") || say "nothing is downloaded"
+  row '(download)' '' ''
+}
+
+# downloaded NAME VERSION takes the program from $downloads, if the version is the right one.
+downloaded() {
+  [[ -e $downloads/$1 ]] || return 1
+  reports "$1" "$downloads/$1" "$2" || { say "the $1 that was downloaded is not $2"; return 1; }
+  mv -f "$downloads/$1" "$bin/$1"
 }
 
 # ldflags VERSION: Kubernetes programs say v0.0.0 unless they are told, and clients then take them for ancient.
@@ -79,8 +94,7 @@ ldflags() {
 # build NAME VERSION POSITION. The program is moved into place when it is complete, so that a build that is
 # interrupted, or runs twice, leaves nothing half done.
 build() {
-  local name=$1 version=$2 partial=$bin/.$1.$$ log=$bin/.$1.log seconds=0 before
-  cpu && before=$used
+  local name=$1 version=$2 partial=$bin/.$1.$$ log=$bin/.$1.log seconds=0
   say "building $name $version ($3), about $minutes min"
   (cd "$root/hack/tools/$folder" && exec go build -ldflags="$(ldflags "$version")" -o "$partial" "$package") >"$log" 2>&1 &
   builder=$!
@@ -92,8 +106,13 @@ build() {
   wait "$builder" || { tail -n 20 "$log" >&2; die "$name $version could not be built; the whole output is in $log"; }
   builder=
   mv -f "$partial" "$bin/$name" && rm -f "$log"
-  cpu
-  row "$name" "$version" built "$seconds" "$((used - before))"
+}
+
+# complete NAME VERSION SOURCE notes that the program is in bin/.
+complete() {
+  [[ $1 != kwok ]] || stages
+  echo "$2" >"$bin/.$1.version"
+  row "$@"
 }
 
 # cpu sets $used to the processor seconds of all commands that have ended. A subshell would count its own only.
@@ -104,8 +123,13 @@ cpu() {
   used=$(awk -v u="$user" -v s="$system" 'BEGIN { split(u, a, /[ms]/); split(s, b, /[ms]/); printf "%d", 60 * (a[1] + b[1]) + a[2] + b[2] }')
 }
 
-# row NAME VERSION SOURCE SECONDS CPU adds a row to the table that is printed at the end.
-row() { rows+=$(printf '%-24s %-8s %-20s %7s %7s' "$@")$'\n'; }
+# row NAME VERSION SOURCE adds a row to the table: the seconds since the last row, by the clock and of the processor.
+row() {
+  cpu
+  rows+=$(line "$@" "$((SECONDS - clock))" "$((used - before))")$'\n'
+  clock=$SECONDS before=$used
+}
+line() { printf '%-24s %-8s %-20s %7s %7s' "$@"; }
 
 # stages writes bin/kwok.yaml: how kwok's nodes and pods become Ready. Without stages kwok ends at once.
 stages() {
@@ -124,21 +148,30 @@ stages() {
 command -v go >/dev/null || die "Go is needed: https://go.dev/doc/install"
 mkdir -p "$bin"
 builder=''
-trap '[[ -z $builder ]] || kill "$builder" 2>/dev/null; rm -f "$bin"/.*.$$' EXIT
+trap '[[ -z $builder ]] || kill "$builder" 2>/dev/null; rm -rf "$bin"/.*.$$' EXIT
 trap 'exit 130' INT TERM
 
-missing=() position=0 total=0 rows=''
+missing=() position=0 total=0 rows='' clock=0 before=0 downloads=$bin/.downloads.$$
 for name in "$@"; do
   describe "$name"
-  if ! present "$name" "$(pinned)"; then missing+=("$name") total=$((total + minutes)); fi
+  version=$(pinned)
+  if present "$name" "$version"; then continue; fi
+  rm -f "$bin/.$name.version"
+  if link "$name" "$version"; then complete "$name" "$version" KUBEBUILDER_ASSETS; continue; fi
+  missing+=("$name") total=$((total + minutes))
 done
-((total == 0)) || say "${#missing[@]} to provide; building takes up to $total min, once, on 2 cores, and a fraction of it on more"
+if ((total > 0)); then
+  say "${#missing[@]} to provide; building takes up to $total min, once, on 2 cores, and a fraction of it on more"
+  download "${missing[@]}"
+fi
 for name in ${missing[@]+"${missing[@]}"}; do
   describe "$name"
   version=$(pinned) position=$((position + 1))
-  rm -f "$bin/.$name.version"
-  link "$name" "$version" || build "$name" "$version" "$position of ${#missing[@]}"
-  [[ $name != kwok ]] || stages
-  echo "$version" >"$bin/.$name.version"
+  if downloaded "$name" "$version"; then complete "$name" "$version" downloaded; continue; fi
+  build "$name" "$version" "$position of ${#missing[@]}"
+  complete "$name" "$version" built
 done
-[[ ${#missing[@]} -eq 0 ]] || { cpu; row TOTAL '' '' "$SECONDS" "$used"; say "all there, in bin/; seconds by the clock and of the processor:"$'\n'"$(printf '%-24s %-8s %-20s %7s %7s' program version source clock cpu)"$'\n'"${rows%$'\n'}"; }
+if [[ -n $rows ]]; then
+  say "all there, in bin/; seconds by the clock and of the processor:"
+  { line program version source clock cpu; printf '\n%s' "$rows"; line total '' '' "$clock" "$before"; echo; } >&2
+fi
