@@ -21,24 +21,32 @@ func again(ctx context.Context, rows *measure.Report) (err error) {
 		return err
 	}
 	for _, t := range append(peers(), tagger) {
-		if err := s.mirror.clear(); err != nil {
+		one, err := s.copyAgain(ctx, t, digest)
+		what := "requests for the same image again: " + t.name
+		switch {
+		case err != nil && t.isPeer:
+			rows.Note(what, cannotCopy(err))
+		case err != nil:
 			return err
+		case t.isPeer:
+			rows.Note(what, fmt.Sprint(one.requests()))
+		default:
+			rows.Count(what, float64(one.requests()), 1)
+			rows.AtLeast("  of these, HEADs at the mirror", float64(one.mirror.of(http.MethodHead)), 1)
 		}
-		if _, err := s.copy(ctx, t, digest, copied); err != nil {
-			return err
-		}
-		one, err := s.copy(ctx, t, digest, copied)
-		if err != nil {
-			return err
-		}
-		if t.name != tagger.name {
-			rows.Note("requests for the same image again: "+t.name, fmt.Sprint(one.requests()))
-			continue
-		}
-		rows.Count("requests for the same image again: "+t.name, float64(one.requests()), 1)
-		rows.AtLeast("  of these, HEADs at the mirror", float64(one.mirror.of(http.MethodHead)), 1)
 	}
 	return nil
+}
+
+// copyAgain copies an image twice and returns the second outcome.
+func (s *site) copyAgain(ctx context.Context, t tool, digest string) (outcome, error) {
+	if err := s.mirror.clear(); err != nil {
+		return outcome{}, err
+	}
+	if _, err := s.copy(ctx, t, digest, copied); err != nil {
+		return outcome{}, err
+	}
+	return s.copy(ctx, t, digest, copied)
 }
 
 // of is how many requests have the method.

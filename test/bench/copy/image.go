@@ -29,12 +29,18 @@ func (c content) index() (v1.ImageIndex, error) {
 			return nil, err
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add:        image,
+			Add:        untypedImage{image},
 			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}},
 		})
 	}
 	return index, nil
 }
+
+// untypedImage has no artifact type in the index, as images from common builders. skopeo 1.9.3 does not preserve one.
+type untypedImage struct{ v1.Image }
+
+// ArtifactType returns no type, where go-containerregistry would take the config's.
+func (untypedImage) ArtifactType() (string, error) { return "", nil }
 
 func (c content) image(architecture string, salt uint64) (v1.Image, error) {
 	image, err := mutate.ConfigFile(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),

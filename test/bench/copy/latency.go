@@ -65,7 +65,9 @@ func latencyOf(ctx context.Context, rows *measure.Report, w work) (err error) {
 func (w work) report(rows *measure.Report, all map[string]outcomes) {
 	for _, t := range append(peers(), tagger, taggerAttachments) {
 		what := fmt.Sprintf("2 platforms, 10 blobs of 1 MiB, %s a request, %s: %s", w.delay, w.registries, t.name)
-		rows.Note(what, fmt.Sprintf("%s, %.0f requests", measure.Readable(all[t.name].median()), all[t.name].requests()))
+		rows.Note(what, all[t.name].text(func(o outcomes) string {
+			return fmt.Sprintf("%s, %.0f requests", measure.Readable(o.median()), o.requests())
+		}))
 	}
 	ratio := all[tagger.name].median().Seconds() / best(all, peers()).Seconds()
 	if runtime.NumCPU() >= w.processors {

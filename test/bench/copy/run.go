@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/images-io/tagger/test/bench/measure"
@@ -32,13 +34,30 @@ type outcome struct {
 
 func (o outcome) requests() int { return len(o.source.methods) + len(o.mirror.methods) }
 
-// outcomes are those of a tool.
-type outcomes []outcome
+// outcomes are those of a tool, or why it could not copy.
+type outcomes struct {
+	copies []outcome
+	failed error
+}
+
+// text describes the outcomes, or says why there are none.
+func (o outcomes) text(describe func(outcomes) string) string {
+	if o.failed != nil {
+		return cannotCopy(o.failed)
+	}
+	return describe(o)
+}
+
+// cannotCopy is the row of a peer that fails. The last line of its output is the error.
+func cannotCopy(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	return fmt.Sprintf("cannot copy this: %.200s", lines[len(lines)-1])
+}
 
 // most is the largest number of all.
 func (o outcomes) most(of func(outcome) float64) float64 {
 	most := 0.0
-	for _, one := range o {
+	for _, one := range o.copies {
 		most = max(most, of(one))
 	}
 	return most
@@ -50,8 +69,8 @@ func (o outcomes) median() time.Duration {
 }
 
 func (o outcomes) medianOf(of func(outcome) time.Duration) time.Duration {
-	times := make([]time.Duration, len(o))
-	for i, one := range o {
+	times := make([]time.Duration, len(o.copies))
+	for i, one := range o.copies {
 		times[i] = of(one)
 	}
 	return median(times)
@@ -71,11 +90,13 @@ func (o outcomes) peak() uint64 {
 	return uint64(o.most(func(o outcome) float64 { return float64(o.peak) }))
 }
 
-// best is the median of the fastest of the tools.
+// best is the median of the fastest of the tools that copied.
 func best(of map[string]outcomes, tools []tool) time.Duration {
-	fastest := of[tools[0].name].median()
+	fastest := time.Duration(math.MaxInt64)
 	for _, t := range tools {
-		fastest = min(fastest, of[t.name].median())
+		if of[t.name].failed == nil {
+			fastest = min(fastest, of[t.name].median())
+		}
 	}
 	return fastest
 }
@@ -89,14 +110,18 @@ func (s *site) takeTurns(ctx context.Context, rounds int, digest string, tools .
 	for round := range rounds {
 		for i := range tools {
 			t := tools[(round+i)%len(tools)]
+			before := all[t.name]
+			if before.failed != nil {
+				continue
+			}
 			if err := s.mirror.clear(); err != nil {
 				return nil, err
 			}
 			one, err := s.copy(ctx, t, digest, copied)
-			if err != nil {
+			if err != nil && !t.isPeer {
 				return nil, err
 			}
-			all[t.name] = append(all[t.name], one)
+			all[t.name] = outcomes{append(before.copies, one), err}
 		}
 	}
 	return all, nil

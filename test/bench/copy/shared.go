@@ -44,17 +44,18 @@ func shared(ctx context.Context, rows *measure.Report) (err error) {
 	return s.sharedByTagger(ctx, rows, digests)
 }
 
-// sharedBy runs a program for each copy.
+// sharedBy runs a peer for each copy.
 func (s *site) sharedBy(ctx context.Context, rows *measure.Report, t tool, digests []string) error {
 	if err := s.mirror.clear(); err != nil {
 		return err
 	}
 	for i, one := range sharing {
 		outcome, err := s.copy(ctx, t, digests[i], one.image)
+		sent := "sent " + measure.Mebibytes(uint64(outcome.mirror.uploaded))
 		if err != nil {
-			return err
+			sent = cannotCopy(err)
 		}
-		rows.Note(one.work+": "+t.name, "sent "+measure.Mebibytes(uint64(outcome.mirror.uploaded)))
+		rows.Note(one.work+": "+t.name, sent)
 	}
 	return nil
 }

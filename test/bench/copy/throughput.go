@@ -40,10 +40,10 @@ func throughputOver(ctx context.Context, rows *measure.Report, protocol string, 
 		return err
 	}
 	for _, t := range tools {
-		median := all[t.name].median()
-		rows.Note(fmt.Sprintf("1 GiB over loopback, %s: %s", protocol, t.name),
-			fmt.Sprintf("%s, %.0f MiB/s, %s of its own processor time, %s resident", measure.Readable(median), 1024/median.Seconds(),
-				measure.Readable(all[t.name].cpu()), measure.Mebibytes(all[t.name].peak())))
+		rows.Note(fmt.Sprintf("1 GiB over loopback, %s: %s", protocol, t.name), all[t.name].text(func(o outcomes) string {
+			return fmt.Sprintf("%s, %.0f MiB/s, %s of its own processor time, %s resident", measure.Readable(o.median()),
+				1024/o.median().Seconds(), measure.Readable(o.cpu()), measure.Mebibytes(o.peak()))
+		}))
 	}
 	rows.AtLeast("  Tagger's throughput, of the best peer's", best(all, peers()).Seconds()/all[tagger.name].median().Seconds(), 0.95)
 	rows.Size("  resident memory of Tagger", all[tagger.name].peak(), mostMemory)
