@@ -83,6 +83,10 @@ bench-copy: tools build ## Measure copies of images beside crane, regctl and ora
 	$(PURE) go build -o bin/bench-copy ./test/bench/copy
 	bin/bench-copy $(BENCH)
 
+.PHONY: bench-short
+bench-short: BENCH = -short
+bench-short: bench bench-copy ## Run each part of both benchmarks once, small and without bars (a minute or two)
+
 .PHONY: verify
 verify: verify-generated verify-format vet lint verify-modules build verify-config verify-scripts verify-docs ## Prove that the tree is sound: generated files, format, lint, modules, build, manifests
 	@echo 'verify: all is well'

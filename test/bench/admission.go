@@ -37,14 +37,15 @@ import (
 	"github.com/images-io/tagger/webhooks/admission"
 )
 
-const (
-	// admittedNamespace holds the Tags that admission knows.
-	admittedNamespace = "shop"
-	admittedTags      = 500
+// admittedNamespace holds the Tags that admission knows.
+const admittedNamespace = "shop"
+
+var (
+	admittedTags = measure.FullOrShort(500, 10)
 	// handled is how many admissions are timed in this process, pairs how many Deployments are created with the webhook, and
 	// how many without.
-	handled = 5000
-	pairs   = 400
+	handled = measure.FullOrShort(5000, 50)
+	pairs   = measure.FullOrShort(400, 5)
 )
 
 // admissions measures what admission costs: the handler by itself, and a Deployment's creation as its user sees it.
@@ -155,7 +156,7 @@ func timed(admit func() bool) ([]time.Duration, float64, error) {
 	}
 	runtime.ReadMemStats(&after)
 	slices.Sort(times)
-	return times, float64(after.Mallocs-before.Mallocs) / handled, nil
+	return times, float64(after.Mallocs-before.Mallocs) / float64(handled), nil
 }
 
 // creations times the creation of Deployments: of one like the README's, and of a large one.

@@ -25,11 +25,12 @@ import (
 const (
 	// backstopContainers is how many containers a Deployment has.
 	backstopContainers = 20
-	// backstopCreates is how many Deployments of each sort are created, in dry runs, in each namespace.
-	backstopCreates = 150
 	// unbackstopped is the namespace that the policy of testdata/backstop leaves out.
 	unbackstopped = "unbackstopped"
 )
+
+// backstopCreates is how many Deployments of each sort are created, in dry runs, in each namespace.
+var backstopCreates = measure.FullOrShort(150, 3)
 
 // backstopNamespaces are the ones with the policy: how many Tags they have, and what the policy may cost there, for a
 // workload that did not opt in and for one that did. The API server evaluates the policy for each Tag of the namespace.
@@ -39,7 +40,7 @@ var backstopNamespaces = []struct {
 	most, annotated time.Duration
 }{
 	{"few", 10, 3 * time.Millisecond, 5 * time.Millisecond},
-	{"many", 500, 50 * time.Millisecond, 100 * time.Millisecond},
+	{"many", measure.FullOrShort(500, 20), 50 * time.Millisecond, 100 * time.Millisecond},
 }
 
 // backstopSorts are the Deployments: what the first container's image is, and whether it opts in.
@@ -199,7 +200,7 @@ func (b *backstopBench) measure(ctx context.Context, report *measure.Report) err
 				if err := b.api.Create(ctx, deployment, client.DryRunAll); err != nil {
 					return fmt.Errorf("creating a Deployment, %s: %w", sort.name, err)
 				}
-				average[namespace+sort.name] += time.Since(start) / backstopCreates
+				average[namespace+sort.name] += time.Since(start) / time.Duration(backstopCreates)
 			}
 		}
 	}

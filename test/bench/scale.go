@@ -15,13 +15,16 @@ import (
 	"github.com/images-io/tagger/test/bench/measure"
 )
 
-const (
-	// tagsPerNamespace is many for one namespace.
-	tagsPerNamespace = 500
+// tagsPerNamespace is many for one namespace.
+const tagsPerNamespace = 500
+
+var (
+	// fewTags and manyTags are how many are created at once.
+	fewTags, manyTags = measure.FullOrShort(1000, 10), measure.FullOrShort(10000, 20)
 	// idle is how long nothing changes.
-	idle = 30 * time.Second
+	idle = measure.FullOrShort(30*time.Second, time.Second)
 	// movedDeployments is how many Deployments follow the Tag that is moved.
-	movedDeployments = 1000
+	movedDeployments = measure.FullOrShort(1000, 10)
 )
 
 // scale measures many Tags at once, what they cost while nothing changes, and a Tag that much depends on. There are no
@@ -41,14 +44,14 @@ func scale(ctx context.Context, rows *measure.Report) (err error) {
 }
 
 func (s *stand) thousand(ctx context.Context, rows *measure.Report) error {
-	took, shares, err := s.importAll(ctx, "few", 1000)
+	took, shares, err := s.importAll(ctx, "few", fewTags)
 	rows.Duration("1,000 Tags created at once, until all are Ready", took, 15*time.Second)
 	rows.Note("  of that, processor time", shares)
 	return err
 }
 
 func (s *stand) tenThousand(ctx context.Context, rows *measure.Report) error {
-	took, shares, err := s.importAll(ctx, "many", 10000)
+	took, shares, err := s.importAll(ctx, "many", manyTags)
 	rows.Duration("10,000 Tags created at once, until all are Ready", took, 150*time.Second)
 	rows.Note("  of that, processor time", shares)
 	return err

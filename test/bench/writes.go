@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/images-io/tagger/test/bench/measure"
 )
 
 // writes is how many requests but GETs the manager has sent to the API server, by its own account
@@ -43,9 +45,11 @@ func (s *stand) writes(ctx context.Context) (float64, error) {
 	return total, nil
 }
 
+// quiet is how long the manager writes nothing once it has settled.
+var quiet = measure.FullOrShort(3*time.Second, time.Second)
+
 // settled returns when the manager has written nothing for a few seconds. Events are written behind everything else.
 func (s *stand) settled(ctx context.Context) error {
-	const quiet = 3 * time.Second
 	last := -1.0
 	return wait.PollUntilContextTimeout(ctx, quiet, longestWait, true, func(ctx context.Context) (bool, error) {
 		now, err := s.writes(ctx)

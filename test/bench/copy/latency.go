@@ -11,7 +11,7 @@ import (
 )
 
 // small is an image of ten blobs of 1 MiB: for each platform four layers and a config.
-var small = content{seeds: []uint64{1, 2, 3, 4}, layer: 1 << 20, config: 1 << 20}
+var small = content{seeds: []uint64{1, 2, 3, 4}, layer: measure.FullOrShort[int64](1<<20, 1<<14), config: measure.FullOrShort(1<<20, 1<<14)}
 
 // work is what they are copied under.
 type work struct {

@@ -14,12 +14,11 @@ import (
 	"github.com/images-io/tagger/test/bench/measure"
 )
 
-const (
-	// rounds is how often everything is measured, and roundsOfSmall how often what takes less than a second, of which more is noise.
-	rounds, roundsOfSmall = 5, 11
-	// sampling is how often a process is asked for the most memory that it had. What it takes later than that is missed.
-	sampling = 20 * time.Millisecond
-)
+// rounds is how often everything is measured, and roundsOfSmall how often what takes less than a second, of which more is noise.
+var rounds, roundsOfSmall = measure.FullOrShort(5, 1), measure.FullOrShort(11, 1)
+
+// sampling is how often a process is asked for the most memory that it had. What it takes later than that is missed.
+const sampling = 20 * time.Millisecond
 
 // outcome is what one copy took.
 type outcome struct {

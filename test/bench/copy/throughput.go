@@ -15,6 +15,9 @@ const (
 	mostGrowth = 1.25
 )
 
+// gibibyte is the smaller image's size in bytes. The larger one has four times that.
+var gibibyte = measure.FullOrShort[int64](1<<30, 1<<23)
+
 // sized is an image of so many bytes, in four layers for each of the two platforms.
 func sized(bytes int64) content { return content{seeds: []uint64{1, 2, 3, 4}, layer: bytes / 8} }
 
@@ -30,7 +33,7 @@ func throughputOver(ctx context.Context, rows *measure.Report, protocol string, 
 		return err
 	}
 	measure.Progress("1 GiB, %s", protocol)
-	digest, err := s.publish(ctx, sized(1<<30))
+	digest, err := s.publish(ctx, sized(gibibyte))
 	if err != nil {
 		return err
 	}
@@ -42,7 +45,7 @@ func throughputOver(ctx context.Context, rows *measure.Report, protocol string, 
 	for _, t := range tools {
 		rows.Note(fmt.Sprintf("1 GiB over loopback, %s: %s", protocol, t.name), all[t.name].text(func(o outcomes) string {
 			return fmt.Sprintf("%s, %.0f MiB/s, %s of its own processor time, %s resident", measure.Readable(o.median()),
-				1024/o.median().Seconds(), measure.Readable(o.cpu()), measure.Mebibytes(o.peak()))
+				float64(gibibyte>>20)/o.median().Seconds(), measure.Readable(o.cpu()), measure.Mebibytes(o.peak()))
 		}))
 	}
 	rows.AtLeast("  Tagger's throughput, of the best peer's", best(all, peers()).Seconds()/all[tagger.name].median().Seconds(), 0.95)
@@ -56,7 +59,7 @@ func (s *site) large(ctx context.Context, rows *measure.Report, ofOne uint64) er
 	if err := errors.Join(s.source.clear(), s.mirror.clear()); err != nil {
 		return err
 	}
-	digest, err := s.publish(ctx, sized(4<<30))
+	digest, err := s.publish(ctx, sized(4*gibibyte))
 	if err != nil {
 		return err
 	}

@@ -17,10 +17,11 @@ type Benchmark struct {
 }
 
 // Main is the main of a program that measures: it runs the benchmarks that are named in the arguments, or all of them, in
-// the order in which they are given here.
+// the order in which they are given here. With -short they are small and have no bars.
 func Main(benchmarks ...Benchmark) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, benchmarks, os.Args[1:])
+	isFlag := func(argument string) bool { return argument == "-short" }
+	err := run(ctx, benchmarks, slices.DeleteFunc(slices.Clone(os.Args[1:]), isFlag))
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -48,6 +49,9 @@ func run(ctx context.Context, benchmarks []Benchmark, names []string) error {
 		}
 	}
 	fmt.Printf("%s\n\n", machine())
+	if short {
+		fmt.Print("The short form shows that the benchmarks run. It does not do the work that the rows name.\n\n")
+	}
 	rows.print(os.Stdout)
 	return errors.Join(append(problems, rows.verdict())...)
 }

@@ -15,29 +15,37 @@ type row struct {
 	passed, binds  bool
 }
 
+// add adds a row, in the short form without its bar.
+func (r *Report) add(added row) {
+	if short {
+		added.bar, added.binds = "", false
+	}
+	r.rows = append(r.rows, added)
+}
+
 // Count adds a number that does not depend on the machine, such as requests or their ratio. It must not be above the bar.
 func (r *Report) Count(work string, got, most float64) {
-	r.rows = append(r.rows, row{work, fmt.Sprintf("%.4g", got), fmt.Sprintf("at most %.4g", most), got <= most, true})
+	r.add(row{work, fmt.Sprintf("%.4g", got), fmt.Sprintf("at most %.4g", most), got <= most, true})
 }
 
 // AtLeast adds a number of that kind that must not be below the bar.
 func (r *Report) AtLeast(work string, got, least float64) {
-	r.rows = append(r.rows, row{work, fmt.Sprintf("%.4g", got), fmt.Sprintf("at least %.4g", least), got >= least, true})
+	r.add(row{work, fmt.Sprintf("%.4g", got), fmt.Sprintf("at least %.4g", least), got >= least, true})
 }
 
 // Duration adds a time, which depends on the machine.
 func (r *Report) Duration(work string, got, most time.Duration) {
-	r.rows = append(r.rows, row{work, Readable(got), "at most " + Readable(most), got <= most, false})
+	r.add(row{work, Readable(got), "at most " + Readable(most), got <= most, false})
 }
 
 // Size adds an amount of memory in bytes, which depends on the machine a little.
 func (r *Report) Size(work string, got, most uint64) {
-	r.rows = append(r.rows, row{work, Mebibytes(got), "at most " + Mebibytes(most), got <= most, false})
+	r.add(row{work, Mebibytes(got), "at most " + Mebibytes(most), got <= most, false})
 }
 
 // Note adds what has no bar, such as a peer's number.
 func (r *Report) Note(work, got string) {
-	r.rows = append(r.rows, row{work: work, got: got, passed: true})
+	r.add(row{work: work, got: got, passed: true})
 }
 
 func (r *Report) print(to io.Writer) {
