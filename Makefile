@@ -17,8 +17,9 @@ TESTFLAGS ?= ./...
 export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -buildvcs=false -trimpath -gcflags=all=-dwarf=false)
 PURE := CGO_ENABLED=0
 
-# The programs of hack/build-tools.sh, built once, kept in bin/.
-TOOLS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane helm3 helm4 flux-apply
+# The programs of hack/build-tools.sh, built once, kept in bin/: those of the demo, and those of the tests.
+DEMO_TOOLS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok registry crane
+TOOLS := $(DEMO_TOOLS) helm3 helm4 flux-apply
 
 # Writes what is generated from api/v1 into the folder $out, for generate to take and verify to compare.
 CONTROLLER_GEN = bin/controller-gen crd object paths=./api/... output:crd:dir=$$out/crd output:object:dir=$$out/object
@@ -47,11 +48,11 @@ clean: ## Remove what was built, the control plane's programs too
 ##@ See it work
 
 .PHONY: demo
-demo: tools build bin/dev ## Tell Tagger's story on a real control plane and a real registry, and clean up
+demo: demo-tools build bin/dev ## Tell Tagger's story on a real control plane and a real registry, and clean up
 	bin/dev demo
 
 .PHONY: dev-up
-dev-up: tools build bin/dev ## Leave the same running; .dev/env and .dev/kubeconfig say where
+dev-up: demo-tools build bin/dev ## Leave the same running; .dev/env and .dev/kubeconfig say where
 	bin/dev up
 
 .PHONY: dev-down
@@ -136,6 +137,10 @@ generate: bin/controller-gen ## Write the CRD and the deepcopy methods from api/
 .PHONY: tools
 tools: ## Provide the control plane, kubectl and the registry in bin/ (minutes, once)
 	@hack/build-tools.sh $(TOOLS)
+
+.PHONY: demo-tools
+demo-tools:
+	@hack/build-tools.sh $(DEMO_TOOLS)
 
 bin/controller-gen: hack/tools/generate/go.mod hack/tools/generate/go.sum
 	cd hack/tools/generate && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$@ sigs.k8s.io/controller-tools/cmd/controller-gen
