@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,24 +20,29 @@ import (
 	"github.com/images-io/tagger/webhooks/admission"
 )
 
-// crowded is a request of a user for a Deployment of many containers with three times as many names in what is requested.
-// Of 6,000 containers it is about as large as the API server accepts: annotations have 256 KiB at most, and a body 3 MiB. managedFields
-// are as the API server writes them before it calls webhooks.
+// crowded returns a user's request for a Deployment of many containers, with three times as many names in the requested annotation.
+// With 6,000 containers it is about as large as the API server accepts: annotations have 256 KiB at most, and a body 3 MiB. managedFields
+// are as the API server writes them, for as many of the containers as the webhook reads: 128 KiB.
 func crowded(t testing.TB, containers int, image func(i int) string) ctrladmission.Request {
 	d := annotated("", "")
 	pod := &d.Spec.Template.Spec
 	pod.Containers = nil
 	var requested, owned []string
+	size := 0
 	for i := range containers {
 		name := strconv.FormatInt(int64(i), 36)
-		owned = append(owned, fmt.Sprintf(`"k:{\"name\":%s}":{".":{},"f:image":{},"f:imagePullPolicy":{},"f:name":{},"f:resources":{},"f:terminationMessagePath":{},"f:terminationMessagePolicy":{}}`,
-			strings.ReplaceAll(strconv.Quote(name), `"`, `\"`)))
+		fields := fmt.Sprintf(`"k:{\"name\":%s}":{".":{},"f:image":{},"f:imagePullPolicy":{},"f:name":{},"f:resources":{},"f:terminationMessagePath":{},"f:terminationMessagePolicy":{}}`,
+			strings.ReplaceAll(strconv.Quote(name), `"`, `\"`))
+		if size += len(fields) + 1; size < 127<<10 {
+			owned = append(owned, fields)
+		}
 		pod.Containers = append(pod.Containers, corev1.Container{Name: name, Image: image(i)})
 		requested = append(requested, fmt.Sprintf(`%q:{"tag":"t%d"}`, name, i%100))
 	}
 	for i := range 2 * containers {
 		requested = append(requested, fmt.Sprintf(`"x%s":{}`, strconv.FormatInt(int64(i), 36)))
 	}
+	slices.Sort(owned)
 	d.ManagedFields = []metav1.ManagedFieldsEntry{{
 		Manager: "kubectl-create", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
 		FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:containers":{` + strings.Join(owned, ",") + `}}}}}`),
@@ -105,18 +111,21 @@ func processorTime(t *testing.T) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// BenchmarkCrowdedDeployment prints what the largest request of a tenant costs; DESIGN section 6 promises 50 ms at most.
+// BenchmarkCrowdedDeployment prints the cost of the largest requests of a tenant; DESIGN section 6 promises 50 ms at most. The record of
+// 400 pinned containers is about as large as the webhook reads, 64 KiB.
 func BenchmarkCrowdedDeployment(b *testing.B) {
 	for name, image := range images {
-		b.Run(name, func(b *testing.B) {
-			pinner := &admission.Pinner{Tags: fiveHundredTags(), Live: memory{}, Registries: noRegistries{}, Username: manager}
-			request := crowded(b, 6000, image)
-			b.ReportAllocs()
-			for b.Loop() {
-				if response := pinner.Handle(b.Context(), request); !response.Allowed {
-					b.Fatalf("refused: %v", response.Result)
+		for _, containers := range []int{400, 6000} {
+			b.Run(fmt.Sprintf("%s, %d containers", name, containers), func(b *testing.B) {
+				pinner := &admission.Pinner{Tags: fiveHundredTags(), Live: memory{}, Registries: noRegistries{}, Username: manager}
+				request := crowded(b, containers, image)
+				b.ReportAllocs()
+				for b.Loop() {
+					if response := pinner.Handle(b.Context(), request); !response.Allowed {
+						b.Fatalf("refused: %v", response.Result)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

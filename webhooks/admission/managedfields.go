@@ -5,71 +5,85 @@ import (
 
 	"gomodules.xyz/jsonpatch/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// generationField is the field that says where a Tag stands.
-var generationField = fieldAt("f:spec", "f:generation")
+const (
+	// maxOwnedFields bounds the FieldsV1 of the updates that a review parses together, in bytes. The library takes quadratic time
+	// for elements in descending order, which no API server sends: 12 ms for 128 KiB, 900 ms for 1 MiB.
+	maxOwnedFields = 128 << 10
+	// maxUpdates bounds the number of these updates. An API server keeps ten.
+	maxUpdates = 16
+)
 
-// ownsGeneration says whether the entry owns spec.generation.
+// generationField is the set of spec.generation of a Tag.
+var generationField = fieldpath.NewSet(fieldpath.MakePathOrDie("spec", "generation"))
+
+// ownsGeneration reports whether the entry owns spec.generation. It is false for an entry above maxOwnedFields.
 func ownsGeneration(entry *metav1.ManagedFieldsEntry) bool {
-	_, owns, err := without(entry.FieldsV1, generationField)
-	return err == nil && owns
+	if entry.FieldsV1.Size() > maxOwnedFields {
+		return false
+	}
+	owned, err := parseFields(entry.FieldsV1)
+	return err == nil && !owned.Intersection(generationField).Empty()
 }
 
-// imageFields are what Tagger writes of a workload: the images that it pinned, and the pull policies that it changed. There are none where
-// no manager updated the workload, since it has none to release then.
-func imageFields(w pin.Workload) *fieldTree {
-	written := &fieldTree{}
-	if !slices.ContainsFunc(w.Meta.ManagedFields, isUpdate) {
+// parseFields returns the set that FieldsV1 serializes.
+func parseFields(fields *metav1.FieldsV1) (*fieldpath.Set, error) {
+	set := &fieldpath.Set{}
+	if fields == nil {
+		return set, nil
+	}
+	return set, set.FromJSON(fields.GetRawReader())
+}
+
+// imageFields returns the fields that Tagger writes of a workload: pinned images, and the pull policies that it changed. The set is empty
+// where no entry of managedFields can own them, or releaseOperations would not read the entries.
+func imageFields(w pin.Workload) *fieldpath.Set {
+	written := &fieldpath.Set{}
+	if !areReleasable(w.Meta.ManagedFields) {
 		return written
 	}
-	fields := w.PinnedFields()
-	if len(fields) == 0 {
-		return written
-	}
-	pod := written.at(fieldKeys(w.PodFields)...)
-	made := map[elementKind]*fieldTree{}
-	for _, pinned := range fields {
+	pod := pathOf(w.PodFields...)
+	for _, pinned := range w.PinnedFields() {
 		list, name := pinned.Field.Element()
-		kind := elementKind{list, pinned.Entry.PullPolicy != ""}
-		if made[kind] == nil {
-			made[kind] = kind.fields(pinned.Field)
+		element := append(slices.Clone(pod), fieldpath.MakePathOrDie(list, fieldpath.KeyByFields("name", name))...)
+		written.Insert(append(element, pathOf(pinned.Field.ImagePath()...)...))
+		if pinned.Entry.PullPolicy != "" {
+			written.Insert(append(slices.Clone(element), pathOf(pinned.Field.PullPolicyPath()...)...))
 		}
-		pod.at("f:"+list).add(elementKey(name), made[kind])
 	}
 	return written
 }
 
-// elementKind is what Tagger wrote of an element of a list: the image, and perhaps the pull policy. Elements of one kind share a tree.
-type elementKind struct {
-	list       string
-	pullPolicy bool
-}
-
-func (k elementKind) fields(f pin.ImageField) *fieldTree {
-	tree := fieldAt(fieldKeys(f.ImagePath())...)
-	if k.pullPolicy {
-		tree.at(fieldKeys(f.PullPolicyPath())...)
+// pathOf returns the path of nested fields.
+func pathOf(names ...string) fieldpath.Path {
+	path := make(fieldpath.Path, len(names))
+	for i := range names {
+		path[i].FieldName = &names[i]
 	}
-	return tree
+	return path
 }
 
-// fieldKeys returns the keys of FieldsV1 for names of fields.
-func fieldKeys(names []string) []string {
-	keys := make([]string, len(names))
-	for i, name := range names {
-		keys[i] = "f:" + name
+// areReleasable reports whether there are entries of updates, and these are within the bounds.
+func areReleasable(entries []metav1.ManagedFieldsEntry) bool {
+	updates, size := 0, 0
+	for _, entry := range entries {
+		if isUpdate(entry) {
+			updates++
+			size += entry.FieldsV1.Size()
+		}
 	}
-	return keys
+	return updates > 0 && updates <= maxUpdates && size <= maxOwnedFields
 }
 
-// releaseOperations take fields from every manager that wrote them by an update. Admission writes these fields, so what an
-// update left there is not what is stored: had it to own them, the next server-side apply of the unchanged manifest would
-// fail with a conflict. Appliers keep what they own.
-func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldTree) []jsonpatch.Operation {
-	if fields.isEmpty() {
+// releaseOperations returns the patch that removes the fields from every entry of an update. Admission writes these fields, so an update
+// does not determine their stored values. If it still owned them, the next server-side apply of the unchanged manifest would fail with a
+// conflict. Appliers keep the fields. Entries that cannot be parsed, or that are above the bounds, stay as they are.
+func releaseOperations(entries []metav1.ManagedFieldsEntry, fields *fieldpath.Set) []jsonpatch.Operation {
+	if fields.Empty() || !areReleasable(entries) {
 		return nil
 	}
 	var released []metav1.ManagedFieldsEntry
@@ -95,15 +109,20 @@ func isUpdate(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
 }
 
-// release takes the fields from an entry, and says whether it had any of them, and whether anything is left of it.
-func release(entry *metav1.ManagedFieldsEntry, fields *fieldTree) (had, left bool, err error) {
+// release removes the fields from the entry of an update. It reports whether the entry had any of them, and whether it has others.
+func release(entry *metav1.ManagedFieldsEntry, fields *fieldpath.Set) (had, left bool, err error) {
 	if !isUpdate(*entry) {
 		return false, true, nil
 	}
-	rest, had, err := without(entry.FieldsV1, fields)
-	if err != nil || !had {
+	owned, err := parseFields(entry.FieldsV1)
+	if err != nil || owned.Intersection(fields).Empty() {
 		return false, true, err
 	}
-	entry.FieldsV1 = metav1.NewFieldsV1(rest)
-	return true, rest != noFields, nil
+	rest := owned.Difference(fields)
+	text, err := rest.ToJSON()
+	if err != nil {
+		return false, true, err
+	}
+	entry.FieldsV1 = metav1.NewFieldsV1(string(text))
+	return true, !rest.Empty(), nil
 }
