@@ -15,19 +15,19 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// again is how often an API server that is away is tried: every few seconds, however long it has been.
-var again = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Cap: 4 * time.Second, Steps: math.MaxInt, Jitter: 0.5}
+// apiServerBackoff is how often an API server that is away is tried: every few seconds, however long it has been.
+var apiServerBackoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Cap: 4 * time.Second, Steps: math.MaxInt, Jitter: 0.5}
 
-// whoAmI is the manager's own name, as admission sees it. It waits for the API server: ending, only to be started again,
+// ownUsername is the manager's own name, as admission sees it. It waits for the API server: ending, only to be started again,
 // would make the kubelet wait longer each time, after the API server is back too. One that has just started refuses
 // whatever it has no rules for yet, so that is no reason to end either.
-func whoAmI(ctx context.Context, cluster *rest.Config) (string, error) {
+func ownUsername(ctx context.Context, cluster *rest.Config) (string, error) {
 	client, err := kubernetes.NewForConfig(cluster)
 	if err != nil {
 		return "", fmt.Errorf("connecting to the API server: %w", err)
 	}
 	var username string
-	err = again.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+	err = apiServerBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 		if err != nil {
 			ctrl.Log.WithName("apiserver").Info("the API server does not say who we are; asking again", "error", err.Error())
@@ -54,7 +54,7 @@ func (r reconnecting) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	var response *http.Response
 	var failure error
-	_ = again.DelayFunc().Until(request.Context(), true, true, func(context.Context) (bool, error) {
+	_ = apiServerBackoff.DelayFunc().Until(request.Context(), true, true, func(context.Context) (bool, error) {
 		response, failure = r.next.RoundTrip(request) //nolint:bodyclose // it is the caller's to close
 		return failure == nil, nil
 	})

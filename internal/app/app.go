@@ -32,12 +32,12 @@ import (
 
 // Run runs the manager until the context ends, and then stops it gracefully.
 func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
-	cluster = forAll(cluster)
+	cluster = clientConfig(cluster)
 	registries, err := newRegistries(cfg)
 	if err != nil {
 		return err
 	}
-	username, err := whoAmI(ctx, cluster)
+	username, err := ownUsername(ctx, cluster)
 	if err != nil {
 		return err
 	}
@@ -68,9 +68,9 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	return mgr.Start(ctx)
 }
 
-// forAll is the configuration of every client of the manager, those of events and of the lease included. They wait for
+// clientConfig is the configuration of every client of the manager, those of events and of the lease included. They wait for
 // nothing but the API server's priority and fairness (docs/adr/0007): client-go's own limit would let a rollback wait behind imports.
-func forAll(cluster *rest.Config) *rest.Config {
+func clientConfig(cluster *rest.Config) *rest.Config {
 	cluster = rest.CopyConfig(cluster)
 	cluster.QPS = -1
 	cluster.UserAgent = fmt.Sprintf("tagger/%s (%s/%s)", Version(), runtime.GOOS, runtime.GOARCH)

@@ -14,7 +14,7 @@ import (
 
 func TestNoClientIsThrottledAndAllSayWhoTheyAre(t *testing.T) {
 	given := &rest.Config{Host: "https://api.invalid"}
-	got := forAll(given)
+	got := clientConfig(given)
 	if got.QPS >= 0 || got.RateLimiter != nil || got.Host != given.Host || got.UserAgent[:7] != "tagger/" {
 		t.Errorf("got %+v", got)
 	}

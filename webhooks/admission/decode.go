@@ -18,12 +18,12 @@ import (
 // enabledKey is how the annotation that opts in is spelt by the API server, whose JSON escapes no letter and no dash.
 var enabledKey = []byte(`"` + v1.AnnotationEnabled + `"`)
 
-// mentionsTagger says whether an object may have opted in. Where not every webhook of the cluster can be told to leave the
+// mayHaveOptedIn says whether an object may have opted in. Where not every webhook of the cluster can be told to leave the
 // others out (DESIGN: Failure policy), most objects have not, and are not worth decoding.
-func mentionsTagger(raw []byte) bool { return bytes.Contains(raw, enabledKey) }
+func mayHaveOptedIn(raw []byte) bool { return bytes.Contains(raw, enabledKey) }
 
-// essence is what admission reads of a workload. Most of a pod's spec is of no concern here, and is not made objects of.
-type essence struct {
+// partialWorkload is what admission reads of a workload. Most of a pod's spec is of no concern here, and is not made objects of.
+type partialWorkload struct {
 	Metadata struct {
 		Annotations   map[string]string               `json:"annotations"`
 		ManagedFields list[metav1.ManagedFieldsEntry] `json:"managedFields"`
@@ -61,9 +61,9 @@ type volume struct {
 // writtenByTheAPIServer spares the search for names that come twice: the API server wrote the objects in a request.
 var writtenByTheAPIServer = jsontext.AllowDuplicateNames(true)
 
-// decode reads the essence of a workload. It is false for kinds that Tagger leaves alone.
+// decode reads the partialWorkload of a workload. It is false for kinds that Tagger leaves alone.
 func decode(kind string, raw []byte) (pin.Workload, bool, error) {
-	var object essence
+	var object partialWorkload
 	if err := json.Unmarshal(raw, &object, writtenByTheAPIServer); err != nil {
 		return pin.Workload{}, false, fmt.Errorf("the %s in the request cannot be read: %w", kind, err)
 	}

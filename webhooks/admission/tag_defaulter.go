@@ -24,14 +24,14 @@ import (
 type TagDefaulter struct{}
 
 // Handle answers one AdmissionReview.
-func (d *TagDefaulter) Handle(_ context.Context, request admission.Request) admission.Response {
+func (*TagDefaulter) Handle(_ context.Context, request admission.Request) admission.Response {
 	tag, old, manager, err := decodeTag(request)
 	if err != nil || tag.Spec.From == "" {
 		return admission.Allowed("") // the schema refuses it next, and names the field
 	}
 	before := tag.DeepCopy()
-	s := settling{old: old, tag: tag, manager: manager}
-	if err := s.settle(request.Operation); err != nil {
+	defaulting := tagDefaulting{old: old, tag: tag, manager: manager}
+	if err := defaulting.run(request.Operation); err != nil {
 		return admission.Errored(http.StatusUnprocessableEntity, err)
 	}
 	patch := annotationOperations(before.Annotations, tag.Annotations)
@@ -39,122 +39,122 @@ func (d *TagDefaulter) Handle(_ context.Context, request admission.Request) admi
 		patch = append(patch, jsonpatch.NewOperation("add", "/spec/generation", *tag.Spec.Generation))
 	}
 	patch = append(patch, releaseOperations(tag.ManagedFields, generationField)...)
-	return admission.Patched("", patch...).WithWarnings(s.warnings...)
+	return admission.Patched("", patch...).WithWarnings(defaulting.warnings...)
 }
 
-type settling struct {
+type tagDefaulting struct {
 	old, tag *v1.Tag
 	manager  string
 	warnings []string
 }
 
-func (s *settling) settle(operation admissionv1.Operation) error {
-	defer s.tag.MarkAdmitted()
+func (d *tagDefaulting) run(operation admissionv1.Operation) error {
+	defer d.tag.MarkAdmitted()
 	if operation == admissionv1.Create {
-		s.create()
+		d.create()
 		return nil
 	}
-	return s.update()
+	return d.update()
 }
 
 // create starts at 0 where nothing is said. A Tag restored from a backup brings what was declared last.
-func (s *settling) create() {
-	delete(s.tag.Annotations, v1.AnnotationRequestedGeneration)
-	if s.tag.Spec.Generation == nil {
-		s.tag.Spec.Generation = new(int64)
+func (d *tagDefaulting) create() {
+	delete(d.tag.Annotations, v1.AnnotationRequestedGeneration)
+	if d.tag.Spec.Generation == nil {
+		d.tag.Spec.Generation = new(int64)
 		return
 	}
-	if _, ok := declared(s.tag); !ok {
-		s.declare(*s.tag.Spec.Generation)
+	if _, ok := declared(d.tag); !ok {
+		d.declare(*d.tag.Spec.Generation)
 	}
 }
 
-func (s *settling) update() error {
-	current := s.old.WantedGeneration()
-	manifest, isDeclared := declaration(s.old, s.tag, s.manager)
-	s.restoreDeclared()
-	if s.tag.Spec.Generation == nil {
-		s.tag.Spec.Generation = &current
+func (d *tagDefaulting) update() error {
+	current := d.old.WantedGeneration()
+	manifest, isDeclared := declaration(d.old, d.tag, d.manager)
+	d.restoreDeclared()
+	if d.tag.Spec.Generation == nil {
+		d.tag.Spec.Generation = &current
 	}
-	isRequest, err := s.request()
+	isRequest, err := d.request()
 	if err != nil {
 		return err
 	}
 	if isDeclared && !isRequest {
-		s.repeat(manifest, current)
+		d.repeat(manifest, current)
 	}
-	s.source(current)
-	return s.allow(current)
+	d.source(current)
+	return d.allow(current)
 }
 
 // allow refuses a generation that cannot be had, with the ones that can: the schema's rule has no room for them.
-func (s *settling) allow(current int64) error {
-	wanted := *s.tag.Spec.Generation
-	if wanted == current || wanted < 0 || generation.Allowed(s.old, wanted) { // the schema says why not a negative one
+func (d *tagDefaulting) allow(current int64) error {
+	wanted := *d.tag.Spec.Generation
+	if wanted == current || wanted < 0 || generation.Allowed(d.old, wanted) { // the schema says why not a negative one
 		return nil
 	}
-	return errors.New("spec.generation: " + generation.Explain(s.old, wanted))
+	return errors.New("spec.generation: " + generation.Explain(d.old, wanted))
 }
 
 // restoreDeclared keeps what was declared last, whatever a request says of it: kubectl replace drops annotations.
-func (s *settling) restoreDeclared() {
-	delete(s.tag.Annotations, v1.AnnotationDeclaredGeneration)
-	if before, ok := declared(s.old); ok {
-		s.declare(before)
+func (d *tagDefaulting) restoreDeclared() {
+	delete(d.tag.Annotations, v1.AnnotationDeclaredGeneration)
+	if before, ok := declared(d.old); ok {
+		d.declare(before)
 	}
 }
 
 // request carries out a generation that is asked for by annotation. It says whether there was one.
-func (s *settling) request() (bool, error) {
-	text, ok := s.tag.Annotations[v1.AnnotationRequestedGeneration]
+func (d *tagDefaulting) request() (bool, error) {
+	text, ok := d.tag.Annotations[v1.AnnotationRequestedGeneration]
 	if !ok {
 		return false, nil
 	}
-	delete(s.tag.Annotations, v1.AnnotationRequestedGeneration)
+	delete(d.tag.Annotations, v1.AnnotationRequestedGeneration)
 	wanted, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return true, fmt.Errorf("annotation %s is %q; write the number of a generation, such as 1", v1.AnnotationRequestedGeneration, text)
 	}
-	s.tag.Spec.Generation = &wanted
+	d.tag.Spec.Generation = &wanted
 	return true, nil
 }
 
 // repeat keeps the current generation when a manifest is applied that declares what it declared before.
-func (s *settling) repeat(manifest, current int64) {
-	before, known := declared(s.old)
+func (d *tagDefaulting) repeat(manifest, current int64) {
+	before, known := declared(d.old)
 	if known && before == manifest && before != current {
-		s.tag.Spec.Generation = &current
-		s.warn("spec.generation %d is what this manifest declared before, so Tag %q stays at generation %d; "+
+		d.tag.Spec.Generation = &current
+		d.warn("spec.generation %d is what this manifest declared before, so Tag %q stays at generation %d; "+
 			"\"kubectl tag upgrade\" and \"kubectl tag downgrade\" move it, and a manifest that leaves the generation out never does",
-			before, s.tag.Name, current)
+			before, d.tag.Name, current)
 		return
 	}
-	s.declare(manifest)
+	d.declare(manifest)
 }
 
 // source moves the Tag on when what is imported changes and the request does not move the generation: never a silent no-op.
-func (s *settling) source(current int64) {
-	newest := s.old.Newest()
-	changed := s.tag.Spec.From != s.old.Spec.From || s.tag.Spec.Cache != s.old.Spec.Cache
-	if !changed || newest == nil || *s.tag.Spec.Generation != current {
+func (d *tagDefaulting) source(current int64) {
+	newest := d.old.Newest()
+	changed := d.tag.Spec.From != d.old.Spec.From || d.tag.Spec.Cache != d.old.Spec.Cache
+	if !changed || newest == nil || *d.tag.Spec.Generation != current {
 		return
 	}
 	next := newest.Generation + 1
 	if current != next {
-		s.warn("spec.from or spec.cache changed, so Tag %q moves to generation %d, which imports the image again", s.tag.Name, next)
+		d.warn("spec.from or spec.cache changed, so Tag %q moves to generation %d, which imports the image again", d.tag.Name, next)
 	}
-	s.tag.Spec.Generation = &next
+	d.tag.Spec.Generation = &next
 }
 
-func (s *settling) declare(generation int64) {
-	if s.tag.Annotations == nil {
-		s.tag.Annotations = map[string]string{}
+func (d *tagDefaulting) declare(generation int64) {
+	if d.tag.Annotations == nil {
+		d.tag.Annotations = map[string]string{}
 	}
-	s.tag.Annotations[v1.AnnotationDeclaredGeneration] = strconv.FormatInt(generation, 10)
+	d.tag.Annotations[v1.AnnotationDeclaredGeneration] = strconv.FormatInt(generation, 10)
 }
 
-func (s *settling) warn(format string, args ...any) {
-	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
+func (d *tagDefaulting) warn(format string, args ...any) {
+	d.warnings = append(d.warnings, fmt.Sprintf(format, args...))
 }
 
 // declared is the generation that a manifest declared last.

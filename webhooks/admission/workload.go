@@ -33,7 +33,7 @@ type Pinner struct {
 
 // Handle answers one AdmissionReview. The answer is the same on a dry run and when asked again.
 func (p *Pinner) Handle(ctx context.Context, request admission.Request) admission.Response {
-	if !mentionsTagger(request.Object.Raw) && !mentionsTagger(request.OldObject.Raw) {
+	if !mayHaveOptedIn(request.Object.Raw) && !mayHaveOptedIn(request.OldObject.Raw) {
 		return admission.Allowed("")
 	}
 	workload, ok, err := decode(request.Kind.Kind, request.Object.Raw)
