@@ -1,4 +1,4 @@
-// Command manager is Tagger's operator: it serves admission, imports Tags, and rolls the workloads that follow them.
+// Command manager is Tagger's operator: it serves admission, imports Tags, and updates the workloads that follow them.
 package main
 
 import (

@@ -15,12 +15,12 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// apiServerBackoff is how often an API server that is away is tried: every few seconds, however long it has been.
+// apiServerBackoff is the time between attempts to reach the API server: 4 s at most, without an end.
 var apiServerBackoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Cap: 4 * time.Second, Steps: math.MaxInt, Jitter: 0.5}
 
-// ownUsername is the manager's own name, as admission sees it. It waits for the API server: ending, only to be started again,
-// would make the kubelet wait longer each time, after the API server is back too. One that has just started refuses
-// whatever it has no rules for yet, so that is no reason to end either.
+// ownUsername returns the manager's own username, as admission sees it. It waits for the API server. If the manager exited
+// instead, the kubelet would restart it at ever longer intervals, also after the API server is back. An API server that has
+// just started forbids requests until it has its RBAC rules, so ownUsername retries those, too.
 func ownUsername(ctx context.Context, cluster *rest.Config) (string, error) {
 	client, err := kubernetes.NewForConfig(cluster)
 	if err != nil {
@@ -30,21 +30,21 @@ func ownUsername(ctx context.Context, cluster *rest.Config) (string, error) {
 	err = apiServerBackoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 		if err != nil {
-			ctrl.Log.WithName("apiserver").Info("the API server does not say who we are; asking again", "error", err.Error())
+			ctrl.Log.WithName("apiserver").Info("cannot read the manager's username from the API server, retrying", "error", err.Error())
 			return false, nil
 		}
 		username = review.Status.UserInfo.Username
 		return true, nil
 	})
 	if err != nil {
-		return "", fmt.Errorf("asking the API server who we are: %w", err)
+		return "", fmt.Errorf("reading the manager's username from the API server: %w", err)
 	}
 	return username, nil
 }
 
-// reconnecting tries watches again that do not reach the API server. client-go does, too, but waits up to a minute in the
-// end, and an informer cannot be told otherwise (kubernetes/kubernetes#136943): after an outage of a minute, admission
-// would go on answering from the past for another.
+// reconnecting retries watches that do not reach the API server. client-go does so, too, but waits up to a minute, which an
+// informer cannot configure (kubernetes/kubernetes#136943): after an outage of a minute, admission would respond from an old
+// cache for another minute.
 type reconnecting struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -55,11 +55,11 @@ func (r reconnecting) RoundTrip(request *http.Request) (*http.Response, error) {
 	var response *http.Response
 	var failure error
 	_ = apiServerBackoff.DelayFunc().Until(request.Context(), true, true, func(context.Context) (bool, error) {
-		response, failure = r.next.RoundTrip(request) //nolint:bodyclose // it is the caller's to close
+		response, failure = r.next.RoundTrip(request) //nolint:bodyclose // the caller closes it
 		return failure == nil, nil
 	})
 	return response, failure
 }
 
-// WrappedRoundTripper implements net.RoundTripperWrapper, so that idle connections are found.
+// WrappedRoundTripper implements net.RoundTripperWrapper, which client-go needs to close idle connections.
 func (r reconnecting) WrappedRoundTripper() http.RoundTripper { return r.next }

@@ -68,8 +68,8 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	return mgr.Start(ctx)
 }
 
-// clientConfig is the configuration of every client of the manager, those of events and of the lease included. They wait for
-// nothing but the API server's priority and fairness (docs/adr/0007): client-go's own limit would let a rollback wait behind imports.
+// clientConfig returns the configuration of every client of the manager, including those for events and the lease. Only the API
+// server's priority and fairness limit them (docs/adr/0007): with client-go's own limit a rollback would wait for imports.
 func clientConfig(cluster *rest.Config) *rest.Config {
 	cluster = rest.CopyConfig(cluster)
 	cluster.QPS = -1
@@ -101,7 +101,7 @@ func addControllers(registries *registries, cfg config.Config) func(context.Cont
 	}
 }
 
-// addBackstop looks after the backstop, unless that is left to the installation.
+// addBackstop adds the controller of the backstop, unless the installation provides the backstop.
 func addBackstop(cfg config.Config) func(context.Context, ctrl.Manager) error {
 	return func(ctx context.Context, mgr ctrl.Manager) error {
 		if cfg.Backstop == config.BackstopInstalled {
@@ -130,7 +130,7 @@ func addMetrics(_ context.Context, mgr ctrl.Manager) error {
 	return mgr.Add(&metrics.Tags{Reader: mgr.GetClient(), Registerer: ctrlmetrics.Registry})
 }
 
-// addProbes makes a replica ready when it can answer admission: the server listens and the Tags are in the cache.
+// addProbes makes a replica ready when it can serve admission: the server listens and the cache has the Tags.
 func addProbes(ctx context.Context, mgr ctrl.Manager) error {
 	tags, err := mgr.GetCache().GetInformer(ctx, &v1.Tag{})
 	if err != nil {

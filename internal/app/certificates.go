@@ -20,12 +20,12 @@ import (
 	"github.com/images-io/tagger/internal/metrics"
 )
 
-// servingCertificate is what the webhooks are served with.
+// servingCertificate provides the certificate of the webhooks.
 type servingCertificate interface {
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// newServingCertificate returns the manager's own certificate, or one in files that another component renews, as OLM does.
+// newServingCertificate returns the manager's own certificate, or one in files that another component renews, such as OLM.
 func newServingCertificate(cfg config.Config) (servingCertificate, error) {
 	if cfg.WebhookCertSecret.Name != "" {
 		return &certificates.Served{}, nil
@@ -43,8 +43,8 @@ func newWebhookServer(cfg config.Config, serving servingCertificate) webhook.Ser
 	return newBoundedServer(options, address, &tls.Config{GetCertificate: serving.GetCertificate, MinVersion: tls.VersionTLS12})
 }
 
-// addCertificate has what is served kept up to date and watched. A replica with a certificate of its own is ready when API
-// servers accept that.
+// addCertificate renews the certificate and exports its expiry. A replica with its own certificate is ready when API servers
+// accept it.
 func addCertificate(cfg config.Config, serving servingCertificate) func(context.Context, ctrl.Manager) error {
 	return func(_ context.Context, mgr ctrl.Manager) error {
 		if err := mgr.Add(&metrics.Certificate{Get: serving.GetCertificate, Registerer: ctrlmetrics.Registry}); err != nil {

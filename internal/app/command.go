@@ -1,4 +1,4 @@
-// Package app wires the manager: configuration in, a running process out.
+// Package app wires the manager: it reads the configuration and runs the process.
 package app
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/images-io/tagger/internal/config"
 )
 
-// NewCommand is the manager's command line. Logs go to the writer, as JSON.
+// NewCommand returns the manager's command. It writes logs as JSON to the writer.
 func NewCommand(lookup config.Lookup, logs io.Writer) *cobra.Command {
 	var cfg config.Config
 	command := &cobra.Command{
@@ -35,7 +35,7 @@ func NewCommand(lookup config.Lookup, logs io.Writer) *cobra.Command {
 			logTo(zap.New(zap.WriteTo(logs), zap.UseDevMode(false), zap.Level(level(cfg.LogLevel)), zap.Encoder(encoder())))
 			rest, err := clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
 			if err != nil {
-				return fmt.Errorf("no API server to work with: %w", err)
+				return fmt.Errorf("reading the kubeconfig: %w", err)
 			}
 			return Run(command.Context(), rest, cfg)
 		},
@@ -44,7 +44,8 @@ func NewCommand(lookup config.Lookup, logs io.Writer) *cobra.Command {
 	return command
 }
 
-// logTo has everything in the process log as JSON: controller-runtime, client-go by klog, and net/http by the log package.
+// logTo writes everything in the process to the log as JSON: controller-runtime, client-go through klog, and net/http through
+// the log package.
 func logTo(logger logr.Logger) {
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
@@ -52,7 +53,7 @@ func logTo(logger logr.Logger) {
 	log.SetOutput(slog.NewLogLogger(logr.ToSlogHandler(logger), slog.LevelInfo).Writer())
 }
 
-// encoder writes times as people and log collectors read them (RFC 3339).
+// encoder writes times in RFC 3339.
 func encoder() zapcore.Encoder {
 	settings := zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", NameKey: "logger", MessageKey: "message", StacktraceKey: "stacktrace",

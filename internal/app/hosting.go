@@ -11,15 +11,15 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// Where a cluster says which registry it has (KEP-1755, "Communicating a local registry").
+// The ConfigMap in which a cluster names its registry (KEP-1755, "Communicating a local registry").
 const (
 	hostingNamespace = metav1.NamespacePublic
 	hostingName      = "local-registry-hosting"
 	hostingKey       = "localRegistryHosting.v1"
 )
 
-// localRegistry reads the ConfigMap: we write to where the cluster's network reaches the registry, and nodes read from where their
-// container runtime does. Both are host unless it says otherwise.
+// localRegistry reads the ConfigMap: Tagger writes to the registry's address in the cluster network, and nodes pull from its
+// address for their container runtime. Both default to host.
 func localRegistry(data map[string]string) (reference.Mirror, error) {
 	text, ok := data[hostingKey]
 	if !ok {
@@ -31,7 +31,7 @@ func localRegistry(data map[string]string) (reference.Mirror, error) {
 		HostFromContainerRuntime string `json:"hostFromContainerRuntime"`
 	}
 	if err := yaml.Unmarshal([]byte(text), &hosting); err != nil {
-		return reference.Mirror{}, errors.New(hostingKey + " is no YAML of the fields host, hostFromClusterNetwork and hostFromContainerRuntime")
+		return reference.Mirror{}, errors.New(hostingKey + " is not YAML with the fields host, hostFromClusterNetwork and hostFromContainerRuntime")
 	}
 	at, err := reference.ParseMirror(cmp.Or(hosting.HostFromClusterNetwork, hosting.Host), cmp.Or(hosting.HostFromContainerRuntime, hosting.Host))
 	if err != nil {

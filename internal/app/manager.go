@@ -42,7 +42,7 @@ import (
 	"github.com/images-io/tagger/internal/config"
 )
 
-// gracefulStop bounds the stop: admissions in flight and running imports end, then the lease is released.
+// gracefulStop bounds the shutdown: admission requests and imports in progress complete, then the manager releases the lease.
 const gracefulStop = 10 * time.Second
 
 // leaderElectionID is the name of the lease.
@@ -75,7 +75,7 @@ func newManager(cluster *rest.Config, cfg config.Config, serving servingCertific
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: ptr.To(true), EnableWarmup: ptr.To(true)},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the manager: %w", err)
+		return nil, fmt.Errorf("creating the manager: %w", err)
 	}
 	return mgr, nil
 }
@@ -90,8 +90,9 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// cacheOptions keep out of memory what Tagger does not read: managedFields, most of every workload, every secret but the identity
-// of pull secrets, and other policies, definitions and ConfigMaps than ours, which the manager may not list either.
+// cacheOptions returns the options of the informer cache. The cache drops what Tagger does not read: managedFields, most of
+// every workload, and of secrets all but the identity of pull secrets. Of policies, definitions and ConfigMaps it holds
+// Tagger's own, the only ones that the manager may list.
 func cacheOptions() cache.Options {
 	pullSecret := &metav1.PartialObjectMetadata{}
 	pullSecret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
@@ -116,7 +117,8 @@ func named(name string) cache.ByObject {
 	return cache.ByObject{Field: fields.OneTermEqualSelector(metav1.ObjectNameField, name)}
 }
 
-// register adds a collector, in place of one that an earlier manager of this process left.
+// register adds a collector, and removes it when the manager stops, so that a later manager of this process can register its
+// own.
 func register(mgr manager.Manager, collector prometheus.Collector) error {
 	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		if err := ctrlmetrics.Registry.Register(collector); err != nil {

@@ -27,15 +27,15 @@ import (
 	"github.com/images-io/tagger/internal/registry"
 )
 
-// mirror is the internal registry as the rest of the manager needs it: the one of the environment, or else the one that a
-// ConfigMap tells of (KEP-1755), which may change at any time.
+// mirror is the internal registry: the one of the environment, or else the one of a ConfigMap (KEP-1755), which may change at
+// any time.
 type mirror struct {
 	client      *registry.Client
 	credentials config.CacheRegistry
 
 	mu sync.Mutex
 	at reference.Mirror
-	// problem is why there is none.
+	// problem says why there is no internal registry.
 	problem error
 	changed func()
 }
@@ -45,23 +45,23 @@ var (
 	_ tagcontroller.Pruner = &mirror{}
 )
 
-// deletionsAtOnce is how many manifests of an image are deleted at a time.
+// deletionsAtOnce is the number of manifests of an image that are deleted concurrently.
 const deletionsAtOnce = 8
 
-var errNoMirror = errors.New("spec.cache is true, and Tagger knows no internal registry: set CACHE_REGISTRY_ADDRESS in the Secret cache-registry of Tagger's namespace and restart the manager, " +
-	"or make the ConfigMap local-registry-hosting in the namespace kube-public (KEP-1755); or set spec.cache to false to use the image from its source")
+var errNoMirror = errors.New("spec.cache is true, and Tagger has no internal registry: set CACHE_REGISTRY_ADDRESS in the Secret cache-registry of Tagger's namespace and restart the manager, " +
+	"or create the ConfigMap local-registry-hosting in the namespace kube-public (KEP-1755); or set spec.cache to false to use the image from its source")
 
 func newMirror(client *registry.Client, cfg config.CacheRegistry) (*mirror, error) {
 	m := &mirror{client: client, credentials: cfg, problem: errNoMirror, changed: func() {}}
 	if cfg.Address == "" {
-		m.credentials = config.CacheRegistry{Insecure: true} // the KEP knows plain HTTP and no passwords
+		m.credentials = config.CacheRegistry{Insecure: true} // the KEP has plain HTTP and no passwords
 		return m, nil
 	}
 	m.at, m.problem = reference.ParseMirror(cfg.Address, cfg.Address)
 	return m, m.problem
 }
 
-// watch has the ConfigMap count, unless the environment says where the internal registry is.
+// watch uses the ConfigMap, unless the environment sets the internal registry.
 func (m *mirror) watch(ctx context.Context, mgr ctrl.Manager) error {
 	if m.problem == nil {
 		return nil
@@ -89,7 +89,7 @@ func (m *mirror) learn(object any) {
 	at, err := localRegistry(hosting.Data)
 	if err != nil {
 		err = fmt.Errorf("the ConfigMap %s in the namespace %s cannot be used: %w", hosting.Name, hosting.Namespace, err)
-		ctrl.Log.WithName("mirror").Error(err, "there is no internal registry")
+		ctrl.Log.WithName("mirror").Error(err, "invalid ConfigMap, continuing without an internal registry")
 	}
 	m.set(at, err)
 }
@@ -106,14 +106,14 @@ func (m *mirror) set(at reference.Mirror, problem error) {
 	}
 }
 
-// onChange has a function told that the internal registry may be another one.
+// onChange sets the function that is called when the internal registry changes.
 func (m *mirror) onChange(changed func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.changed = changed
 }
 
-// Destination is the internal registry that there is now.
+// Destination returns the current internal registry.
 func (m *mirror) Destination() (reference.Mirror, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -128,14 +128,14 @@ func (m *mirror) Copy(ctx context.Context, order importer.Order) (importer.Copie
 	return m.copy(ctx, order, m.client.Copy)
 }
 
-// CopyAttachments copies what was attached to an image after the image was copied.
+// CopyAttachments copies the referrers that were added after the image was copied.
 func (m *mirror) CopyAttachments(ctx context.Context, order importer.Order) (importer.Copied, error) {
 	return m.copy(ctx, order, m.client.CopyAttachments)
 }
 
 // copy hands an order to the registry client.
 func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context.Context, registry.CopyRequest) (transfer.CopyResult, error)) (importer.Copied, error) {
-	keyring, _, err := readKeyring(ctx, m.client, order.Source, order.Secrets) // its problems were told when the image was resolved
+	keyring, _, err := readKeyring(ctx, m.client, order.Source, order.Secrets) // resolving the image reported the problems
 	if err != nil {
 		return importer.Copied{}, err
 	}
@@ -153,8 +153,8 @@ func (m *mirror) Holds(ctx context.Context, at reference.MirrorRepository, ident
 	return m.client.Head(ctx, m.repository(at), identifier)
 }
 
-// Remove takes the tag of a generation away, and its manifests with all that is attached to it. Those stay that belong to an image
-// that is kept, too: one platform may have been a generation, or become one.
+// Remove deletes the tag of a generation, and its manifests with all their referrers. Manifests that a kept image needs stay:
+// one platform may have been a generation, or may become one.
 func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, kept []string) error {
 	mirror, err := m.Destination()
 	if err != nil {
@@ -180,7 +180,7 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	}
 	needed := slices.Concat(levels...)
 	if slices.Contains(needed, digest) {
-		return unlessForbidden(untagged) // it goes with the last one that needs it
+		return unlessForbidden(untagged) // it is deleted with the last image that needs it
 	}
 	deleted := m.delete(ctx, to, digest, needed)
 	switch {
@@ -193,8 +193,8 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	}
 }
 
-// delete deletes the manifests of an image but those that are needed: the image's own first, and then those that it names. Some
-// registries refuse to delete a manifest that an index names, and under a tag that is left there is nothing that is not whole.
+// delete deletes the manifests of an image, apart from those that are needed: the image's own first, then those that it names.
+// Some registries refuse to delete a manifest that an index names. A tag that remains always has a complete image.
 func (m *mirror) delete(ctx context.Context, to registry.Destination, image string, needed []string) error {
 	levels, err := m.client.ListManifests(ctx, to, image)
 	if err != nil {
@@ -215,7 +215,7 @@ func (m *mirror) delete(ctx context.Context, to registry.Destination, image stri
 	return nil
 }
 
-// removeAttached takes away what has a tag because it was attached to an image that is gone. What is needed as well stays.
+// removeAttached deletes the referrers of a deleted image that have tags. Those that are also needed stay.
 func (m *mirror) removeAttached(ctx context.Context, to registry.Destination, image string, needed []string) error {
 	for _, name := range manifest.AttachmentTags(image) {
 		attached, err := m.client.Head(ctx, to, name)
@@ -240,14 +240,14 @@ func unlessForbidden(err error) error {
 	return err
 }
 
-// repository is where we write, with the internal registry's own credentials.
+// repository returns the repository to write to, with the internal registry's own credentials.
 func (m *mirror) repository(at reference.MirrorRepository) registry.Destination {
 	return registry.Destination{
 		Address: at.Address, Path: at.Path, Insecure: m.credentials.Insecure, Username: m.credentials.Username, Password: m.credentials.Password,
 	}
 }
 
-// notConfigured is a failure that the administrator cures.
+// notConfigured is a failure that an administrator fixes.
 type notConfigured struct{ error }
 
 // Reason implements importer.Failure.

@@ -28,7 +28,7 @@ import (
 // registryPatience is how long a worker waits for a registry; the answer is there when it comes back.
 const registryPatience = 3 * time.Second
 
-// registries is the registry client as the rest of the manager needs it.
+// registries is the registry client for the rest of the manager.
 type registries struct {
 	client        *registry.Client
 	configuration *registriesconf.Config
@@ -65,19 +65,19 @@ func newRegistries(cfg config.Config) (*registries, error) {
 	return &registries{client: client, configuration: configuration, authorities: authorities, requests: requests, mirror: mirror}, nil
 }
 
-// reporting logs what is wrong with a file that was edited.
+// reporting returns a function that logs why an edited file is invalid.
 func reporting(file, path string) func(error) {
 	return func(err error) {
-		ctrl.Log.WithName("registries").Error(err, "a file cannot be used; what it said before still counts", "file", file, "path", path)
+		ctrl.Log.WithName("registries").Error(err, "invalid file, keeping the previous configuration", "file", file, "path", path)
 	}
 }
 
-// watch has the files looked at that the administrator may edit.
+// watch reloads the files that the administrator may edit.
 func (r *registries) watch(_ context.Context, mgr ctrl.Manager) error {
 	return errors.Join(mgr.Add(r.configuration), mgr.Add(r.authorities))
 }
 
-// Resolve hands the pull secrets of a namespace to the registry client.
+// Resolve resolves a source with the pull secrets of its namespace.
 func (r *registries) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, terms importer.Terms) (string, []error, error) {
 	keyring, problems, err := readKeyring(ctx, r.client, source, secrets)
 	if err != nil {
@@ -90,17 +90,18 @@ func (r *registries) Resolve(ctx context.Context, source reference.Source, secre
 	return digest, problems, err
 }
 
-// readKeyring reads of the pull secrets what is for the source, and names those that are malformed or too large.
+// readKeyring reads the credentials for the source from the pull secrets. It returns errors for secrets that are malformed or
+// too large.
 func readKeyring(ctx context.Context, client *registry.Client, source reference.Source, secrets importer.PullSecrets) (keyring credentials.Keyring, problems []error, err error) {
 	tooLarge, err := secrets(ctx, func(read []corev1.Secret) { keyring, problems = client.KeyringFor(source, read) })
 	return keyring, append(tooLarge, problems...), err
 }
 
-// logDetail logs the cause of a failure that a Tag's status must not tell.
+// logDetail logs the cause of a failure that a Tag's status must not show.
 func logDetail(log logr.Logger, err error, namespace string) {
 	var failure *regerr.Error
 	if errors.As(err, &failure) && failure.Detail() != "" {
-		log.Info("a host that is neither public nor in registries.conf cannot be reached", "namespace", namespace, "cause", failure.Detail())
+		log.Info("cannot reach a host that is neither public nor in registries.conf", "namespace", namespace, "cause", failure.Detail())
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// longestAdmission bounds a review. It is the timeoutSeconds of config/webhook, after which the API server does not wait.
+	// longestAdmission bounds a review. It is the timeoutSeconds of config/webhook: the API server does not wait longer.
 	longestAdmission = 5 * time.Second
 	// maxReview is the largest AdmissionReview in bytes: two objects of 3 MiB, the most that an API server accepts, and 1 MiB.
 	maxReview = 7 << 20
-	// largeReview is the size in bytes from which reviews wait for each other, and not for those of usual size.
+	// largeReview is the size in bytes above which reviews share a limit of their own, so that they do not delay smaller ones.
 	largeReview = 64 << 10
 	// largeReviews and smallReviews bound the bytes of the reviews in progress. Decoding takes up to 25 bytes for each.
 	largeReviews, smallReviews = 2 * maxReview, 4 << 20
@@ -54,7 +54,7 @@ func (r *reviews) limit(next http.Handler) http.Handler {
 	})
 }
 
-// serveJSON passes a request on whose body is a JSON object. The decoder of AdmissionReviews takes anything else for YAML,
+// serveJSON passes on a request whose body is a JSON object. The decoder of AdmissionReviews takes any other body for YAML,
 // which takes many times the memory.
 func serveJSON(w http.ResponseWriter, request *http.Request, next http.Handler) {
 	body := http.MaxBytesReader(w, request.Body, maxReview)
@@ -70,7 +70,7 @@ func serveJSON(w http.ResponseWriter, request *http.Request, next http.Handler) 
 	next.ServeHTTP(w, request)
 }
 
-// timeoutOf returns how long the API server waits for a review. It adds its timeout to the URL.
+// timeoutOf returns how long the API server waits for a review. The API server adds its timeout to the URL.
 func timeoutOf(request *http.Request) time.Duration {
 	timeout, err := time.ParseDuration(request.URL.Query().Get("timeout"))
 	if err != nil || timeout <= 0 {

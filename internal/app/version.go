@@ -2,10 +2,10 @@ package app
 
 import "runtime/debug"
 
-// version is set when a release is built.
+// version is set by release builds.
 var version string
 
-// Version is the release, or the version of the module, or devel.
+// Version returns the version of the release or of the module, or devel.
 func Version() string {
 	if version != "" {
 		return version

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// longestArrival bounds how long a request takes to arrive, its handshake and its body included.
+	// longestArrival bounds the time until a request has arrived, with its handshake and its body.
 	longestArrival = 10 * time.Second
 	// longestResponse bounds the time from the headers of a request until its response is sent.
 	longestResponse = longestArrival + longestAdmission
-	// idleConnection bounds how long a connection is kept for the next request.
+	// idleConnection bounds how long the server keeps an idle connection.
 	idleConnection = 90 * time.Second
 	// maxHeaderBytes bounds the headers of a request. The API server sends less than 1 KiB.
 	maxHeaderBytes = 16 << 10
@@ -29,7 +29,7 @@ const (
 	probeTimeout = 10 * time.Second
 )
 
-// webhookServer serves the webhooks of controller-runtime's server within bounds that it does not set.
+// webhookServer is controller-runtime's webhook server with bounds that controller-runtime does not set.
 type webhookServer struct {
 	webhook.Server
 	address string
@@ -37,16 +37,16 @@ type webhookServer struct {
 	tls     *tls.Config
 }
 
-// newBoundedServer returns a webhook server that speaks HTTP/1.1 only: a connection of HTTP/2 buffers up to 1 MiB of requests
-// that nothing reads yet, and one large review that waits would hold back the small ones behind it.
+// newBoundedServer returns a webhook server for HTTP/1.1 only: a connection of HTTP/2 buffers up to 1 MiB of unread requests,
+// and one large review that waits would delay the small ones behind it.
 func newBoundedServer(options webhook.Options, address string, config *tls.Config) *webhookServer {
 	options.WebhookMux = http.NewServeMux()
 	config.NextProtos = []string{"http/1.1"}
 	return &webhookServer{Server: webhook.NewServer(options), address: address, mux: options.WebhookMux, tls: config}
 }
 
-// Start serves until the context ends, and returns when the reviews in progress have their responses. Their contexts do
-// not end with the server's: a review that reads a Tag completes.
+// Start serves until the context ends, and returns when all reviews in progress have their responses. Their contexts do not end
+// with the server's: a review that reads a Tag completes.
 func (s *webhookServer) Start(ctx context.Context) error {
 	listener, err := tls.Listen("tcp", s.address, s.tls)
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *webhookServer) StartedChecker() healthz.Checker {
 	}
 }
 
-// webhookFor serves an admission handler; a handler that panics answers with an error.
+// webhookFor returns the HTTP handler of an admission handler. A panic becomes an error response.
 func webhookFor(handler webhookadmission.Handler) *webhookadmission.Webhook {
 	return &webhookadmission.Webhook{Handler: handler, RecoverPanic: ptr.To(true)}
 }

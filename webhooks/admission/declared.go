@@ -11,18 +11,18 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// kubectlReplace is the field manager of kubectl replace. What it writes is a manifest, or an object that was read and edited.
+// kubectlReplace is the field manager of kubectl replace. It writes a manifest, or an edited copy of the stored object.
 const kubectlReplace = "kubectl-replace"
 
-// imperative are the field managers of requests that always count: a user, or Tagger, means this very change.
+// imperative lists the field managers whose requests always count: a user, or Tagger, intends this very change.
 var imperative = []string{
 	"kubectl-edit", "kubectl-patch", "kubectl-annotate", "kubectl-label", "kubectl-tag", v1.FieldManager,
 }
 
-// declaration returns the generation that a manifest declares in this request, as the request brings it. It is false for an
-// edit, and for a manifest that leaves the generation out. A manifest is told from an edit (docs/adr/0001) by the annotation
-// that no manifest has, by what the request does to managedFields, and by the last-applied configuration: the options that
-// admission sees of a patch are those of an update.
+// declaration returns the generation that a manifest declares in this request. It is false for an edit, and for a manifest
+// without a generation. It tells a manifest from an edit (docs/adr/0001) by the annotation that no manifest has, by what the
+// request does to managedFields, and by the last-applied configuration. The options of a patch do not help: admission sees them
+// as those of an update.
 func declaration(old, updated *v1.Tag, manager string) (int64, bool) {
 	generation := updated.Spec.Generation
 	switch {
@@ -39,16 +39,17 @@ func declaration(old, updated *v1.Tag, manager string) (int64, bool) {
 	}
 }
 
-// isReplacement reports whether the request replaces the object by a manifest: it lacks the annotation that the object has.
+// isReplacement reports whether the request replaces the object by a manifest: the object has the annotation, and the request
+// lacks it.
 func isReplacement(old, updated *v1.Tag) bool {
 	_, had := declared(old)
 	_, has := declared(updated)
 	return had && !has
 }
 
-// declares reports whether a request that patches the object declares its generation: a client-side apply does, and so does a
-// tool that merges the manifest into the object, or what changed in it (Helm 3). Of a Tag that is applied, such a tool declares
-// only what was declared before: anything else is an edit beside the manifest that is applied.
+// declares reports whether a request that patches the object declares its generation. A client-side apply does, and so does a
+// tool that merges the manifest, or the changes of the manifest, into the object (Helm 3). For a Tag that is applied, such a
+// tool declares only the generation that was declared before: any other is an edit beside the applied manifest.
 func declares(old, updated *v1.Tag) bool {
 	generation := *updated.Spec.Generation
 	if applied, ok := lastApplied(updated); ok && applied == generation {
@@ -61,7 +62,7 @@ func declares(old, updated *v1.Tag) bool {
 	return known && before == generation || !isApplied(updated)
 }
 
-// isApplied reports whether the Tag has a manifest that is applied, client- or server-side.
+// isApplied reports whether the Tag has a manifest that is applied, client-side or server-side.
 func isApplied(tag *v1.Tag) bool {
 	_, ok := tag.Annotations[corev1.LastAppliedConfigAnnotation]
 	return ok || slices.ContainsFunc(tag.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
@@ -69,8 +70,9 @@ func isApplied(tag *v1.Tag) bool {
 	})
 }
 
-// isServerSideApply says whether the request is a server-side apply. One that changes the generation owns it afterwards.
-// One that does not leaves the entries of all others alone, unlike the patches by which kubectl and Flux take fields over.
+// isServerSideApply reports whether the request is a server-side apply. An apply that changes the generation owns it
+// afterwards. An apply that does not change it keeps the entries of all other managers, unlike the patches with which kubectl
+// and Flux take over fields.
 func isServerSideApply(old, updated *v1.Tag, manager string) bool {
 	entry := applyEntry(updated, manager)
 	if entry == nil {
@@ -86,7 +88,7 @@ func changesGeneration(old, updated *v1.Tag) bool {
 	return old.Spec.Generation == nil || *old.Spec.Generation != *updated.Spec.Generation
 }
 
-// entriesBut are the entries of managedFields but the one of the manager's applies.
+// entriesBut returns the entries of managedFields without the one of the manager's applies.
 func entriesBut(tag *v1.Tag, manager string) []metav1.ManagedFieldsEntry {
 	return slices.DeleteFunc(slices.Clone(tag.ManagedFields), func(entry metav1.ManagedFieldsEntry) bool {
 		return isApplyOf(entry, manager)
@@ -97,7 +99,7 @@ func isApplyOf(entry metav1.ManagedFieldsEntry, manager string) bool {
 	return entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == ""
 }
 
-// applyEntry is what the manager owns by server-side apply, or nil.
+// applyEntry returns the entry of the manager's server-side applies, or nil.
 func applyEntry(tag *v1.Tag, manager string) *metav1.ManagedFieldsEntry {
 	i := slices.IndexFunc(tag.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool { return isApplyOf(entry, manager) })
 	if i < 0 {
@@ -106,7 +108,7 @@ func applyEntry(tag *v1.Tag, manager string) *metav1.ManagedFieldsEntry {
 	return &tag.ManagedFields[i]
 }
 
-// lastApplied is the generation in the manifest that kubectl apply, and what works like it, keeps in an annotation.
+// lastApplied returns the generation of the manifest that kubectl apply, and tools that work like it, keep in an annotation.
 func lastApplied(tag *v1.Tag) (int64, bool) {
 	var manifest struct {
 		Spec struct {

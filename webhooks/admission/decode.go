@@ -15,14 +15,14 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// enabledKey is how the annotation that opts in is spelt by the API server, whose JSON escapes no letter and no dash.
+// enabledKey is the opt-in annotation as the API server writes it: its JSON encoder escapes no letter and no dash.
 var enabledKey = []byte(`"` + v1.AnnotationEnabled + `"`)
 
-// mayHaveOptedIn says whether an object may have opted in. Where not every webhook of the cluster can be told to leave the
-// others out (DESIGN: Failure policy), most objects have not, and are not worth decoding.
+// mayHaveOptedIn reports whether an object may have opted in. Where a cluster's webhooks cannot select objects (DESIGN: Failure
+// policy), most objects have not, and decoding them would cost time.
 func mayHaveOptedIn(raw []byte) bool { return bytes.Contains(raw, enabledKey) }
 
-// partialWorkload is what admission reads of a workload. Most of a pod's spec is of no concern here, and is not made objects of.
+// partialWorkload is the part of a workload that admission reads. The decoder skips the rest of a pod's spec.
 type partialWorkload struct {
 	Metadata struct {
 		Annotations   map[string]string               `json:"annotations"`
@@ -52,16 +52,16 @@ type container struct {
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy"`
 }
 
-// volume is read for its name and, of an image volume (KEP-4639), its image.
+// volume holds the name of a volume and, for an image volume (KEP-4639), its image.
 type volume struct {
 	Name  string                    `json:"name"`
 	Image *corev1.ImageVolumeSource `json:"image"`
 }
 
-// writtenByTheAPIServer spares the search for names that come twice: the API server wrote the objects in a request.
+// writtenByTheAPIServer skips the check for duplicate names: the API server encoded the objects in a request.
 var writtenByTheAPIServer = jsontext.AllowDuplicateNames(true)
 
-// decode reads the partialWorkload of a workload. It is false for kinds that Tagger leaves alone.
+// decode reads a workload. It is false for kinds that Tagger does not manage.
 func decode(kind string, raw []byte) (pin.Workload, bool, error) {
 	var object partialWorkload
 	if err := json.Unmarshal(raw, &object, writtenByTheAPIServer); err != nil {
@@ -115,7 +115,7 @@ func emptyObject(kind string) any {
 func containers(read []container) []corev1.Container {
 	made := make([]corev1.Container, len(read))
 	for i, c := range read {
-		made[i].Name, made[i].Image, made[i].ImagePullPolicy = c.Name, c.Image, c.ImagePullPolicy // a whole container costs ten times this
+		made[i].Name, made[i].Image, made[i].ImagePullPolicy = c.Name, c.Image, c.ImagePullPolicy // copying a whole container takes ten times as long
 	}
 	return made
 }

@@ -1,8 +1,8 @@
-// Package admission holds the webhooks: the pinner of workloads, the defaulter and the validator of Tags. They read
-// the informer cache; the one live GET is for a Tag that was created, or first imported, a moment before.
+// Package admission holds the webhooks: the pinner of workloads, the defaulter and the validator of Tags. They read the
+// informer cache. They read the API server for a Tag that the cache does not have yet, or has without an import.
 package admission
 
-// Where the webhooks are served.
+// Paths of the webhooks.
 const (
 	// PathWorkloads is the mutating webhook of workloads.
 	PathWorkloads = "/pin-workload"

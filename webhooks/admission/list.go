@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// shortestElement is less than the API server writes for a container, a volume or an entry of managedFields, in bytes.
+	// shortestElement is less than the size in bytes of a container, a volume or an entry of managedFields from the API server.
 	shortestElement = 24
-	// longestList is more than fit into an object: etcd stores 1.5 MiB, and a container takes 60 bytes there.
+	// longestList is more elements than fit into an object: etcd stores 1.5 MiB, and a container takes 60 bytes there.
 	longestList = 1 << 15
 )
 
-// list decodes a JSON array whose elements are as long as those of an API server. Two bytes in a request must not take
-// hundreds in memory: the webhook's port does not know its callers.
+// list decodes a JSON array whose elements are as long as those from an API server. Two bytes in a request must not take
+// hundreds in memory: any client can reach the webhook's port.
 type list[T any] []T
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
@@ -36,7 +36,7 @@ func (l *list[T]) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 			return err
 		}
 		if length := decoder.InputOffset() - start; length < shortestElement || len(*l) == longestList {
-			return fmt.Errorf("element %d of a list, of %d bytes, is none that an API server sends", len(*l), length)
+			return fmt.Errorf("element %d of a list, of %d bytes, is not one that an API server sends", len(*l), length)
 		}
 		*l = append(*l, element)
 	}
@@ -44,10 +44,10 @@ func (l *list[T]) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	return err
 }
 
-// shortestItem is less than each field and each element of a Tag has in bytes, on average.
+// shortestItem is less than the average size in bytes of a field or an element of a Tag.
 const shortestItem = 10
 
-// decodeObject decodes a Tag whose elements are as long as those of an API server.
+// decodeObject decodes a Tag whose elements are as long as those from an API server.
 func decodeObject(raw []byte, into any) error {
 	if items(raw) > shortestItem+len(raw)/shortestItem {
 		return errors.New("it has more elements than an API server sends")
@@ -55,7 +55,7 @@ func decodeObject(raw []byte, into any) error {
 	return stdjson.Unmarshal(raw, into)
 }
 
-// items counts the commas of a JSON text that are not in strings.
+// items counts the commas of a JSON text outside strings.
 func items(raw []byte) int {
 	count, inString := 0, false
 	for i := 0; i < len(raw); i++ {

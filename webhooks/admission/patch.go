@@ -11,8 +11,8 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// snapshot holds what pinning may change of a workload, before it does. A patch of just that keeps fields that are newer
-// than the types we were built with.
+// snapshot holds the fields that pinning may change, with their values before it. A patch of only these fields keeps fields
+// that are newer than the API types of this build.
 type snapshot struct {
 	annotations map[string]string
 	images      []imageValues
@@ -64,7 +64,7 @@ func annotationOperations(before, after map[string]string) []jsonpatch.Operation
 	return patch
 }
 
-// escape makes a key a segment of a JSON pointer (RFC 6901, section 3).
+// escape returns a key as a segment of a JSON pointer (RFC 6901, section 3).
 func escape(key string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }

@@ -18,16 +18,16 @@ import (
 	"github.com/images-io/tagger/internal/generation"
 )
 
-// TagDefaulter settles the generation that a Tag asks for: it carries over one that is left out, keeps the current
-// one when a manifest only repeats itself, carries out requests, and moves on when the source changes
-// (DESIGN: Generations, rules 5, 6 and 8).
+// TagDefaulter sets the generation of a Tag: it keeps the current one when the request has none or when a manifest repeats
+// itself, applies requests by annotation, and advances the generation when the source changes (DESIGN: Generations, rules 5, 6
+// and 8).
 type TagDefaulter struct{}
 
-// Handle answers one AdmissionReview.
+// Handle responds to one AdmissionReview.
 func (*TagDefaulter) Handle(_ context.Context, request admission.Request) admission.Response {
 	tag, old, manager, err := decodeTag(request)
 	if err != nil || tag.Spec.From == "" {
-		return admission.Allowed("") // the schema refuses it next, and names the field
+		return admission.Allowed("") // the schema rejects it next, and names the field
 	}
 	before := tag.DeepCopy()
 	defaulting := tagDefaulting{old: old, tag: tag, manager: manager}
@@ -57,7 +57,7 @@ func (d *tagDefaulting) run(operation admissionv1.Operation) error {
 	return d.update()
 }
 
-// create starts at 0 where nothing is said. A Tag restored from a backup brings what was declared last.
+// create defaults the generation to 0. A Tag from a backup declares its generation again.
 func (d *tagDefaulting) create() {
 	delete(d.tag.Annotations, v1.AnnotationRequestedGeneration)
 	if d.tag.Spec.Generation == nil {
@@ -87,16 +87,16 @@ func (d *tagDefaulting) update() error {
 	return d.allow(current)
 }
 
-// allow refuses a generation that cannot be had, with the ones that can: the schema's rule has no room for them.
+// allow rejects a generation that is not available, and lists those that are: the schema's rule has no room for them.
 func (d *tagDefaulting) allow(current int64) error {
 	wanted := *d.tag.Spec.Generation
-	if wanted == current || wanted < 0 || generation.Allowed(d.old, wanted) { // the schema says why not a negative one
+	if wanted == current || wanted < 0 || generation.Allowed(d.old, wanted) { // the schema rejects a negative one
 		return nil
 	}
 	return errors.New("spec.generation: " + generation.Explain(d.old, wanted))
 }
 
-// restoreDeclared keeps what was declared last, whatever a request says of it: kubectl replace drops annotations.
+// restoreDeclared keeps the generation that was declared last, whatever the request says: kubectl replace drops annotations.
 func (d *tagDefaulting) restoreDeclared() {
 	delete(d.tag.Annotations, v1.AnnotationDeclaredGeneration)
 	if before, ok := declared(d.old); ok {
@@ -104,7 +104,7 @@ func (d *tagDefaulting) restoreDeclared() {
 	}
 }
 
-// request carries out a generation that is asked for by annotation. It says whether there was one.
+// request applies a generation that is requested by annotation. It reports whether there was a request.
 func (d *tagDefaulting) request() (bool, error) {
 	text, ok := d.tag.Annotations[v1.AnnotationRequestedGeneration]
 	if !ok {
@@ -119,7 +119,7 @@ func (d *tagDefaulting) request() (bool, error) {
 	return true, nil
 }
 
-// repeat keeps the current generation when a manifest is applied that declares what it declared before.
+// repeat keeps the current generation when the manifest declares the same generation as before.
 func (d *tagDefaulting) repeat(manifest, current int64) {
 	before, known := declared(d.old)
 	if known && before == manifest && before != current {
@@ -132,7 +132,8 @@ func (d *tagDefaulting) repeat(manifest, current int64) {
 	d.declare(manifest)
 }
 
-// source moves the Tag on when what is imported changes and the request does not move the generation: never a silent no-op.
+// source advances the generation when the source changes and the request keeps the generation, so that a change always has an
+// effect.
 func (d *tagDefaulting) source(current int64) {
 	newest := d.old.Newest()
 	changed := d.tag.Spec.From != d.old.Spec.From || d.tag.Spec.Cache != d.old.Spec.Cache
@@ -157,13 +158,13 @@ func (d *tagDefaulting) warn(format string, args ...any) {
 	d.warnings = append(d.warnings, fmt.Sprintf(format, args...))
 }
 
-// declared is the generation that a manifest declared last.
+// declared returns the generation that a manifest declared last.
 func declared(tag *v1.Tag) (int64, bool) {
 	manifest, err := strconv.ParseInt(tag.Annotations[v1.AnnotationDeclaredGeneration], 10, 64)
 	return manifest, err == nil
 }
 
-// decodeTag reads the Tag, the one stored now (nil on create), and the request's field manager.
+// decodeTag reads the Tag, the stored one (nil on create), and the request's field manager.
 func decodeTag(request admission.Request) (tag, old *v1.Tag, manager string, err error) {
 	tag = &v1.Tag{}
 	if err := decodeObject(request.Object.Raw, tag); err != nil {
@@ -176,7 +177,7 @@ func decodeTag(request admission.Request) (tag, old *v1.Tag, manager string, err
 			return nil, nil, "", fmt.Errorf("the stored Tag cannot be read: %w", err)
 		}
 	}
-	// CreateOptions carry the manager under the same name.
+	// CreateOptions have the field manager under the same name.
 	var options metav1.UpdateOptions
 	if len(request.Options.Raw) > 0 {
 		if err := json.Unmarshal(request.Options.Raw, &options); err != nil {

@@ -10,13 +10,13 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// TagValidator refuses sources that are no image references, which the schema cannot fully tell, and warns of those that
+// TagValidator rejects sources that are not image references, which the schema cannot fully check, and warns of sources that
 // push notifications do not reach.
 type TagValidator struct {
 	Registries Registries
 }
 
-// Handle answers one AdmissionReview.
+// Handle responds to one AdmissionReview.
 func (v *TagValidator) Handle(_ context.Context, request admission.Request) admission.Response {
 	tag, old, _, err := decodeTag(request)
 	if err != nil {
@@ -32,7 +32,7 @@ func (v *TagValidator) Handle(_ context.Context, request admission.Request) admi
 	response := admission.Allowed("")
 	if !source.Qualified() {
 		response = response.WithWarnings("spec.from has no registry and is taken as " + source.String() +
-			"; push notifications do not reach such a Tag, write the registry out if you want them")
+			"; push notifications do not reach such a Tag; to receive them, write the registry")
 	}
 	return response
 }

@@ -19,11 +19,11 @@ import (
 const (
 	// longestRead bounds the live reads of one review together.
 	longestRead = 2 * time.Second
-	// maxLiveReads bounds their number. Tags with further names count as the cache has them.
+	// maxLiveReads bounds the number of live reads. Tags with further names come from the cache alone.
 	maxLiveReads = 32
-	// longestWait bounds the wait for first imports where no deadline is known.
+	// longestWait bounds the wait for first imports where the context has no deadline.
 	longestWait = 5 * time.Second
-	// importPoll is how often the cache is read while a first import is in progress.
+	// importPoll is the interval between cache reads while a first import is in progress.
 	importPoll = 50 * time.Millisecond
 )
 
@@ -31,7 +31,7 @@ const (
 type tags struct {
 	cache, live client.Reader
 	namespace   string
-	// known has what was read, nil for a Tag that does not exist.
+	// known has the Tags read so far, nil for a Tag that does not exist.
 	known map[string]*v1.Tag
 	// asked has the names that were read live.
 	asked map[string]bool
@@ -43,7 +43,7 @@ func (p *Pinner) tags(namespace string) *tags {
 	return &tags{cache: p.Tags, live: p.Live, namespace: namespace, known: map[string]*v1.Tag{}, asked: map[string]bool{}}
 }
 
-// cached returns the Tag as it was read before, or as the cache has it, or nil.
+// cached returns the Tag from an earlier read, or from the cache, or nil.
 func (t *tags) cached(ctx context.Context, name string) (*v1.Tag, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -58,8 +58,8 @@ func (t *tags) cached(ctx context.Context, name string) (*v1.Tag, error) {
 	return tag, err
 }
 
-// fresh returns the Tag as cached does, and reads it live where the cache lacks it or has no import of it. Reading bounds
-// the live reads.
+// fresh returns the Tag as cached does, and reads it live if the cache does not have it, or has no import of it. The context
+// reading bounds the live reads.
 func (t *tags) fresh(ctx, reading context.Context, name string) (*v1.Tag, error) {
 	tag, err := t.cached(ctx, name)
 	if err != nil || tag != nil && tag.Current() != nil || t.asked[name] || len(t.asked) == maxLiveReads {
@@ -76,7 +76,7 @@ func (t *tags) fresh(ctx, reading context.Context, name string) (*v1.Tag, error)
 	return t.known[name], nil
 }
 
-// read returns the Tag as a reader has it, or nil.
+// read returns the Tag from a reader, or nil.
 func (t *tags) read(ctx context.Context, reader client.Reader, name string) (*v1.Tag, error) {
 	tag := t.spare
 	if t.spare = nil; tag == nil {
@@ -93,8 +93,8 @@ func (t *tags) read(ctx context.Context, reader client.Reader, name string) (*v1
 	return tag, nil
 }
 
-// awaitImports waits, by the cache, for first imports in progress of the Tags that a new Job names: a Job cannot get its
-// image later. It ends with patience. A Tag that does not exist is not waited for: tools send it after the Job's response.
+// awaitImports waits, by polling the cache, for first imports of the Tags that a new Job names: a Job cannot get its image
+// later. It ends with patience. It does not wait for a Tag that does not exist: tools create it after the response to the Job.
 func (t *tags) awaitImports(ctx, reading, patience context.Context, job pin.Workload) error {
 	for _, f := range job.ImageFields() {
 		name := *f.Image
@@ -123,12 +123,12 @@ func (t *tags) awaitImports(ctx, reading, patience context.Context, job pin.Work
 	return nil
 }
 
-// isImporting says whether the first import of the Tag is in progress: it has none, and no attempt failed.
+// isImporting reports whether the first import of the Tag is in progress: the Tag has no import, and no attempt failed.
 func isImporting(tag *v1.Tag) bool {
 	return tag.Current() == nil && tag.Status.LastImportAttempt == nil
 }
 
-// half returns half of the time that is left to respond, at most limit.
+// half returns half of the time until the deadline, at most limit.
 func half(ctx context.Context, limit time.Duration) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {

@@ -13,9 +13,9 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// Registries tells where images without a registry come from.
+// Registries returns the default registry.
 type Registries interface {
-	// UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.
+	// UnqualifiedRegistry returns the registry of images without one, empty meaning docker.io.
 	UnqualifiedRegistry() string
 }
 
@@ -23,15 +23,15 @@ type Registries interface {
 type Pinner struct {
 	// Tags reads the informer cache.
 	Tags client.Reader
-	// Live reads the API server, for a Tag that the cache does not know yet, or no import of.
+	// Live reads the API server, for a Tag that the cache does not have yet, or has without an import.
 	Live client.Reader
-	// Registries normalises names as the importer does.
+	// Registries normalizes names as the importer does.
 	Registries Registries
-	// Username is the manager's own; references that it requests are written as they are.
+	// Username is the manager's own. The webhook writes references that the manager requests without a lookup.
 	Username string
 }
 
-// Handle answers one AdmissionReview. The answer is the same on a dry run and when asked again.
+// Handle responds to one AdmissionReview. A dry run or a repeated review gets the same response.
 func (p *Pinner) Handle(ctx context.Context, request admission.Request) admission.Response {
 	if !mayHaveOptedIn(request.Object.Raw) && !mayHaveOptedIn(request.OldObject.Raw) {
 		return admission.Allowed("")
@@ -56,8 +56,8 @@ func (p *Pinner) Handle(ctx context.Context, request admission.Request) admissio
 	return admission.Patched("", patch...).WithWarnings(warnings...)
 }
 
-// pin changes the image fields of the workload. Live reads and first imports that a Job waits for take up to half of the
-// time that is left, so that there is time to respond.
+// pin changes the image fields of the workload. Live reads, and first imports that a Job waits for, take up to half of the time
+// until the deadline, so that the response is in time.
 func (p *Pinner) pin(ctx context.Context, request admission.Request, workload, old pin.Workload) ([]string, error) {
 	tags := p.tags(request.Namespace)
 	reading, cancel := context.WithTimeout(ctx, half(ctx, longestRead))
@@ -80,7 +80,7 @@ func (p *Pinner) pin(ctx context.Context, request admission.Request, workload, o
 	})
 }
 
-// refused tells a workload that must not be stored from a fault of ours.
+// refused returns 403 for a workload that must not be stored, and 500 for an internal error.
 func refused(err error) admission.Response {
 	var refusal *pin.RefusedError
 	if errors.As(err, &refusal) {
@@ -89,7 +89,7 @@ func refused(err error) admission.Response {
 	return admission.Errored(http.StatusInternalServerError, err)
 }
 
-// old is the workload that is stored now; the zero value on create.
+// old returns the stored workload, or the zero value on create.
 func (p *Pinner) old(request admission.Request) (pin.Workload, error) {
 	if request.Operation != admissionv1.Update {
 		return pin.Workload{}, nil
