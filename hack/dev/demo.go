@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// demo starts everything in a folder of its own, tells the story, and cleans up, also when it is interrupted. Logs are
-// kept only where something went wrong.
+// demo starts everything in a folder of its own, runs the story, and cleans up, also after an interrupt. It keeps the logs of a
+// failed demo only.
 func demo(ctx context.Context, root string, out io.Writer) error {
 	began := time.Now()
 	parent := filepath.Join(root, ".demo")
@@ -37,9 +37,9 @@ func demo(ctx context.Context, root string, out io.Writer) error {
 	return errors.Join(err, cleanUp(parent, dir, keepLogs))
 }
 
-// tell starts everything, tells the story, and stops everything.
+// tell starts everything, runs the story, and stops everything.
 func tell(ctx context.Context, root, dir string, out io.Writer) (_ *story, err error) {
-	fmt.Fprintln(out, "Tagger, from a push to a rollout and back. It takes less than a minute, and nothing of it stays.")
+	fmt.Fprintln(out, "Tagger, from a push to a rollout and back. It takes less than a minute, and the demo cleans up after itself.")
 	s, err := startStack(ctx, dir, func(step string) { fmt.Fprintln(out, "demo:", step) })
 	if err != nil {
 		return nil, fmt.Errorf("the demo could not begin: %w", errors.Join(ctx.Err(), err))
@@ -52,7 +52,7 @@ func tell(ctx context.Context, root, dir string, out io.Writer) (_ *story, err e
 	return story, story.tell(ctx)
 }
 
-// cleanUp removes the demo's folder, but for the logs if they are wanted.
+// cleanUp removes the demo's folder, except for wanted logs.
 func cleanUp(parent, dir string, keepLogs bool) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -68,13 +68,13 @@ func cleanUp(parent, dir string, keepLogs bool) error {
 	}
 	if !keepLogs {
 		_ = os.Remove(dir)
-		_ = os.Remove(parent) // stays where another demo is in it
+		_ = os.Remove(parent) // fails if another demo uses it
 	}
 	return nil
 }
 
 func summary(out io.Writer, story *story, took time.Duration) {
-	fmt.Fprintf(out, "\nAll of it worked, in %d s:\n", int(took.Seconds()))
+	fmt.Fprintf(out, "\nAll steps passed, in %d s:\n", int(took.Seconds()))
 	for _, chapter := range story.chapters() {
 		fmt.Fprintln(out, "  ✓", chapter.name)
 	}

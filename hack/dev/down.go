@@ -18,10 +18,10 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// endTimeout is how long the supervisor gets to stop everything in order.
+// endTimeout is how long the supervisor may take to stop everything in order.
 const endTimeout = 90 * time.Second
 
-// down ends what `up` started and removes .dev. It is no error if there is nothing to end.
+// down stops everything that `up` started, and removes .dev. It succeeds if nothing runs.
 func down(ctx context.Context, root string, out io.Writer) error {
 	h := homeOf(root)
 	if !h.exists() {
@@ -44,24 +44,24 @@ func down(ctx context.Context, root string, out io.Writer) error {
 	return h.remove()
 }
 
-// end ends the supervisor and returns the lock that it held.
+// end stops the supervisor and returns the lock that it held.
 func end(ctx context.Context, h home, out io.Writer) (*os.File, error) {
 	pid, err := h.supervisor()
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(out, "ending Tagger and all that runs with it")
-	_ = syscall.Kill(pid, syscall.SIGTERM) // fails only where it has ended meanwhile
+	fmt.Fprintln(out, "stopping Tagger, the control plane and the registries")
+	_ = syscall.Kill(pid, syscall.SIGTERM) // fails only if it has exited
 	lock, err := await(ctx, h, endTimeout)
 	if err == nil || ctx.Err() != nil {
 		return lock, err
 	}
-	fmt.Fprintf(out, "the supervisor, process %d, does not end: killing it\n", pid)
+	fmt.Fprintf(out, "the supervisor, process %d, does not exit, killing it\n", pid)
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 	return await(ctx, h, endTimeout)
 }
 
-// await takes the lock as soon as the supervisor has let it go.
+// await takes the lock as soon as the supervisor releases it.
 func await(ctx context.Context, h home, timeout time.Duration) (lock *os.File, err error) {
 	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, timeout, true, func(context.Context) (bool, error) {
 		lock, err = h.lock()
@@ -71,13 +71,13 @@ func await(ctx context.Context, h home, timeout time.Duration) (lock *os.File, e
 		return err == nil, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("wait for the supervisor to end: %w", err)
+		return nil, fmt.Errorf("wait for the supervisor to exit: %w", err)
 	}
 	return lock, nil
 }
 
-// clearRemains kills what a supervisor left that was killed itself, and removes its files. Processes on a leash end
-// with it; this is for the case that the leash's guardian was killed too.
+// clearRemains kills the processes that a killed supervisor left, and removes its files. Processes on a leash exit with it,
+// unless the leash's guardian was killed, too.
 func clearRemains(ctx context.Context, h home) error {
 	for _, dir := range []string{".", "registry", "cache-registry", "manager"} {
 		pids, err := cluster.Recorded(h.path(dir))
@@ -93,8 +93,8 @@ func clearRemains(ctx context.Context, h home) error {
 	return h.empty()
 }
 
-// killIfOurs kills a process that was started from a path under dir, and waits for its end. A recorded id may have
-// come to be another process's by now, which is left alone.
+// killIfOurs kills a process that was started from a path under dir, and waits for its end. Another process may have the
+// recorded id by now; killIfOurs does not touch it.
 func killIfOurs(ctx context.Context, pid int, dir string) error {
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
 		if !strings.HasPrefix(commandLine(ctx, pid), dir+string(filepath.Separator)) {
@@ -109,7 +109,7 @@ func killIfOurs(ctx context.Context, pid int, dir string) error {
 	return nil
 }
 
-// commandLine returns how a process was called: nothing where there is no such process, or only its remains.
+// commandLine returns the command line of a process, or nothing if the process does not exist or is a zombie.
 func commandLine(ctx context.Context, pid int) string {
 	if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
 		return string(line)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// variable is a line of .dev/env. People script against the names: they stay.
+// variable is a line of .dev/env. Users' scripts use the names: they stay.
 type variable struct{ name, value string }
 
 func (s *stack) variables() []variable {
@@ -33,7 +33,7 @@ func writeEnv(path string, variables []variable) error {
 	return nil
 }
 
-// quote makes one word of the shell of any text.
+// quote returns any text as one word of the shell.
 func quote(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

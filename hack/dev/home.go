@@ -12,18 +12,18 @@ import (
 	"syscall"
 )
 
-// home is .dev of a working copy. Its lock is held by the supervisor as long as that lives, however it ends, and the
-// file that is locked holds the supervisor's process id.
+// home is .dev of a working copy. The supervisor holds its lock for its whole life, and the locked file contains the
+// supervisor's process id.
 type home string
 
 func homeOf(root string) home { return home(filepath.Join(root, ".dev")) }
 
 func (h home) path(name string) string { return filepath.Join(string(h), name) }
 
-// errHeld says that a supervisor is running.
+// errHeld means that a supervisor is running.
 var errHeld = errors.New("held by a running supervisor")
 
-// lock takes the lock, or returns errHeld. It is let go when the file is closed, by whichever process has it last.
+// lock takes the lock, or returns errHeld. The lock lasts until the last process with the file closes it.
 func (h home) lock() (*os.File, error) {
 	file, err := os.OpenFile(h.path("supervisor.pid"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -47,12 +47,12 @@ func (h home) supervisor() (int, error) {
 	}
 	pid, err := strconv.Atoi(string(bytes.TrimSpace(text)))
 	if err != nil {
-		return 0, fmt.Errorf("%s holds no process id: %w", h.path("supervisor.pid"), err)
+		return 0, fmt.Errorf("%s does not contain a process id: %w", h.path("supervisor.pid"), err)
 	}
 	return pid, nil
 }
 
-// empty removes everything but the lock, which is to be held meanwhile, and the files that are named.
+// empty removes everything but the lock, which the caller holds, and the named files.
 func (h home) empty(keep ...string) error {
 	entries, err := os.ReadDir(string(h))
 	if err != nil {

@@ -24,8 +24,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	signal.Ignore(syscall.SIGPIPE) // a reader that has seen enough, as in `make demo | head`, must not end us uncleanly
-	context.AfterFunc(ctx, stop)   // a second Ctrl-C ends us at once; the processes end with us
+	signal.Ignore(syscall.SIGPIPE) // a reader that exits, as in `make demo | head`, must not prevent the cleanup
+	context.AfterFunc(ctx, stop)   // a second Ctrl-C exits at once; the processes exit, too
 	ctrl.SetLogger(logr.Discard())
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)

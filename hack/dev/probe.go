@@ -25,8 +25,8 @@ const (
 	probeTimeout = time.Minute
 )
 
-// probe proves that Tagger works from end to end: a Tag of an image in the registry is imported, and a Deployment that
-// names it would be created with the pinned image. It leaves nothing in the cluster.
+// probe verifies Tagger from end to end: it imports a Tag of an image in the registry, and creates, as a dry run, a Deployment
+// that names the Tag and gets the pinned image. It leaves nothing in the cluster.
 func probe(ctx context.Context, s *stack) (err error) {
 	api, err := probeClient(s.cluster.Config)
 	if err != nil {
@@ -53,16 +53,16 @@ func probeClient(config *rest.Config) (client.Client, error) {
 	quiet.WarningHandler = rest.NoWarnings{}
 	known := runtime.NewScheme()
 	if err := errors.Join(scheme.AddToScheme(known), imagesv1.AddToScheme(known)); err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("create a client: %w", err)
 	}
 	api, err := client.New(quiet, client.Options{Scheme: known})
 	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("create a client: %w", err)
 	}
 	return api, nil
 }
 
-// importTag creates a Tag and waits until it has been imported.
+// importTag creates a Tag and waits for its import.
 func importTag(ctx context.Context, api client.Client, from string) error {
 	tag := &imagesv1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: probeName, Name: probeName}}
 	tag.Spec.From = from
@@ -79,7 +79,7 @@ func importTag(ctx context.Context, api client.Client, from string) error {
 	return nil
 }
 
-// pinned asks what would become of an annotated Deployment until it is the image wanted.
+// pinned creates an annotated Deployment, as a dry run, until it gets the wanted image.
 func pinned(ctx context.Context, api client.Client, want string) error {
 	var got string
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, probeTimeout, true, func(ctx context.Context) (bool, error) {
@@ -111,7 +111,7 @@ func probeDeployment() *appsv1.Deployment {
 	}
 }
 
-// deleteNamespace removes the namespace with all that is in it, and waits until it is gone.
+// deleteNamespace deletes the namespace with its objects, and waits until it is gone.
 func deleteNamespace(ctx context.Context, api client.Client, namespace *corev1.Namespace) error {
 	if err := api.Delete(ctx, namespace); err != nil {
 		return fmt.Errorf("delete the namespace %s: %w", namespace.Name, err)

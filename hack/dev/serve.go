@@ -13,19 +13,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// serveCommand is what `up` calls this program with in the background. It is not for people.
+// serveCommand is the argument with which `up` starts this program in the background. It is not for users.
 const serveCommand = "serve"
 
-// The files that `up` hands over.
+// The files that `up` passes on.
 const (
 	lockDescriptor   = 3
 	statusDescriptor = 4
 )
 
-// serve is the supervisor: it starts everything, says so, and stops everything when it is told to.
+// serve is the supervisor: it starts everything, reports that, and stops everything when it receives a signal.
 func serve(ctx context.Context, root string, out io.Writer) error {
 	h := homeOf(root)
-	// the processes that are started from here inherit neither
+	// the processes that serve starts inherit neither
 	syscall.CloseOnExec(lockDescriptor)
 	syscall.CloseOnExec(statusDescriptor)
 	lock := os.NewFile(lockDescriptor, "lock")
@@ -50,15 +50,15 @@ func serve(ctx context.Context, root string, out io.Writer) error {
 	return s.stop()
 }
 
-// startWorking starts everything and proves that it works.
+// startWorking starts everything and verifies it.
 func startWorking(ctx context.Context, h home, progress func(string)) (*stack, error) {
 	s, err := startStack(ctx, string(h), progress)
 	if err != nil {
 		return nil, err
 	}
-	progress("see an annotated Deployment pinned")
+	progress("verify that an annotated Deployment is pinned")
 	if err := probe(ctx, s); err != nil {
-		return nil, errors.Join(fmt.Errorf("see an annotated Deployment pinned: %w", err), s.stop())
+		return nil, errors.Join(fmt.Errorf("verify that an annotated Deployment is pinned: %w", err), s.stop())
 	}
 	if err := writeEnv(h.path("env"), s.variables()); err != nil {
 		return nil, errors.Join(err, s.stop())
@@ -66,8 +66,8 @@ func startWorking(ctx context.Context, h home, progress func(string)) (*stack, e
 	return s, nil
 }
 
-// watch returns when the supervisor is told to end. A process that ends by itself is put in the log; the others keep
-// running, for a user may be looking into it.
+// watch returns when the supervisor receives a signal. It logs a process that exits by itself. The others keep running, since a
+// user may be debugging.
 func watch(ctx context.Context, s *stack, out io.Writer) {
 	err := wait.PollUntilContextCancel(ctx, time.Second, false, func(context.Context) (bool, error) {
 		if err := s.exited(); err != nil {

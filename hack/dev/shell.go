@@ -12,20 +12,20 @@ import (
 	"strings"
 )
 
-// shell runs commands as a user would type them, and shows each with what it prints.
+// shell runs commands as a user types them, and shows each with its output.
 type shell struct {
 	bin, dir string
 	env      []string
 	out      io.Writer
 }
 
-// newShell returns a shell that works in dir, finds the programs of this working copy first, and talks to the cluster.
+// newShell returns a shell that works in dir, finds the programs of this working copy first, and uses the cluster.
 func newShell(root, dir, kubeconfig string, out io.Writer) *shell {
 	bin := filepath.Join(root, "bin")
 	return &shell{bin: bin, dir: dir, out: out, env: append(os.Environ(),
 		"PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"), // kubectl finds its plugin there
 		"KUBECONFIG="+kubeconfig,
-		"KUBECACHEDIR="+filepath.Join(dir, "cache"), // nothing of ours gets into the user's own caches
+		"KUBECACHEDIR="+filepath.Join(dir, "cache"), // the user's own caches stay as they are
 		"DOCKER_CONFIG="+dir,
 		"NO_PROXY=*", "no_proxy=*", // everything is on loopback
 	)}
@@ -49,12 +49,12 @@ func (s *shell) run(ctx context.Context, name string, args ...string) (string, e
 	return stdout, nil
 }
 
-// holds shows what has just been checked.
+// holds shows a fact that the caller has checked.
 func (s *shell) holds(format string, args ...any) {
 	fmt.Fprintf(s.out, "✓ "+format+"\n", args...)
 }
 
-// query runs a command without showing it, for a check that the story does not need.
+// query runs a command without showing it, for a check outside the story.
 func (s *shell) query(ctx context.Context, name string, args ...string) (string, error) {
 	stdout, stderr, err := s.execute(ctx, name, args)
 	if err != nil {
@@ -69,12 +69,12 @@ func (s *shell) execute(ctx context.Context, name string, args []string) (stdout
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.env, &o, &e
 	err = cmd.Run()
 	if ctx.Err() != nil {
-		err = ctx.Err() // that it was killed says less
+		err = ctx.Err() // the error of a killed command is less useful
 	}
 	return o.String(), e.String(), err
 }
 
-// write shows a file as it is written.
+// write writes a file and shows its content.
 func (s *shell) write(name, content string) error {
 	fmt.Fprintf(s.out, "$ cat %s\n%s", name, content)
 	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o644); err != nil {
@@ -85,7 +85,7 @@ func (s *shell) write(name, content string) error {
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9@%_+=:,./-]+$`)
 
-// line is the command as one types it.
+// line returns the command as a user types it.
 func line(name string, args []string) string {
 	words := []string{name}
 	for _, arg := range args {

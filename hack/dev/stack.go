@@ -10,8 +10,8 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// stack is everything that runs: the control plane, the registry that images are pushed to, the registry that they are
-// mirrored into, and the manager.
+// stack is everything that runs: the control plane, the registry of pushed images, the registry of mirrored images, and the
+// manager.
 type stack struct {
 	dir, logs       string
 	registriesConf  string
@@ -21,14 +21,14 @@ type stack struct {
 	manager         *cluster.Manager
 }
 
-// step is a part of the start that has a name people can read.
+// step is a named part of the start.
 type step struct {
 	name string
 	run  func(context.Context) error
 }
 
-// startStack starts everything in dir and returns when the manager is ready. Where it fails, the error says at which
-// step, and nothing keeps running.
+// startStack starts everything in dir and returns when the manager is ready. After a failure the error names the step, and no
+// process keeps running.
 func startStack(ctx context.Context, dir string, progress func(string)) (*stack, error) {
 	s := &stack{dir: dir, logs: filepath.Join(dir, "logs"), registriesConf: filepath.Join(dir, "registries.conf")}
 	steps := []step{
@@ -73,10 +73,10 @@ func (s *stack) startRegistry(ctx context.Context, name string) (*cluster.Regist
 	})
 }
 
-// writeRegistriesConf lets the manager use both registries, which it would refuse otherwise: they are on loopback and
-// speak plain HTTP.
+// writeRegistriesConf allows the manager to use both registries: they are on loopback and use plain HTTP, which it otherwise
+// refuses.
 func (s *stack) writeRegistriesConf() error {
-	content := "# containers-registries.conf(5). The manager takes changes up within seconds.\n"
+	content := "# containers-registries.conf(5). The manager applies changes within seconds.\n"
 	for _, address := range []string{s.registry.Address, s.cache.Address} {
 		content += fmt.Sprintf("\n[[registry]]\nprefix = %[1]q\nlocation = %[1]q\ninsecure = true\n", address)
 	}
@@ -105,7 +105,7 @@ func (s *stack) startManager(ctx context.Context) (err error) {
 	return err
 }
 
-// stop ends what was started, the last first.
+// stop stops what was started, the last first.
 func (s *stack) stop() error {
 	var errs []error
 	if s.manager != nil {
@@ -122,7 +122,7 @@ func (s *stack) stop() error {
 	return errors.Join(errs...)
 }
 
-// exited returns an error as soon as one of the processes has ended by itself.
+// exited returns an error as soon as one of the processes exits by itself.
 func (s *stack) exited() error {
 	return errors.Join(s.cluster.Exited(), s.registry.Exited(), s.cache.Exited(), s.manager.Exited())
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// tagManifest is the example of Tagger's description, with an image in our registry.
+// tagManifest is the example of Tagger's description, with an image in the demo's registry.
 const tagManifest = `apiVersion: images.io/v1
 kind: Tag
 metadata:
@@ -44,7 +44,7 @@ spec:
         image: myapp-devel
 `
 
-// story is what the demo tells. Each chapter builds on the ones before.
+// story is the demo. Each chapter builds on the ones before.
 type story struct {
 	*shell
 	image         string // the image that the Tag follows, with its tag
@@ -53,7 +53,7 @@ type story struct {
 	mirrored      string // the second build there
 }
 
-// chapter is a part of the story that either holds or not.
+// chapter is a named step that succeeds or fails.
 type chapter struct {
 	name string
 	tell func(context.Context) error
@@ -62,7 +62,7 @@ type chapter struct {
 func newStory(root string, s *stack, out io.Writer) (*story, error) {
 	dir := filepath.Join(s.dir, "work")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make a folder for the story: %w", err)
+		return nil, fmt.Errorf("create a folder for the story: %w", err)
 	}
 	return &story{
 		shell: newShell(root, dir, s.cluster.Kubeconfig, out),
@@ -151,7 +151,7 @@ func (s *story) pushSecond(ctx context.Context) (err error) {
 	if err := s.expect(ctx, s.first, "deployment", "myapp", containerImage); err != nil {
 		return err
 	}
-	s.holds("another digest is behind %s now, and the Deployment still runs the first", s.image)
+	s.holds("%s has another digest now, and the Deployment still runs the first", s.image)
 	return nil
 }
 
@@ -173,7 +173,7 @@ func (s *story) downgrade(ctx context.Context) error {
 	return s.moved(ctx, "0", s.first)
 }
 
-// cache turns spec.cache on, which makes a generation.
+// cache sets spec.cache to true, which makes a generation.
 func (s *story) cache(ctx context.Context) error {
 	_, digest, _ := strings.Cut(s.second, "@")
 	s.mirrored = s.mirror + "/default/myapp-devel@" + digest
@@ -215,7 +215,7 @@ func (s *story) failToImport(ctx context.Context) error {
 	return s.untouched(ctx, before)
 }
 
-// followMissing points the Tag at an image that does not exist, and shows what becomes of that.
+// followMissing changes the Tag to an image that does not exist, and shows the result.
 func (s *story) followMissing(ctx context.Context) error {
 	missing := strings.Replace(s.image, "myapp", "no-such-app", 1)
 	patch := fmt.Sprintf(`{"spec":{"from":%q}}`, missing)

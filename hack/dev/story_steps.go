@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// containerImage is where a Deployment says what it runs.
+// containerImage is the path of a Deployment's image.
 const containerImage = "{.spec.template.spec.containers[0].image}"
 
 // push pushes an image of one layer, whose content is its name, and returns the reference by digest.
@@ -78,7 +78,7 @@ func (s *story) moved(ctx context.Context, generation, image string) error {
 	return s.rolledOut(ctx, image)
 }
 
-// rolledOut waits for the rollout and checks what the pods run that are not on their way out.
+// rolledOut waits for the rollout and checks the image of the pods that are not terminating.
 func (s *story) rolledOut(ctx context.Context, image string) error {
 	if _, err := s.run(ctx, "kubectl", "rollout", "status", "deployment/myapp", "--timeout=60s"); err != nil {
 		return err
@@ -101,13 +101,13 @@ func (s *story) rolledOut(ctx context.Context, image string) error {
 	return nil
 }
 
-// deploymentState returns what changes whenever a Deployment is touched or rolled.
+// deploymentState returns a text that differs after any change or rollout of a Deployment.
 func (s *story) deploymentState(ctx context.Context) (string, error) {
 	return s.query(ctx, "kubectl", "get", "deployment", "myapp",
 		"--output", `jsonpath=generation {.metadata.generation}, revision {.metadata.annotations.deployment\.kubernetes\.io/revision}`)
 }
 
-// untouched checks that the Deployment is as it was.
+// untouched checks that the Deployment has not changed.
 func (s *story) untouched(ctx context.Context, before string) error {
 	after, err := s.deploymentState(ctx)
 	if err != nil {
@@ -116,6 +116,6 @@ func (s *story) untouched(ctx context.Context, before string) error {
 	if before != after {
 		return fmt.Errorf("the Deployment was at %s and is at %s", before, after)
 	}
-	s.holds("the Tag says what is wrong; the generation in use and the Deployment are untouched (%s)", after)
+	s.holds("the Tag has the error; the generation in use and the Deployment are unchanged (%s)", after)
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// What the supervisor says to `up` while it starts, one line each: the steps as they come, and one of these at the end.
+// The supervisor writes its progress to `up`, one line a step, and one of these lines at the end.
 const (
 	readyLine    = "ready"
 	failedPrefix = "failed: "
@@ -27,7 +27,7 @@ func up(ctx context.Context, root string, out io.Writer) error {
 	}
 	lock, err := h.lock()
 	if errors.Is(err, errHeld) {
-		return fmt.Errorf("dev-up: Tagger is running already in %s; `make dev-down` ends it", h)
+		return fmt.Errorf("dev-up: Tagger is already running in %s; `make dev-down` stops it", h)
 	}
 	if err != nil {
 		return err
@@ -43,13 +43,13 @@ func up(ctx context.Context, root string, out io.Writer) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("dev-up failed: %w\nThe logs are in %s", err, h.path("logs")), h.empty("logs"))
 	}
-	fmt.Fprintf(out, "Tagger is running. To use it:\n  set -a; . %s; set +a\n`make dev-down` ends it.\n",
+	fmt.Fprintf(out, "Tagger is running. To use it:\n  set -a; . %s; set +a\n`make dev-down` stops it.\n",
 		quote(h.path("env")))
 	return nil
 }
 
-// launch runs the supervisor in a session of its own and listens to it until it is ready. The supervisor inherits the
-// lock, so that it is held at every moment.
+// launch runs the supervisor in a session of its own and reads its progress until it is ready. The supervisor inherits the
+// lock, so that the lock is held at every moment.
 func launch(ctx context.Context, root string, h home, lock *os.File, out io.Writer) error {
 	report, status, err := os.Pipe()
 	if err != nil {
@@ -61,14 +61,14 @@ func launch(ctx context.Context, root string, h home, lock *os.File, out io.Writ
 		return errors.Join(err, status.Close())
 	}
 	err = cmd.Start()
-	_ = status.Close() // the supervisor has it now; ours would keep the pipe open for ever
+	_ = status.Close() // the supervisor has it; an open copy would keep the pipe open
 	if err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop()
 	if err := listen(report, out); err != nil {
-		_ = cmd.Wait() // it has stopped everything, or is about to
+		_ = cmd.Wait() // it stops everything
 		return err
 	}
 	return nil
@@ -93,7 +93,7 @@ func supervisorCommand(root string, h home, lock, status *os.File) (*exec.Cmd, e
 	return cmd, nil
 }
 
-// listen prints what the supervisor does until it is ready or says why not.
+// listen prints the supervisor's progress until it is ready, or returns its error.
 func listen(report io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(report)
 	for lines.Scan() {
@@ -106,5 +106,5 @@ func listen(report io.Reader, out io.Writer) error {
 		}
 		fmt.Fprintln(out, "dev-up:", line)
 	}
-	return errors.New("the supervisor ended without a word")
+	return errors.New("the supervisor exited without an error message")
 }

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// clients is how API servers reach the webhooks of a configuration.
+// clients returns how API servers reach the webhooks of a configuration.
 func clients(configuration client.Object) []*admissionv1.WebhookClientConfig {
 	var clients []*admissionv1.WebhookClientConfig
 	switch configuration := configuration.(type) {
@@ -26,8 +26,8 @@ func clients(configuration client.Object) []*admissionv1.WebhookClientConfig {
 	return clients
 }
 
-// namesIn are the names that API servers expect in the certificate: a Service's, or the host of a URL. So they are not
-// configured twice.
+// namesIn returns the names that API servers expect in the certificate: that of a Service, or the host of a URL. Administrators
+// need not configure them a second time.
 func namesIn(configurations []client.Object) []string {
 	var names []string
 	for _, configuration := range configurations {
@@ -45,7 +45,7 @@ func namesIn(configurations []client.Object) []string {
 	return slices.Compact(names)
 }
 
-// trustedByAll are the authorities that every webhook's caBundle holds.
+// trustedByAll returns the authorities that the caBundle of every webhook holds.
 func trustedByAll(configurations []client.Object, now time.Time) []*x509.Certificate {
 	var common []*x509.Certificate
 	first := true

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Step is one change of what the Secret holds.
+// Step is one change of the Secret.
 type Step string
 
 // The steps.
@@ -18,22 +18,22 @@ const (
 	AddAuthority Step = "AddAuthority"
 	// SignServing signs a serving certificate with the first authority.
 	SignServing Step = "SignServing"
-	// RetireAuthorities takes all authorities but the first away.
+	// RetireAuthorities removes all authorities but the first.
 	RetireAuthorities Step = "RetireAuthorities"
 )
 
-// Decision is what to do next, and why.
+// Decision is the next step, and the reason for it.
 type Decision struct {
 	Step   Step
 	Reason string
-	// Next is when Keep ends, if nothing changes before.
+	// Next is when to decide again after Keep, if nothing changes before.
 	Next time.Time
 }
 
-// Decide says what is to be done next with what the Secret holds, so that the names (DNS names and IP addresses) are served.
+// Decide returns the next step for the Secret, so that the names (DNS names and IP addresses) have a certificate.
 func (p Policy) Decide(m Material, names []string, now time.Time) Decision {
 	if m.Signer == nil {
-		return Decision{Step: AddAuthority, Reason: "there is no authority with its key"}
+		return Decision{Step: AddAuthority, Reason: "the authority or its key is missing"}
 	}
 	if reason := m.unservable(names, now); reason != "" {
 		return Decision{Step: SignServing, Reason: reason}
@@ -50,14 +50,14 @@ func (p Policy) Decide(m Material, names []string, now time.Time) Decision {
 	if len(m.Authorities) > 1 && signs(m.Authorities[0], m.Serving.Leaf) {
 		retire := issued(m.Serving.Leaf).Add(p.Overlap)
 		if !now.Before(retire) {
-			return Decision{Step: RetireAuthorities, Reason: "nothing is signed by them any more"}
+			return Decision{Step: RetireAuthorities, Reason: "no certificate in use is signed by them"}
 		}
 		next = earlier(next, retire)
 	}
 	return Decision{Step: Keep, Next: next}
 }
 
-// renewal is when the serving certificate is to be replaced, and why.
+// renewal returns when to replace the serving certificate, and the reason.
 func (p Policy) renewal(m Material) (at time.Time, reason string) {
 	if signs(m.Authorities[0], m.Serving.Leaf) {
 		return due(m.Serving.Leaf), "two thirds of the certificate's life are over"
@@ -65,10 +65,10 @@ func (p Policy) renewal(m Material) (at time.Time, reason string) {
 	return issued(m.Authorities[0]).Add(p.Overlap), "a newer authority is trusted by now"
 }
 
-// unservable says why the serving certificate cannot be used, if so.
+// unservable returns why the serving certificate cannot be used, or nothing.
 func (m Material) unservable(names []string, now time.Time) string {
 	if m.Serving == nil {
-		return "there is no certificate with its key"
+		return "the certificate or its key is missing"
 	}
 	leaf := m.Serving.Leaf
 	for _, name := range names {
@@ -77,12 +77,12 @@ func (m Material) unservable(names []string, now time.Time) string {
 		}
 	}
 	if !trusted(leaf, m.Authorities, now) {
-		return "the certificate has expired, or is of another authority"
+		return "the certificate has expired, or another authority signed it"
 	}
 	return ""
 }
 
-// hosts are the names and addresses that a certificate is for.
+// hosts returns the names and addresses of a certificate.
 func hosts(certificate *x509.Certificate) []string {
 	hosts := slices.Clone(certificate.DNSNames)
 	for _, address := range certificate.IPAddresses {

@@ -1,9 +1,10 @@
-// Package certificates makes the certificate that the webhooks are served with, where no other component does: in the plain
-// installation. Authority and certificate are kept in a Secret, the authorities that API servers have to trust are written
-// into the caBundle of the webhook configurations, and every replica serves from memory what the Secret holds.
+// Package certificates issues the certificate of the webhooks where no other component does: in the plain installation. A
+// Secret holds the authority and the certificate. The authorities that API servers have to trust are in the caBundle of the
+// webhook configurations. Every replica serves the certificate of the Secret from memory.
 //
-// There is no leader: each replica decides by the same pure function (Policy.Decide) what the Secret needs, and of several
-// that write at once the API server lets one, by resourceVersion. The others read again.
+// There is no leader: each replica decides with the same pure function (Policy.Decide). Of several concurrent writes the API
+// server accepts one, by resourceVersion. The other replicas read again.
 //
-// An authority is trusted for Policy.Overlap before anything is signed by it, and so is the one before it afterwards.
+// An authority is trusted for Policy.Overlap before it signs a certificate, and the previous authority stays trusted as long
+// afterwards.
 package certificates

@@ -14,7 +14,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// inject writes the authorities into every caBundle that does not hold just them.
+// inject writes the authorities into every caBundle that differs from them.
 func (r *Reconciler) inject(ctx context.Context, s *state) error {
 	wanted, err := bundle(s.material.Authorities)
 	if err != nil {
@@ -43,14 +43,14 @@ func differs(configuration client.Object, wanted []byte) bool {
 	return false
 }
 
-// unchanged returns a conflict where the Secret is another by now than the one in the cache.
+// unchanged returns a conflict if the Secret differs from the one in the cache.
 func (r *Reconciler) unchanged(ctx context.Context, secret *corev1.Secret) error {
 	var live corev1.Secret
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(secret), &live); err != nil {
 		return fmt.Errorf("reading the Secret of the certificate: %w", err)
 	}
 	if live.ResourceVersion != secret.ResourceVersion {
-		return apierrors.NewConflict(corev1.Resource("secrets"), secret.Name, errors.New("the cache is behind"))
+		return apierrors.NewConflict(corev1.Resource("secrets"), secret.Name, errors.New("the cache has an older version"))
 	}
 	return nil
 }

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// maxSteps is how many steps lead from nothing to something sound.
+// maxSteps is the number of steps from an empty Secret to a complete one.
 const maxSteps = 3
 
-// Advance takes the steps that Decide says, until it says Keep. It returns them, the last one being Keep.
+// Advance takes the steps of Decide until it returns Keep. It returns the steps, Keep the last.
 func (p Policy) Advance(m Material, names []string, now time.Time) (Material, []Decision, error) {
 	var taken []Decision
 	for range maxSteps + 1 {
@@ -30,7 +30,7 @@ func (p Policy) Advance(m Material, names []string, now time.Time) (Material, []
 			return m, taken, err
 		}
 	}
-	return m, taken, fmt.Errorf("what was made is not sound either: %s", taken[len(taken)-1].Reason)
+	return m, taken, fmt.Errorf("the new certificate cannot be used: %s", taken[len(taken)-1].Reason)
 }
 
 func (p Policy) take(step Step, m Material, names []string, now time.Time) (Material, error) {
@@ -45,8 +45,8 @@ func (p Policy) take(step Step, m Material, names []string, now time.Time) (Mate
 	return m, nil
 }
 
-// addAuthority puts a new authority before the others. The key of the one before is gone with that: it signs
-// nothing more, while what it signed stays trusted.
+// addAuthority puts a new authority before the others. It drops the key of the previous one, which signs no further
+// certificates; those that it signed stay trusted.
 func (p Policy) addAuthority(m Material, now time.Time) (Material, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: fmt.Sprintf("tagger-webhook-ca@%d", now.Unix())},
@@ -70,7 +70,7 @@ func (p Policy) addAuthority(m Material, now time.Time) (Material, error) {
 	return m, nil
 }
 
-// signServing makes a certificate for the names. It does not outlive its authority.
+// signServing signs a certificate for the names. The certificate expires with its authority or before.
 func (p Policy) signServing(m Material, names []string, now time.Time) (Material, error) {
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: fmt.Sprintf("tagger-webhook@%d", now.Unix())},
@@ -101,12 +101,12 @@ func (p Policy) signServing(m Material, names []string, now time.Time) (Material
 func newKey() (crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("making a key: %w", err)
+		return nil, fmt.Errorf("generating a key: %w", err)
 	}
 	return key, nil
 }
 
-// sign fills in a random serial number (RFC 5280, 4.1.2.2).
+// sign sets a random serial number (RFC 5280, 4.1.2.2) and signs the certificate.
 func sign(template, authority *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) (*x509.Certificate, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, authority, public, signer)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// keep brings the Secret to what it should hold, and says whether it had to write it. Where the authority or
-// its key is lost, what is trusted already stays so for a while: replicas serve what was signed by it.
+// keep updates the Secret, and reports whether it wrote. If the authority or its key is lost, trusted authorities stay trusted
+// for a while: replicas serve certificates that they signed.
 func (r *Reconciler) keep(ctx context.Context, s *state) (written bool, err error) {
 	before := Parse(s.secret.Data, s.now)
 	if before.Signer == nil {
@@ -22,7 +22,7 @@ func (r *Reconciler) keep(ctx context.Context, s *state) (written bool, err erro
 	}
 	var taken []Decision
 	if s.material, taken, err = r.Policy.Advance(before, namesIn(s.configurations), s.now); err != nil {
-		return false, fmt.Errorf("making a certificate: %w", err)
+		return false, fmt.Errorf("issuing a certificate: %w", err)
 	}
 	s.next = taken[len(taken)-1].Next
 	if len(taken) == 1 {
@@ -37,7 +37,7 @@ func (r *Reconciler) keep(ctx context.Context, s *state) (written bool, err erro
 	return true, nil
 }
 
-// write creates the Secret, or updates the one that was read and no other.
+// write creates the Secret, or updates exactly the version that was read.
 func (r *Reconciler) write(ctx context.Context, s *state) error {
 	data, err := s.material.Data()
 	if err != nil {

@@ -15,28 +15,28 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// The keys of the Secret, beside tls.crt and tls.key of the type kubernetes.io/tls.
+// The keys of the Secret, besides tls.crt and tls.key of the type kubernetes.io/tls.
 const (
-	// AuthoritiesKey holds the authorities that are trusted, the one that signs first.
+	// AuthoritiesKey holds the trusted authorities, the one that signs first.
 	AuthoritiesKey = corev1.ServiceAccountRootCAKey // ca.crt
 	// SigningKeyKey holds the key of the first authority.
 	SigningKeyKey = "ca.key"
 )
 
-// maxAuthorities bounds what is trusted, and the Secret's size, whatever happens to the Secret within an overlap.
+// maxAuthorities bounds the trusted authorities, and so the Secret's size, whatever happens to the Secret within an overlap.
 const maxAuthorities = 8
 
-// Material is what the Secret holds, as far as it is of any use.
+// Material is the usable content of the Secret.
 type Material struct {
 	// Authorities are trusted. The first one signs.
 	Authorities []*x509.Certificate
-	// Signer is the key of the first authority; nil where there is none, or that of another.
+	// Signer is the key of the first authority; nil if it is missing or belongs to another authority.
 	Signer crypto.Signer
-	// Serving is what the webhooks are served with, Leaf included; nil where certificate and key make no pair.
+	// Serving is the certificate of the webhooks, Leaf included; nil if certificate and key do not match.
 	Serving *tls.Certificate
 }
 
-// Parse reads the Secret's data. What cannot be read, does not belong together or is no authority any more is left out.
+// Parse reads the Secret's data. It leaves out what it cannot read, keys that do not match, and expired authorities.
 func Parse(data map[string][]byte, now time.Time) Material {
 	m := Material{Authorities: authoritiesIn(data[AuthoritiesKey], now)}
 	if key, err := keyutil.ParsePrivateKeyPEM(data[SigningKeyKey]); err == nil && len(m.Authorities) > 0 {
@@ -50,7 +50,7 @@ func Parse(data map[string][]byte, now time.Time) Material {
 	return m
 }
 
-// Data is the Secret's data.
+// Data returns the data of the Secret.
 func (m Material) Data() (map[string][]byte, error) {
 	authorities, err := bundle(m.Authorities)
 	if err != nil {
@@ -66,14 +66,14 @@ func (m Material) Data() (map[string][]byte, error) {
 	}
 	var chain bytes.Buffer
 	for _, der := range m.Serving.Certificate {
-		_ = pem.Encode(&chain, &pem.Block{Type: cert.CertificateBlockType, Bytes: der}) // a buffer takes everything
+		_ = pem.Encode(&chain, &pem.Block{Type: cert.CertificateBlockType, Bytes: der}) // writes to a buffer do not fail
 	}
 	return map[string][]byte{
 		AuthoritiesKey: authorities, SigningKeyKey: signingKey, corev1.TLSCertKey: chain.Bytes(), corev1.TLSPrivateKeyKey: servingKey,
 	}, nil
 }
 
-// bundle is what a caBundle holds.
+// bundle returns the content of a caBundle.
 func bundle(authorities []*x509.Certificate) ([]byte, error) {
 	encoded, err := cert.EncodeCertificates(authorities...)
 	if err != nil {
@@ -82,7 +82,7 @@ func bundle(authorities []*x509.Certificate) ([]byte, error) {
 	return encoded, nil
 }
 
-// authoritiesIn are the authorities of a bundle that are valid now. A bundle that is not PEM throughout has none.
+// authoritiesIn returns the authorities of a bundle that are valid now. A bundle that is not PEM throughout has none.
 func authoritiesIn(encoded []byte, now time.Time) []*x509.Certificate {
 	certificates, err := cert.ParseCertsPEM(encoded)
 	if err != nil {

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Policy says how long certificates live, and how long API servers have to learn of a new authority.
+// Policy sets the lifetime of certificates, and the time for API servers to learn of a new authority.
 type Policy struct {
-	// AuthorityLife and ServingLife are counted from the issue. At two thirds, and up to a twentieth more, comes the next.
+	// AuthorityLife and ServingLife count from the issue. Renewal is at two thirds of them, and up to a twentieth later.
 	AuthorityLife, ServingLife time.Duration
 
-	// Overlap is how long an authority is trusted before anything is signed by it, and how long the one before it is
-	// trusted afterwards. It is longer than any replica is expected to be cut off.
+	// Overlap is how long an authority is trusted before it signs a certificate, and how long the previous one stays trusted
+	// afterwards. It is longer than any expected disconnection of a replica.
 	Overlap time.Duration
 
-	// Settle is how long the API servers are given to take up a caBundle that was just changed, where Overlap cannot be
-	// kept: when the Secret was lost, what is in it now is signed by an authority that no API server knew before.
+	// Settle is how long the API servers have to load a changed caBundle where Overlap is not possible: after the loss of the
+	// Secret, a new authority that no API server knows signs the certificate.
 	Settle time.Duration
 }
 
@@ -29,14 +29,14 @@ var Default = Policy{
 	Settle:        5 * time.Second,
 }
 
-// backdate is how much earlier than its issue a certificate is valid, for clocks that are behind.
+// backdate is how long before its issue a certificate becomes valid, for clocks that are behind.
 const backdate = time.Hour
 
-// issued is when a certificate of ours was made, to the second.
+// issued returns when Tagger issued a certificate, to the second.
 func issued(certificate *x509.Certificate) time.Time { return certificate.NotBefore.Add(backdate) }
 
-// due is when a certificate is to be replaced. The jitter comes from the certificate itself, so that all replicas agree on
-// it, while installations that were made by the same script do not renew in the same minute.
+// due returns when to replace a certificate. The jitter comes from the certificate itself: all replicas compute the same time,
+// and installations that one script made at once do not renew in the same minute.
 func due(certificate *x509.Certificate) time.Time {
 	life := certificate.NotAfter.Sub(issued(certificate))
 	digest := sha256.Sum256(certificate.Raw)

@@ -17,15 +17,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// Installation names the objects that the certificate is about.
+// Installation names the objects that the Reconciler manages.
 type Installation struct {
-	// Secret holds the certificate. It is made where it is missing.
+	// Secret holds the certificate. The Reconciler creates it if it is missing.
 	Secret types.NamespacedName
-	// Mutating and Validating are the webhook configurations, each with one at least.
+	// Mutating and Validating are the webhook configurations, each with at least one webhook.
 	Mutating, Validating string
 }
 
-// configurations are empty objects with the names.
+// configurations returns empty objects with the names.
 func (i Installation) configurations() []client.Object {
 	return []client.Object{
 		&admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: i.Mutating}},
@@ -33,38 +33,38 @@ func (i Installation) configurations() []client.Object {
 	}
 }
 
-// Reconciler keeps Secret, caBundles and what is served in step, on every replica.
+// Reconciler keeps the Secret, the caBundles and the served certificate consistent, on every replica.
 type Reconciler struct {
 	Installation Installation
 	Policy       Policy
 	// Client reads a cache, and writes.
 	Client client.Client
-	// Live reads the API server: a replica whose cache is behind must not take an authority out of a caBundle.
+	// Live reads the API server: a replica with an old cache must not remove an authority from a caBundle.
 	Live   client.Reader
 	Served *Served
 	Clock  clock.PassiveClock
 }
 
-// state is what one round works on.
+// state holds the objects of one reconciliation.
 type state struct {
 	now            time.Time
 	configurations []client.Object
-	trust          []*x509.Certificate // what all caBundles hold, as this replica has seen it
+	trust          []*x509.Certificate // the authorities in all caBundles, as this replica read them
 	secret         *corev1.Secret
 	material       Material
 	next           time.Time
 }
 
-// Reconcile looks at everything. There is only one request.
+// Reconcile checks all objects. All events map to one request.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	s := &state{now: r.Clock.Now()}
 	if err := r.read(ctx, s); err != nil {
 		r.Served.fail(err)
-		return ctrl.Result{}, client.IgnoreNotFound(err) // what is missing is watched
+		return ctrl.Result{}, client.IgnoreNotFound(err) // the watch reports the missing object
 	}
 	written, err := r.keep(ctx, s)
 	if err != nil || written {
-		return ctrl.Result{}, lostRace(err) // the watch brings what was written, by us or another
+		return ctrl.Result{}, lostRace(err) // the watch reports the write, of this replica or another
 	}
 	if err := r.inject(ctx, s); err != nil {
 		return ctrl.Result{}, lostRace(err)
@@ -73,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	return ctrl.Result{RequeueAfter: wait}, nil
 }
 
-// lostRace drops the error of the one who wrote second: he will see what the first has written.
+// lostRace drops a conflict: another replica wrote first, and the watch reports that write.
 func lostRace(err error) error {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return nil
@@ -81,7 +81,7 @@ func lostRace(err error) error {
 	return err
 }
 
-// read fails with NotFound where a webhook configuration is missing. The Secret may be.
+// read returns NotFound if a webhook configuration is missing. The Secret may be missing.
 func (r *Reconciler) read(ctx context.Context, s *state) error {
 	s.configurations = r.Installation.configurations()
 	for _, configuration := range s.configurations {
@@ -98,7 +98,7 @@ func (r *Reconciler) read(ctx context.Context, s *state) error {
 	return nil
 }
 
-// serve serves what the Secret holds once it is trusted, and returns when to look again.
+// serve serves the certificate of the Secret once its authority is trusted, and returns when to check again.
 func (r *Reconciler) serve(ctx context.Context, s *state) time.Duration {
 	wait, changed := r.Served.offer(s.material.Serving, s.trust, r.Policy.Settle, s.now)
 	if changed {

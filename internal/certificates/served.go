@@ -11,18 +11,18 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Served is the certificate that this replica serves. The zero value serves none yet.
+// Served is the certificate that this replica serves. The zero value has none yet.
 type Served struct {
 	mu      sync.RWMutex
 	current *tls.Certificate
 	problem error
-	// since is when each of the authorities that all webhooks trust was first seen to be.
+	// since is when this replica first saw each authority in the caBundle of every webhook.
 	since map[string]time.Time
 }
 
-var errNone = errors.New("there is no certificate yet")
+var errNone = errors.New("no certificate yet")
 
-// GetCertificate is for tls.Config.
+// GetCertificate implements the callback of tls.Config.
 func (s *Served) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -32,7 +32,7 @@ func (s *Served) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return s.current, nil
 }
 
-// Ready returns why API servers would not accept what is served, if so.
+// Ready returns why API servers would not accept the certificate, or nil.
 func (s *Served) Ready(clock clock.PassiveClock) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -48,15 +48,15 @@ func (s *Served) Ready(clock clock.PassiveClock) error {
 	return nil
 }
 
-// fail notes why what is served is of no use.
+// fail records why the certificate cannot be used.
 func (s *Served) fail(problem error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.problem = problem
 }
 
-// offer serves the candidate as soon as API servers can be expected to accept it: when its authority has been trusted by
-// all webhooks for the time to settle. It returns how long is left of that time.
+// offer serves the candidate as soon as API servers accept it: when every webhook has trusted its authority for the time to
+// settle. It returns how much of that time is left.
 func (s *Served) offer(candidate *tls.Certificate, trust []*x509.Certificate, settle time.Duration, now time.Time) (wait time.Duration, changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,12 +75,12 @@ func (s *Served) offer(candidate *tls.Certificate, trust []*x509.Certificate, se
 	return wait, changed
 }
 
-// hurry says that there is nothing to wait for: what is served now is accepted no longer, or is of the same authority.
+// hurry reports that waiting does not help: API servers do not accept the current certificate, or the same authority signed it.
 func (s *Served) hurry(authority *x509.Certificate, trust []*x509.Certificate, now time.Time) bool {
 	return s.current == nil || !trusted(s.current.Leaf, trust, now) || signs(authority, s.current.Leaf)
 }
 
-// observe keeps account of what is trusted. What was away for a moment begins anew.
+// observe records which authorities are trusted since when. An authority that was removed and added again starts anew.
 func (s *Served) observe(trust []*x509.Certificate, now time.Time) {
 	since := make(map[string]time.Time, len(trust))
 	for _, authority := range trust {
@@ -97,7 +97,7 @@ func (s *Served) serves(candidate *tls.Certificate) bool {
 	return s.current != nil && s.current.Leaf.Equal(candidate.Leaf)
 }
 
-// signerOf is the authority that signed a certificate, nil if it is none of these.
+// signerOf returns the authority that signed a certificate, or nil.
 func signerOf(certificate *x509.Certificate, authorities []*x509.Certificate) *x509.Certificate {
 	if i := slices.IndexFunc(authorities, func(a *x509.Certificate) bool { return signs(a, certificate) }); i >= 0 {
 		return authorities[i]

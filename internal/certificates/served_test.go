@@ -65,7 +65,7 @@ func TestAReplicaIsReadyWhenItsCertificateIsAccepted(t *testing.T) {
 		}
 	}
 	const untrusted = "the authority of the certificate is not in the caBundle of every webhook yet"
-	expect("at first", "there is no certificate yet")
+	expect("at first", "no certificate yet")
 	if _, err := served.GetCertificate(nil); err == nil {
 		t.Error("something is served at first")
 	}

@@ -24,12 +24,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// How long a round that failed waits for the next one, at first and at most.
+// How long a failed reconciliation waits for the next one, at first and at most.
 const firstRetry, lastRetry = 100 * time.Millisecond, 10 * time.Second
 
-// Add has the manager, on every replica, keep the certificate of an installation, and serve it.
+// Add adds the controller to the manager, on every replica. It issues, renews and serves the certificate of an installation.
 func Add(mgr ctrl.Manager, installation Installation, policy Policy, served *Served, clock clock.PassiveClock) error {
-	// A cache of its own: the manager's holds nothing of a Secret but its metadata.
+	// A separate cache: the manager's own has only the metadata of Secrets.
 	objects, err := cluster.New(mgr.GetConfig(), func(options *cluster.Options) {
 		options.Scheme, options.HTTPClient, options.Logger = mgr.GetScheme(), mgr.GetHTTPClient(), mgr.GetLogger()
 		options.MapperProvider = func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mgr.GetRESTMapper(), nil }
@@ -57,7 +57,8 @@ func Add(mgr ctrl.Manager, installation Installation, policy Policy, served *Ser
 	return builder.Complete(reconciler)
 }
 
-// cacheOptions keep three objects, each by its name, which is all that the shipped role allows.
+// cacheOptions returns the options of a cache of three objects, each selected by name, which is all that the shipped role
+// allows.
 func (i Installation) cacheOptions() cache.Options {
 	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
 	return cache.Options{

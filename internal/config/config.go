@@ -1,5 +1,5 @@
-// Package config is what an administrator says to Tagger: flags and environment, read and validated once, at start.
-// Nothing else reads the environment.
+// Package config reads and validates the administrator's configuration, flags and environment, once at start. No other package
+// reads the environment.
 package config
 
 import (
@@ -21,34 +21,34 @@ import (
 type Config struct {
 	// Kubeconfig is the path of a kubeconfig; empty means the service account of the pod.
 	Kubeconfig string
-	// MetricsAddress is where metrics are served; "0" turns them off.
+	// MetricsAddress is the address of metrics; "0" turns them off.
 	MetricsAddress string
-	// MetricsSecure serves metrics over HTTPS to those whom the API server authorizes.
+	// MetricsSecure serves metrics over HTTPS to users whom the API server authorizes.
 	MetricsSecure bool
-	// HealthAddress is where /healthz and /readyz are served.
+	// HealthAddress is the address of /healthz and /readyz.
 	HealthAddress string
-	// PprofAddress is where profiles are served (net/http/pprof), to everybody who reaches it; "0" turns them off.
+	// PprofAddress is the address of profiles (net/http/pprof), which need no authentication; "0" turns them off.
 	PprofAddress string
-	// WebhookHost and WebhookPort are where admission is served; no host means every address.
+	// WebhookHost and WebhookPort are the address of admission; an empty host means every address.
 	WebhookHost string
 	WebhookPort int
-	// WebhookCertDir holds tls.crt and tls.key, which are reloaded when they change. It counts where WebhookCertSecret is empty.
+	// WebhookCertDir holds tls.crt and tls.key, which are reloaded when they change. It applies if WebhookCertSecret is empty.
 	WebhookCertDir string
-	// WebhookCertSecret is the namespace and name of the Secret where the manager keeps a certificate that it makes itself.
-	// Both are empty where another component makes it.
+	// WebhookCertSecret is the namespace and name of the Secret of the certificate that the manager issues. Both are empty if
+	// another component issues it.
 	WebhookCertSecret types.NamespacedName
 	// MutatingWebhookConfiguration and ValidatingWebhookConfiguration are the names of the objects whose caBundle the manager
-	// writes. They are set if WebhookCertSecret is.
+	// writes. They are set together with WebhookCertSecret.
 	MutatingWebhookConfiguration, ValidatingWebhookConfiguration string
-	// LeaderElect makes one of several replicas the one that reconciles.
+	// LeaderElect lets one of several replicas reconcile.
 	LeaderElect bool
-	// LeaderElectionNamespace is where the lease is; empty means the pod's own namespace.
+	// LeaderElectionNamespace is the namespace of the lease; empty means the pod's own namespace.
 	LeaderElectionNamespace string
-	// Backstop says who provides the admission policy that refuses what Tagger was not asked about.
+	// Backstop is the provider of the policy that rejects unpinned workloads while the webhook is down.
 	Backstop string
 	// LeaseDuration is how long other replicas wait for a leader that does not renew the lease before one takes over.
 	LeaseDuration time.Duration
-	// RenewDeadline is how long a leader tries to renew the lease before it gives up and ends. It is shorter than LeaseDuration.
+	// RenewDeadline is how long a leader tries to renew the lease before it exits. It is shorter than LeaseDuration.
 	RenewDeadline time.Duration
 	// RetryPeriod is how long replicas wait between attempts to acquire or renew the lease.
 	RetryPeriod time.Duration
@@ -61,16 +61,16 @@ type Config struct {
 	LogLevel string
 	// Cache is the internal registry.
 	Cache CacheRegistry
-	// Mirror says how images are copied there.
+	// Mirror configures copies to the internal registry.
 	Mirror Mirroring
-	// Proxy is what HTTP_PROXY, HTTPS_PROXY and NO_PROXY say.
+	// Proxy has the values of HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 	Proxy *httpproxy.Config
 
-	webhookCertSecret string // as it was written
+	webhookCertSecret string // the flag's value
 	maxImageSize      *resource.QuantityValue
 }
 
-// CacheRegistry is the internal registry that images are mirrored to.
+// CacheRegistry is the internal registry.
 type CacheRegistry struct {
 	// Address is host[:port][/prefix], without a scheme; empty means none.
 	Address  string
@@ -80,16 +80,16 @@ type CacheRegistry struct {
 	Insecure bool
 }
 
-// Mirroring says how images are copied into the internal registry, and how they are looked after there.
+// Mirroring configures copies to the internal registry, and their verification.
 type Mirroring struct {
-	// ConcurrentCopies is how many images are copied at a time, and BlobsPerCopy how many blobs of each.
+	// ConcurrentCopies is the number of concurrent copies of images, and BlobsPerCopy that of concurrent blobs of each.
 	ConcurrentCopies, BlobsPerCopy int
-	// MaxImageSize is how large an image may be, with all its platforms, in bytes.
+	// MaxImageSize is the largest size of an image, with all its platforms, in bytes.
 	MaxImageSize resource.Quantity
-	// Attachments says whether signatures, and whatever else is attached to an image, are copied with it: AttachmentsBestEffort,
+	// Attachments says whether a copy includes the image's referrers, such as signatures: AttachmentsBestEffort,
 	// AttachmentsIgnored or AttachmentsRequired.
 	Attachments string
-	// VerifyInterval is how often the internal registry is asked whether it has a generation in use.
+	// VerifyInterval is the time between checks that the internal registry has a generation in use.
 	VerifyInterval time.Duration
 }
 
@@ -98,11 +98,12 @@ var LogLevels = []string{"debug", "info", "error"}
 
 // Values of --backstop.
 const (
-	// BackstopInstalled leaves the backstop to the installation, as config/default has it.
+	// BackstopInstalled means that the installation has the backstop, as config/default does.
 	BackstopInstalled = "installed"
-	// BackstopManaged has the manager make the backstop, for installations that cannot carry it, such as OLM's bundles.
+	// BackstopManaged means that the manager creates the backstop, for installations that cannot include it, such as OLM's
+	// bundles.
 	BackstopManaged = "managed"
-	// BackstopOff has the manager take away what it made.
+	// BackstopOff means that the manager deletes a backstop that it created.
 	BackstopOff = "off"
 )
 
@@ -111,50 +112,50 @@ var Backstops = []string{BackstopInstalled, BackstopManaged, BackstopOff}
 
 // Values of --mirror-attachments.
 const (
-	// AttachmentsBestEffort copies attachments as far as the registries allow.
+	// AttachmentsBestEffort copies referrers as far as the registries allow.
 	AttachmentsBestEffort = "true"
-	// AttachmentsIgnored leaves attachments where they are.
+	// AttachmentsIgnored copies no referrers.
 	AttachmentsIgnored = "false"
-	// AttachmentsRequired fails an import whose attachments cannot be copied.
+	// AttachmentsRequired fails an import whose referrers cannot be copied.
 	AttachmentsRequired = "required"
 )
 
-// Lookup is os.LookupEnv, or a test's.
+// Lookup returns the value of an environment variable, and whether it is set, as os.LookupEnv does.
 type Lookup func(key string) (string, bool)
 
 // AddFlags adds the flags of the manager, with their defaults.
 func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Kubeconfig, "kubeconfig", "", "path of a kubeconfig; without it, and without KUBECONFIG, the service account of the pod is used")
 	flags.StringVar(&c.MetricsAddress, "metrics-bind-address", ":8443", `address of the metrics endpoint, "0" turns it off`)
-	flags.BoolVar(&c.MetricsSecure, "metrics-secure", true, "serve metrics over HTTPS, to those who may get the non-resource URL /metrics")
+	flags.BoolVar(&c.MetricsSecure, "metrics-secure", true, "serve metrics over HTTPS, to users who may get the non-resource URL /metrics")
 	flags.StringVar(&c.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz")
-	flags.StringVar(&c.PprofAddress, "pprof-bind-address", "0", `address of profiles, for those who can reach it, such as 127.0.0.1:6060; "0" turns them off`)
-	flags.StringVar(&c.WebhookHost, "webhook-host", "", "address that admission is served on; empty means all")
-	flags.IntVar(&c.WebhookPort, "webhook-port", 9443, "port that admission is served on")
+	flags.StringVar(&c.PprofAddress, "pprof-bind-address", "0", `address of profiles, without authentication, such as 127.0.0.1:6060; "0" turns them off`)
+	flags.StringVar(&c.WebhookHost, "webhook-host", "", "address of the admission webhooks; empty means all addresses")
+	flags.IntVar(&c.WebhookPort, "webhook-port", 9443, "port of the admission webhooks")
 	flags.StringVar(&c.WebhookCertDir, "webhook-cert-dir", "/tmp/k8s-webhook-server/serving-certs", "directory of tls.crt and tls.key, reloaded when they change")
-	flags.StringVar(&c.webhookCertSecret, "webhook-cert-secret", "", "namespace/name of the Secret where the manager keeps a certificate for admission that it makes itself; empty means the files of --webhook-cert-dir")
+	flags.StringVar(&c.webhookCertSecret, "webhook-cert-secret", "", "namespace/name of the Secret of a certificate that the manager issues for its webhooks; empty means the files of --webhook-cert-dir")
 	flags.StringVar(&c.MutatingWebhookConfiguration, "mutating-webhook-configuration-name", "", "the MutatingWebhookConfiguration whose caBundle the manager writes, with --webhook-cert-secret")
 	flags.StringVar(&c.ValidatingWebhookConfiguration, "validating-webhook-configuration-name", "", "the ValidatingWebhookConfiguration whose caBundle the manager writes, with --webhook-cert-secret")
 	flags.BoolVar(&c.LeaderElect, "leader-elect", true, "let one of several replicas reconcile")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; empty means the pod's own")
-	flags.StringVar(&c.Backstop, "backstop", "", "who provides the admission policy that refuses what Tagger was not asked about, "+strings.Join(Backstops, ", ")+"; off takes away what a manager made, and not what was installed; without it BACKSTOP is read, and without that it is "+BackstopInstalled)
+	flags.StringVar(&c.Backstop, "backstop", "", "provider of the ValidatingAdmissionPolicy that rejects unpinned workloads while the webhook is down: installed, managed or off; off deletes a policy that a manager created, and keeps an installed one (default: the environment variable BACKSTOP, else "+BackstopInstalled+")")
 	flags.DurationVar(&c.LeaseDuration, "leader-elect-lease-duration", 15*time.Second, "how long the others wait for a leader that does not renew the lease before one takes over")
-	flags.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", 10*time.Second, "how long a leader tries to renew the lease before it gives up and ends")
+	flags.DurationVar(&c.RenewDeadline, "leader-elect-renew-deadline", 10*time.Second, "how long a leader tries to renew the lease before it exits")
 	flags.DurationVar(&c.RetryPeriod, "leader-elect-retry-period", 2*time.Second, "how long to wait between attempts to acquire or renew the lease")
 	flags.StringVar(&c.RegistriesConf, "registries-conf", "/etc/containers/registries.conf", "path of a containers-registries.conf(5), reloaded when it changes")
 	flags.StringVar(&c.RegistryCAFile, "registry-ca-file", "", "path of more certificate authorities for registries, in PEM, reloaded when it changes")
-	flags.IntVar(&c.Mirror.ConcurrentCopies, "mirror-concurrent-copies", 4, "how many images are copied into the internal registry at a time; up to twice as many while some hardly move, or where a namespace would have none, and three times as many while few namespaces have all of these")
-	flags.IntVar(&c.Mirror.BlobsPerCopy, "mirror-blobs-per-copy", 4, "how many blobs of an image are copied at a time")
+	flags.IntVar(&c.Mirror.ConcurrentCopies, "mirror-concurrent-copies", 4, "number of images copied concurrently; stalled copies, and namespaces without a running copy, may raise it to at most three times that")
+	flags.IntVar(&c.Mirror.BlobsPerCopy, "mirror-blobs-per-copy", 4, "number of blobs of an image copied concurrently")
 	maxImageSize := resource.QuantityValue{Quantity: resource.MustParse("20Gi")}
 	c.maxImageSize = &maxImageSize
-	flags.Var(c.maxImageSize, "mirror-max-image-size", "how large an image may be, all its platforms together, to be copied")
-	flags.StringVar(&c.Mirror.Attachments, "mirror-attachments", AttachmentsBestEffort, "copy signatures, and whatever else is attached to an image, with it: true, as far as the registries allow; false; or required, so that an image is not used without them")
+	flags.Var(c.maxImageSize, "mirror-max-image-size", "largest size of an image, with all its platforms, that is copied")
+	flags.StringVar(&c.Mirror.Attachments, "mirror-attachments", AttachmentsBestEffort, "copy an image's referrers, such as signatures: true, as far as the registries allow; false; or required, to fail the import without them")
 	flags.Lookup("mirror-attachments").NoOptDefVal = AttachmentsBestEffort
-	flags.DurationVar(&c.Mirror.VerifyInterval, "mirror-verify-interval", time.Hour, "how often the internal registry is asked whether it still has an image in use")
-	flags.StringVar(&c.LogLevel, "log-level", "info", "least level that is logged: "+strings.Join(LogLevels, ", "))
+	flags.DurationVar(&c.Mirror.VerifyInterval, "mirror-verify-interval", time.Hour, "time between checks that the internal registry has an image in use")
+	flags.StringVar(&c.LogLevel, "log-level", "info", "lowest level that is logged: "+strings.Join(LogLevels, ", "))
 }
 
-// Complete reads the environment and validates everything. Its error names every problem.
+// Complete reads the environment and validates the configuration. Its error names every problem.
 func (c *Config) Complete(lookup Lookup) error {
 	if c.Kubeconfig == "" {
 		c.Kubeconfig, _ = lookup("KUBECONFIG")
@@ -181,7 +182,7 @@ func (c *Config) Complete(lookup Lookup) error {
 	)
 }
 
-// completeCertificates reads the three flags that make the manager the issuer of its own certificate.
+// completeCertificates reads the three flags of the certificate that the manager issues.
 func (c *Config) completeCertificates() error {
 	set := 0
 	for _, value := range []string{c.webhookCertSecret, c.MutatingWebhookConfiguration, c.ValidatingWebhookConfiguration} {
@@ -200,7 +201,7 @@ func (c *Config) completeCertificates() error {
 	return nil
 }
 
-// completeCache reads the seed's four variables.
+// completeCache reads the four environment variables of the internal registry.
 func (c *Config) completeCache(lookup Lookup) error {
 	address, _ := lookup("CACHE_REGISTRY_ADDRESS")
 	c.Cache.Username, _ = lookup("CACHE_REGISTRY_USERNAME")
@@ -220,12 +221,12 @@ func (c *Config) completeCache(lookup Lookup) error {
 		problems = append(problems, errors.New("CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD go together; set both or neither"))
 	}
 	if c.Cache.Address == "" && (c.Cache.Username != "" || c.Cache.Password != "") {
-		problems = append(problems, errors.New("CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD count together with CACHE_REGISTRY_ADDRESS only; set that, too, or none of them"))
+		problems = append(problems, errors.New("CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD need CACHE_REGISTRY_ADDRESS; set all three, or none of them"))
 	}
 	return errors.Join(problems...)
 }
 
-// completeMirror reads the flags of copies.
+// completeMirror validates the flags of copies.
 func (c *Config) completeMirror() error {
 	c.Mirror.MaxImageSize = c.maxImageSize.Quantity
 	var problems []error
@@ -258,11 +259,11 @@ func proxyOf(lookup Lookup) *httpproxy.Config {
 	return &httpproxy.Config{HTTPProxy: get("HTTP_PROXY"), HTTPSProxy: get("HTTPS_PROXY"), NoProxy: get("NO_PROXY")}
 }
 
-// leaseJitter is how much longer than the retry period client-go may wait (leaderelection.JitterFactor).
+// leaseJitter is the factor by which client-go may extend the retry period (leaderelection.JitterFactor).
 const leaseJitter = 1.2
 
-// validateLease says what client-go and the API server refuse, before either does: a lease counts in whole seconds, a
-// leader gives up before another one takes over, and tries at least twice until then.
+// validateLease rejects durations that client-go or the API server would reject: a lease counts in whole seconds, and a leader
+// gives up before another one takes over, after at least two attempts.
 func (c *Config) validateLease() error {
 	switch {
 	case c.RetryPeriod <= 0:
@@ -278,10 +279,10 @@ func (c *Config) validateLease() error {
 	}
 }
 
-// validateNamespace wants to know Tagger's own namespace, which a backstop that the manager makes leaves out.
+// validateNamespace requires Tagger's own namespace for a backstop that the manager creates: the policy exempts it.
 func (c *Config) validateNamespace() error {
 	if c.Backstop == BackstopManaged && c.LeaderElectionNamespace == "" {
-		return errors.New("--backstop=managed needs --leader-election-namespace, Tagger's own, which the policy leaves out")
+		return errors.New("--backstop=managed needs --leader-election-namespace, Tagger's own namespace, which the policy exempts")
 	}
 	return nil
 }

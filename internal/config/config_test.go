@@ -93,7 +93,7 @@ func TestAHostThatNodesWouldLookForAtDockerHubIsNoInternalRegistry(t *testing.T)
 
 // TestALoginThatNobodyIsShownIsAMistake: the internal registry of the ConfigMap is spoken to without one.
 func TestALoginThatNobodyIsShownIsAMistake(t *testing.T) {
-	const want = "CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD count together with CACHE_REGISTRY_ADDRESS only; set that, too, or none of them"
+	const want = "CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD need CACHE_REGISTRY_ADDRESS; set all three, or none of them"
 	for name, environment := range map[string]map[string]string{
 		"no address":       {"CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "hunter2"},
 		"an empty address": {"CACHE_REGISTRY_ADDRESS": "", "CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "hunter2"},

@@ -11,7 +11,7 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// mostAtOnce bounds what happens at a time.
+// mostAtOnce bounds a number of concurrent operations.
 const mostAtOnce = 64
 
 func validateCount(name string, count int) error {
@@ -23,7 +23,7 @@ func validateCount(name string, count int) error {
 
 func validateRegistry(name, address string) error {
 	if _, err := reference.ParseMirror(address, address); err != nil {
-		return fmt.Errorf("%s: %w", name, err) // without the value: it may hold a password
+		return fmt.Errorf("%s: %w", name, err) // without the value, which may contain a password
 	}
 	return nil
 }
@@ -38,7 +38,7 @@ func validateAddress(name, address string) error {
 	}
 	number, err := strconv.Atoi(port)
 	if err != nil {
-		return fmt.Errorf("%s is %q; the port is no number", name, address)
+		return fmt.Errorf("%s is %q; the port is not a number", name, address)
 	}
 	return validatePort(name, number, 0)
 }

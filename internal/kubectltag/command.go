@@ -14,7 +14,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// NewCommand is "kubectl tag".
+// NewCommand returns the command "kubectl tag".
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true)
 	command := &cobra.Command{
@@ -57,11 +57,11 @@ func newVerbCommand(v verb, flags *genericclioptions.ConfigFlags, streams generi
 func connect(flags *genericclioptions.ConfigFlags) (client.Client, string, error) {
 	rest, err := flags.ToRESTConfig()
 	if err != nil {
-		return nil, "", fmt.Errorf("no cluster to work with: %w", err)
+		return nil, "", fmt.Errorf("reading the kubeconfig: %w", err)
 	}
 	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
-		return nil, "", fmt.Errorf("no namespace to work in: %w", err)
+		return nil, "", fmt.Errorf("reading the namespace from the kubeconfig: %w", err)
 	}
 	scheme := runtime.NewScheme()
 	if err := v1.AddToScheme(scheme); err != nil {

@@ -13,12 +13,12 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// fieldManager is the plugin's name in managedFields; admission counts its requests as meant.
+// fieldManager is the plugin's name in managedFields; for admission its requests always count.
 const fieldManager = "kubectl-tag"
 
 type verb struct {
 	name, short, done string
-	// target is the generation to move to.
+	// target returns the generation to select.
 	target func(*v1.Tag) (int64, error)
 }
 
@@ -28,8 +28,7 @@ var verbs = []verb{
 	{"import", "Import the image again, as a new generation, and move the Tag there", "moved", fresh},
 }
 
-// move asks for the generation by annotation, so that the applier of the Tag's manifest stays the owner of
-// spec.generation.
+// move requests the generation by annotation, so that the applier of the Tag's manifest stays the owner of spec.generation.
 func move(ctx context.Context, api client.Client, name types.NamespacedName, target func(*v1.Tag) (int64, error)) (int64, error) {
 	var generation int64
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
@@ -68,7 +67,7 @@ func next(tag *v1.Tag) (int64, error) {
 	return target, nil
 }
 
-// previous works while an import fails, too: that is when it is needed. Then the one before is the one still in use.
+// previous also works while an import fails, when a user needs it most. Then the generation before is the one in use.
 func previous(tag *v1.Tag) (int64, error) {
 	if tag.Newest() == nil {
 		return 0, fmt.Errorf("Tag %q has no import yet", tag.Name)
@@ -95,7 +94,7 @@ func fresh(tag *v1.Tag) (int64, error) {
 	return tag.Newest().Generation + 1, nil
 }
 
-// settled refuses to move a Tag on that still waits for an import.
+// settled returns an error for a Tag whose import is pending.
 func settled(tag *v1.Tag) error {
 	wanted := tag.WantedGeneration()
 	if tag.Reference(wanted) != nil {

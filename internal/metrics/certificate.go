@@ -10,7 +10,8 @@ import (
 var certificateExpiry = prometheus.NewDesc("tagger_certificate_expiry_timestamp_seconds",
 	"When the certificate that this replica serves its webhooks with expires, in seconds since 1970.", nil, nil)
 
-// Certificate collects when the served certificate expires, whatever component makes it. It has no series while none is served.
+// Certificate collects the expiry of the served certificate, whichever component issues it. Without a certificate it has no
+// series.
 type Certificate struct {
 	Get        func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Registerer prometheus.Registerer
@@ -26,7 +27,7 @@ func (c *Certificate) Start(ctx context.Context) error {
 	return nil
 }
 
-// NeedLeaderElection says that every replica has a certificate.
+// NeedLeaderElection returns false: every replica has a certificate.
 func (c *Certificate) NeedLeaderElection() bool { return false }
 
 // Describe sends the description of the metric.

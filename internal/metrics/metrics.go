@@ -1,5 +1,5 @@
-// Package metrics measures from outside: a decorator round the importer, and a collector over the cache. The names are
-// settled in the design; later work adds and renames nothing.
+// Package metrics measures from outside: decorators around interfaces, and a collector over the cache. The design fixes the
+// names; later work adds and renames none.
 package metrics
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/images-io/tagger/internal/importer"
 )
 
-// Importer is what is measured.
+// Importer imports Tags.
 type Importer interface {
 	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
 	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
@@ -31,13 +31,13 @@ type Imports struct {
 	duration *prometheus.HistogramVec
 }
 
-// reasons are the values of the label "reason". They are there from the start, so that rates work from the first failure.
+// reasons are the values of the label "reason". All series exist from the start, so that rates count the first failure.
 var reasons = []v1.Reason{
 	v1.ReasonNotFound, v1.ReasonUnauthorized, v1.ReasonRateLimited, v1.ReasonUnavailable, v1.ReasonRefusedByPolicy,
 	v1.ReasonInvalidContent, v1.ReasonInvalidReference, v1.ReasonMirrorUnavailable, v1.ReasonMirrorNotConfigured,
 }
 
-// NewImports measures next.
+// NewImports returns an importer that measures next.
 func NewImports(next Importer, clock clock.PassiveClock) *Imports {
 	m := &Imports{
 		next:  next,
@@ -66,7 +66,7 @@ func (m *Imports) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms)
 	var postponed importer.Postponed
 	var underWay *importer.UnderWay
 	if errors.As(err, &postponed) || errors.As(err, &underWay) {
-		return image, err // nothing was imported, and nothing failed
+		return image, err // neither an import nor a failure
 	}
 	took := m.clock.Since(start) + image.Copied.Took
 	m.duration.WithLabelValues(strconv.FormatBool(tag.Spec.Cache)).Observe(took.Seconds())
@@ -77,14 +77,14 @@ func (m *Imports) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms)
 	return image, err
 }
 
-// Check measures one check: it is no import unless it fails to be one.
+// Check measures one check. It counts only when it fails.
 func (m *Imports) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
 	image, err := m.next.Check(ctx, tag, terms)
 	m.countFailure(err)
 	return image, err
 }
 
-// Verify is no import, whatever becomes of it.
+// Verify passes the call on. It does not count as an import.
 func (m *Imports) Verify(tag *v1.Tag, ref *v1.Reference) (importer.Copied, error) {
 	return m.next.Verify(tag, ref)
 }

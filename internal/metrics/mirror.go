@@ -8,7 +8,7 @@ import (
 	"github.com/images-io/tagger/internal/importer"
 )
 
-// Mirror counts what is copied into the internal registry.
+// Mirror counts the bytes that are copied into the internal registry.
 type Mirror struct {
 	importer.Mirror
 
@@ -23,7 +23,7 @@ const (
 	kindMounted = "mounted"
 )
 
-// NewMirror measures next.
+// NewMirror returns a mirror that measures next.
 func NewMirror(next importer.Mirror) *Mirror {
 	m := &Mirror{
 		Mirror: next,
@@ -41,14 +41,14 @@ func NewMirror(next importer.Mirror) *Mirror {
 	return m
 }
 
-// Copy measures one copy. What a copy sent before it failed counts, too.
+// Copy measures one copy. The bytes of a failed copy count, too.
 func (m *Mirror) Copy(ctx context.Context, order importer.Order) (importer.Copied, error) {
 	m.running.Inc()
 	defer m.running.Dec()
 	return m.counted(m.Mirror.Copy(ctx, order))
 }
 
-// CopyAttachments measures what was attached later.
+// CopyAttachments measures a later copy of referrers.
 func (m *Mirror) CopyAttachments(ctx context.Context, order importer.Order) (importer.Copied, error) {
 	return m.counted(m.Mirror.CopyAttachments(ctx, order))
 }

@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// maxNamedHosts bounds the label "host". Tenants invent names, so only hosts that answer get one of their own.
+	// maxNamedHosts bounds the values of the label "host". Tenants choose names, so only hosts that respond get a value.
 	maxNamedHosts = 100
 	otherHosts    = "other"
 )
 
-// Registries counts the requests that registries and their token services get, and what they say is left of a rate limit.
+// Registries counts the requests to registries and their token services, and reports their rate limits.
 type Registries struct {
 	requests  *prometheus.CounterVec
 	remaining *prometheus.GaugeVec
@@ -24,22 +24,22 @@ type Registries struct {
 	named map[string]bool
 }
 
-// NewRegistries counts from zero.
+// NewRegistries returns counters at zero.
 func NewRegistries() *Registries {
 	return &Registries{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tagger_registry_requests_total",
-			Help: "Requests to registries and token services. Labeled by host, method, and status code, which is none where no answer came; hosts beyond the first 100, and those that never answered, are other.",
+			Help: "Requests to registries and token services. Labeled by host, method, and status code, which is none without a response; hosts beyond the first 100, and hosts that never responded, are other.",
 		}, []string{"host", "method", "code"}),
 		remaining: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tagger_registry_ratelimit_remaining",
-			Help: "What the last answer of a registry said is left of its rate limit, of whichever identity it was. Labeled by host.",
+			Help: "Remaining requests of a registry's rate limit, from its last response to any credential. Labeled by host.",
 		}, []string{"host"}),
 		named: map[string]bool{},
 	}
 }
 
-// Around counts what passes through next.
+// Around returns a transport that counts the requests of next.
 func (m *Registries) Around(next http.RoundTripper) http.RoundTripper {
 	return counted(func(request *http.Request) (*http.Response, error) {
 		response, err := next.RoundTrip(request)
@@ -65,7 +65,7 @@ func (m *Registries) count(request *http.Request, response *http.Response) {
 	}
 }
 
-// label is the host, if it is one of the first to answer.
+// label returns the host if it is one of the first to respond, else other.
 func (m *Registries) label(host string, answers bool) string {
 	host = strings.ToLower(host)
 	m.mu.Lock()
@@ -77,7 +77,7 @@ func (m *Registries) label(host string, answers bool) string {
 	return host
 }
 
-// code is the status code, if HTTP knows it: a registry may send any number.
+// code returns the status code if HTTP defines it: a registry may send any number.
 func code(response *http.Response) string {
 	switch {
 	case response == nil:

@@ -44,10 +44,10 @@ func TestRequestsToRegistriesAreCountedAsTheyAreSent(t *testing.T) {
 	send("Registry.example.com:5000", 200, left("nonsense"))
 	send("registry.example.com:5000", 0, nil)
 	send("registry.example.com:5000", 799, left("19;w=21600"))
-	want := `# HELP tagger_registry_ratelimit_remaining What the last answer of a registry said is left of its rate limit, of whichever identity it was. Labeled by host.
+	want := `# HELP tagger_registry_ratelimit_remaining Remaining requests of a registry's rate limit, from its last response to any credential. Labeled by host.
 # TYPE tagger_registry_ratelimit_remaining gauge
 tagger_registry_ratelimit_remaining{host="registry.example.com:5000"} 19
-# HELP tagger_registry_requests_total Requests to registries and token services. Labeled by host, method, and status code, which is none where no answer came; hosts beyond the first 100, and those that never answered, are other.
+# HELP tagger_registry_requests_total Requests to registries and token services. Labeled by host, method, and status code, which is none without a response; hosts beyond the first 100, and hosts that never responded, are other.
 # TYPE tagger_registry_requests_total counter
 tagger_registry_requests_total{code="200",host="registry.example.com:5000",method="HEAD"} 2
 tagger_registry_requests_total{code="none",host="other",method="HEAD"} 1

@@ -11,7 +11,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// scrapeTimeout bounds a scrape. The Tags are in the cache: it is long.
+// scrapeTimeout bounds a scrape. The Tags are in the cache, so a scrape takes much less.
 const scrapeTimeout = 10 * time.Second
 
 var (
@@ -21,8 +21,8 @@ var (
 	tagReferences = prometheus.NewDesc("tagger_tag_references", "How many generations are kept. Labeled by namespace and tag.", labels, nil)
 )
 
-// Tags computes the metrics of each Tag from the cache when it is scraped, so that no series outlives its Tag.
-// It is registered where the manager leads: each Tag is counted once, however many replicas there are.
+// Tags computes the metrics of each Tag from the cache during a scrape, so that no series outlives its Tag. The leader
+// registers it: each Tag counts once for all replicas.
 type Tags struct {
 	Reader     client.Reader
 	Registerer prometheus.Registerer
@@ -38,7 +38,7 @@ func (t *Tags) Start(ctx context.Context) error {
 	return nil
 }
 
-// NeedLeaderElection says that one replica is enough.
+// NeedLeaderElection returns true: one replica is enough.
 func (t *Tags) NeedLeaderElection() bool { return true }
 
 // Describe sends the descriptions of the metrics.

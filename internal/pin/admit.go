@@ -15,25 +15,25 @@ const maxWarnings = 16
 // RefusedError rejects a workload that must not be stored. Its text is for the user.
 type RefusedError struct{ text string }
 
-// Error says what is wrong and what to do.
+// Error returns what is wrong and what to do.
 func (e *RefusedError) Error() string { return e.text }
 
 func refuse(format string, args ...any) *RefusedError {
 	return &RefusedError{fmt.Sprintf(format, args...)}
 }
 
-// Request is a workload about to be stored. Admit changes New in place.
+// Request is a workload before it is stored. Admit changes New in place.
 type Request struct {
-	// Old is what is stored now; its zero value on create.
+	// Old is the stored workload; the zero value on create.
 	Old Workload
 	New Workload
-	// Namespace is the workload's.
+	// Namespace is the workload's namespace.
 	Namespace string
-	// Trusted says that the request is Tagger's own.
+	// Trusted means that the request is Tagger's own.
 	Trusted bool
-	// Lookup finds Tags among those that are known already.
+	// Lookup finds Tags in the cache.
 	Lookup Lookup
-	// Fresh finds Tags and imports of a moment before, too. Admit calls it for bare names only.
+	// Fresh finds Tags as Lookup does, and reads those live that are newer than the cache. Admit calls it for bare names only.
 	Fresh Lookup
 }
 
@@ -61,7 +61,7 @@ type admission struct {
 	Request
 	fields []ImageField // of New
 	old    map[string]ImageField
-	// stored is the record of the old object, brought the one in the request, record the one to be written.
+	// stored is the record of the old object, brought the one in the request, record the one to write.
 	stored, brought, record Record
 	// renamed has the stored entries of fields that disappeared, by imageIdentity.
 	renamed  map[string]Entry
@@ -113,24 +113,24 @@ func (a *admission) field(f ImageField) error {
 	return nil
 }
 
-// restore gives a field that follows its Tag the recorded image back.
+// restore sets a field that follows its Tag to the recorded image.
 func (a *admission) restore(f ImageField, entry Entry) {
 	switch {
 	case *f.Image == entry.Tag:
-		if old, existed := a.old[f.Key]; !existed || *old.PullPolicy != *f.PullPolicy { // the default of a name, since the whole object was replaced
+		if old, existed := a.old[f.Key]; !existed || *old.PullPolicy != *f.PullPolicy { // the default for a name, after a replacement of the whole object
 			a.relax(f, &entry)
 		}
 		*f.Image = a.recordedImage(f, entry)
 	case reference.IsPlaceholder(entry.Image):
 		entry.Image = *f.Image
 	default:
-		a.warn("%s stays with what Tag %q is, %s; use \"kubectl tag downgrade %s\" to go back", f, entry.Tag, entry.Image, entry.Tag)
+		a.warn("%s keeps the image of Tag %q, %s; use \"kubectl tag downgrade %s\" to go back", f, entry.Tag, entry.Image, entry.Tag)
 		*f.Image = a.recordedImage(f, entry)
 	}
 	a.record[f.Key] = entry
 }
 
-// recordedImage returns the recorded image in the repository in which it is stored: another webhook may have changed that.
+// recordedImage returns the recorded image in its stored repository: another webhook may have changed that.
 func (a *admission) recordedImage(f ImageField, entry Entry) string {
 	if old, existed := a.old[f.Key]; existed && isRecorded(*old.Image, a.Namespace, entry) {
 		return *old.Image
@@ -138,8 +138,8 @@ func (a *admission) recordedImage(f ImageField, entry Entry) string {
 	return entry.Image
 }
 
-// pin replaces the name of a Tag by its image, or by the placeholder while there is none. Before is the record that the
-// field leaves, if it had one.
+// pin replaces the name of a Tag by its image, or by the placeholder if the Tag has none. Before is the previous record of the
+// field, if any.
 func (a *admission) pin(f ImageField, before Entry) error {
 	name := *f.Image
 	tag, exists, err := a.Fresh(name)
@@ -161,7 +161,7 @@ func (a *admission) pin(f ImageField, before Entry) error {
 	return nil
 }
 
-// set writes the image and its record. A digest cannot go stale, so a node need not pull it again when it replaces a name.
+// set writes the image and its record. A digest does not go stale, so a node need not pull it again when it replaces a name.
 func (a *admission) set(f ImageField, name, image string, before Entry) {
 	entry := Entry{Tag: name, Image: image, PullPolicy: before.PullPolicy}
 	if mayNameTag(*f.Image) {
@@ -178,7 +178,7 @@ func (a *admission) relax(f ImageField, entry *Entry) {
 	}
 }
 
-// detach ends the record of a field that got another image, and warns of images that only look like a Tag.
+// detach ends the record of a field whose image changed, and warns of images that look like the name of a Tag.
 func (a *admission) detach(f ImageField, entry Entry) {
 	if entry.Tag != "" {
 		a.warn("%s no longer follows Tag %q: its image is now %s", f, entry.Tag, *f.Image)
@@ -191,7 +191,7 @@ func (a *admission) detach(f ImageField, entry Entry) {
 	}
 }
 
-// restorePullPolicy writes the pull policy from before the pinning, unless the request sets another one.
+// restorePullPolicy restores the pull policy from before the pinning, unless the request sets another one.
 func (a *admission) restorePullPolicy(f ImageField, entry Entry) {
 	old, existed := a.old[f.Key]
 	if entry.PullPolicy != "" && existed && *old.PullPolicy == *f.PullPolicy && *f.PullPolicy == corev1.PullIfNotPresent {
@@ -199,8 +199,8 @@ func (a *admission) restorePullPolicy(f ImageField, entry Entry) {
 	}
 }
 
-// carryOut copies what images.io/requested asks for into the template, and removes it. From any user but Tagger the
-// references are looked up. A request for a field that does not follow that Tag any more is out of date.
+// carryOut copies the requested images of images.io/requested into the template, and removes the annotation. Unless Tagger sent
+// the request, it looks the references up. A request for a field that does not follow that Tag any more is out of date.
 func (a *admission) carryOut() error {
 	text, ok := a.New.Meta.Annotations[v1.AnnotationRequested]
 	if !ok {

@@ -256,7 +256,7 @@ func TestAdmitOnUpdate(t *testing.T) {
 		},
 		"an undo of a switch between Tags follows the former one, as it is now": {
 			old: deployment(other, corev1.PullIfNotPresent, pinned("other", other)), new: stored(),
-			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1), warns: `stays with what Tag "myapp" is`,
+			image: now1, policy: corev1.PullIfNotPresent, record: pinned("myapp", now1), warns: `keeps the image of Tag "myapp"`,
 		},
 		"an undo of a switch to a Tag that lost its imports keeps the digest": {
 			old: deployment(other, corev1.PullIfNotPresent, pinned("other", other)), new: deployment(old0, corev1.PullIfNotPresent, pinned("empty", old0)),

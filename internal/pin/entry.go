@@ -8,9 +8,9 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// entry returns the record that counts for a field: the stored one, not one that an undo carries. The request's own entry
-// counts where nothing is stored, where Tagger itself sends it, and where the image moves to what the entry's Tag is now:
-// that is a reinvocation, or the undo of a switch between Tags.
+// entry returns the record of a field: the stored one, not one that an undo brings back. The entry in the request counts if
+// none is stored, if Tagger sent the request, or if the image changes to the current image of the entry's Tag: that is a
+// reinvocation, or the undo of a switch between Tags.
 func (a *admission) entry(f ImageField) (Entry, bool, error) {
 	stored, isStored := a.storedEntry(f)
 	brought, isBrought := a.brought[f.Key]
@@ -29,8 +29,8 @@ func (a *admission) entry(f ImageField) (Entry, bool, error) {
 	return stored, true, err
 }
 
-// storedEntry returns the stored record of a field. A new field with the recorded image of one that disappeared takes over
-// its entry: it was renamed.
+// storedEntry returns the stored record of a field. A new field with the recorded image of a removed field takes over its
+// entry: it was renamed.
 func (a *admission) storedEntry(f ImageField) (Entry, bool) {
 	stored, isStored := a.stored[f.Key]
 	if _, existed := a.old[f.Key]; !isStored && !existed {
@@ -39,8 +39,8 @@ func (a *admission) storedEntry(f ImageField) (Entry, bool) {
 	return stored, isStored
 }
 
-// disappeared returns the stored entries of the fields that the new object lacks, by imageIdentity; of several with one
-// image that of the first key.
+// disappeared returns the stored entries of the fields that the new object lacks, by imageIdentity; of several with one image
+// the one with the first key.
 func (a *admission) disappeared() map[string]Entry {
 	left := maps.Clone(a.stored)
 	for _, f := range a.fields {
@@ -56,13 +56,13 @@ func (a *admission) disappeared() map[string]Entry {
 	return gone
 }
 
-// imageIdentity returns the digest of an image, or the image itself where it has none.
+// imageIdentity returns the digest of an image, or the image itself if it has none.
 func imageIdentity(image string) string {
 	_, digest, _ := reference.Split(image)
 	return cmp.Or(digest, image)
 }
 
-// switched decides between the Tag that is stored and another one that the request brings with its image.
+// switched decides between the stored Tag and another one in the request's record.
 func (a *admission) switched(f ImageField, stored, brought Entry) (Entry, bool, error) {
 	tag, exists, err := a.Lookup(brought.Tag)
 	switch {

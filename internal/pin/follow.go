@@ -6,8 +6,8 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// follows reports whether a recorded field follows its Tag with that image: the recorded image, the Tag's name, our
-// placeholder, or a digest in a repository of the Tag. A missing or empty Tag detaches nothing (DESIGN 4.3).
+// follows reports whether a recorded field with that image follows its Tag: the image is the recorded one, the Tag's name,
+// Tagger's placeholder, or a digest in a repository of the Tag. A missing or empty Tag detaches nothing (DESIGN 4.3).
 func follows(image, namespace string, entry Entry, lookup Lookup) (bool, error) {
 	if isRecorded(image, namespace, entry) || names(image, namespace, entry.Tag) {
 		return true, nil
@@ -15,8 +15,8 @@ func follows(image, namespace string, entry Entry, lookup Lookup) (bool, error) 
 	return isDigestOf(image, entry, lookup)
 }
 
-// isRecorded reports whether an image is what the entry records. Another webhook may have changed the registry, so the
-// digest decides, in whatever repository, and of a placeholder its path.
+// isRecorded reports whether an image is the one of the entry. Another webhook may have changed the registry, so isRecorded
+// compares the digest, in any repository, and of a placeholder the path.
 func isRecorded(image, namespace string, entry Entry) bool {
 	if image == entry.Image {
 		return true
@@ -29,8 +29,8 @@ func isRecorded(image, namespace string, entry Entry) bool {
 	return ok && isPinned && digest == recorded
 }
 
-// isDigestOf reports whether an image is by digest in a repository of the recorded Tag. While neither the Tag nor the
-// recorded image tells the repository, any digest may be.
+// isDigestOf reports whether an image is by digest in a repository of the recorded Tag. If neither the Tag nor the recorded
+// image has a repository, any digest may be.
 func isDigestOf(image string, entry Entry, lookup Lookup) (bool, error) {
 	repository, _, ok := reference.Split(image)
 	if !ok {
@@ -56,7 +56,7 @@ func isSibling(image, other string) bool {
 	return ok && isPinned && repository == otherRepository
 }
 
-// names reports whether an image is the Tag's name, or the placeholder that stands for it.
+// names reports whether an image is the Tag's name, or its placeholder.
 func names(image, namespace, tag string) bool {
 	return image == tag || image == reference.Placeholder(namespace, tag)
 }

@@ -8,14 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// volumes is the list of the pod's spec that has the image volumes.
+// volumes is the list of image volumes in the pod's spec.
 const volumes = "volumes"
 
 // volumePrefix starts the key of an image volume. No container's name has a slash.
 const volumePrefix = "volume/"
 
-// ImageField is a place in a pod template that holds an image: a container, an init container or an image volume
-// (KEP-4639). Image and PullPolicy point into the template.
+// ImageField is a field of a pod template that holds an image: of a container, an init container or an image volume (KEP-4639).
+// Image and PullPolicy point into the template.
 type ImageField struct {
 	// Key identifies the field in a record: the name of the container, or volume/<name>. Keys are unique in a pod.
 	Key        string
@@ -54,7 +54,7 @@ func appendContainers(fields []ImageField, list string, containers []corev1.Cont
 	return fields
 }
 
-// String names the field for a user.
+// String returns the field's name for a user.
 func (f ImageField) String() string {
 	if f.list == volumes {
 		return fmt.Sprintf("volume %q", f.name)
@@ -62,10 +62,10 @@ func (f ImageField) String() string {
 	return fmt.Sprintf("container %q", f.name)
 }
 
-// Element returns the list of the pod's spec that the field is in, and the name of its element there, the merge key.
+// Element returns the list of the pod's spec with the field, and the name of its element there, the merge key.
 func (f ImageField) Element() (list, name string) { return f.list, f.name }
 
-// ImagePath returns the names of the fields that lead from the element to the image.
+// ImagePath returns the names of the fields from the element to the image.
 func (f ImageField) ImagePath() []string {
 	if f.list == volumes {
 		return []string{"image", "reference"}
@@ -73,7 +73,7 @@ func (f ImageField) ImagePath() []string {
 	return []string{"image"}
 }
 
-// PullPolicyPath returns the names of the fields that lead from the element to the pull policy.
+// PullPolicyPath returns the names of the fields from the element to the pull policy.
 func (f ImageField) PullPolicyPath() []string {
 	if f.list == volumes {
 		return []string{"image", "pullPolicy"}

@@ -14,20 +14,20 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// Entry says what an image field was pinned to.
+// Entry is the record of one image field.
 type Entry struct {
-	// Tag is the name that the field had as its image.
+	// Tag is the name of the Tag, the field's image before the pinning.
 	Tag string `json:"tag"`
-	// Image is what was written in its place.
+	// Image is the reference that replaced the name.
 	Image string `json:"image"`
-	// PullPolicy is the imagePullPolicy that was there before, empty when it was left alone.
+	// PullPolicy is the former imagePullPolicy, empty if pinning did not change it.
 	PullPolicy corev1.PullPolicy `json:"pullPolicy,omitempty"`
 }
 
-// Record says what the image fields of a workload were pinned to, by the key of the field.
+// Record has the entries of a workload's image fields, by the key of the field.
 type Record map[string]Entry
 
-// record is the workload's own record. One that cannot be read counts as none: only admission writes it.
+// record returns the workload's own record, or nil if it cannot be parsed: only admission writes it.
 func (w Workload) record() Record {
 	if w.Meta == nil {
 		return nil
@@ -42,7 +42,7 @@ func (w Workload) record() Record {
 // MaxAnnotation bounds an annotation that Tagger reads, in bytes (DESIGN 6, "Bounds"). A tenant may write 256 KiB of them.
 const MaxAnnotation = 64 << 10
 
-// ParseRecord reads a record, or what is requested. Empty text is an empty record.
+// ParseRecord parses a record, or the requested annotation. Empty text is an empty record.
 func ParseRecord(text string) (Record, error) {
 	if text == "" {
 		return nil, nil
@@ -57,7 +57,7 @@ func ParseRecord(text string) (Record, error) {
 	return record, nil
 }
 
-// Format is the annotation's value. The same record always gives the same text.
+// Format returns the annotation's value. Equal records have equal texts.
 func (r Record) Format() string {
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -79,7 +79,7 @@ func (r Record) Fitting() Record {
 	return fitting
 }
 
-// setRecord writes the record. It writes none, and reports false, where that would be larger than what is read.
+// setRecord writes the record. If it would be larger than MaxAnnotation, setRecord writes none and returns false.
 func (w Workload) setRecord(record Record) bool {
 	delete(w.Meta.Annotations, v1.AnnotationPinned)
 	if len(record) == 0 {
@@ -96,11 +96,11 @@ func (w Workload) setRecord(record Record) bool {
 	return true
 }
 
-// mayNameTag says whether an image has the form of a Tag's name.
+// mayNameTag reports whether an image has the form of a Tag's name.
 func mayNameTag(image string) bool { return reference.IsTagName(image) }
 
-// TagNames returns the Tags that the workload uses, or would use: those of its record and its bare names. A name may
-// come twice.
+// TagNames returns the Tags that the workload uses or would use: those of its record and its bare names. A name may occur
+// twice.
 func (w Workload) TagNames() []string {
 	var names []string
 	record := w.record()
@@ -121,7 +121,7 @@ type Pinned struct {
 	Entry Entry
 }
 
-// PinnedFields returns the image fields that the record has.
+// PinnedFields returns the image fields with an entry in the record.
 func (w Workload) PinnedFields() []Pinned {
 	record := w.record()
 	pinned := make([]Pinned, 0, len(record))

@@ -8,20 +8,20 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// Tag is what pinning needs to know of a Tag.
+// Tag is the part of a Tag that pinning needs.
 type Tag struct {
-	// Image is what workloads use now, empty before the first import.
+	// Image is the current image of workloads, empty before the first import.
 	Image string
-	// IsFrom says whether its images come from a repository: that of its source, or one that its generations are in.
+	// IsFrom reports whether a repository is that of the Tag's source, or of one of its generations.
 	IsFrom func(repository string) bool
-	// Reason says in a word why there is no import yet.
+	// Reason says in a word why the Tag has no import yet.
 	Reason string
 }
 
-// Lookup finds a Tag by its name in the workload's namespace. It is false when there is none.
+// Lookup finds a Tag by its name in the workload's namespace. It is false for a Tag that does not exist.
 type Lookup func(name string) (Tag, bool, error)
 
-// LookupWith finds Tags with a function that gets one by name, or nil.
+// LookupWith returns a Lookup that reads Tags with get, which returns nil for a Tag that does not exist.
 func LookupWith(get func(name string) (*v1.Tag, error), unqualifiedRegistry string) Lookup {
 	return func(name string) (Tag, bool, error) {
 		tag, err := get(name)
@@ -32,7 +32,7 @@ func LookupWith(get func(name string) (*v1.Tag, error), unqualifiedRegistry stri
 	}
 }
 
-// FromTag takes from a Tag what pinning needs.
+// FromTag returns the part of a Tag that pinning needs.
 func FromTag(tag *v1.Tag, unqualifiedRegistry string) Tag {
 	out := Tag{
 		Reason: cmp.Or(string(tag.NotReadyReason()), "the import is pending"),
@@ -55,8 +55,8 @@ func isFrom(tag *v1.Tag, repository, unqualifiedRegistry string) bool {
 	})
 }
 
-// imageOrPlaceholder returns what a field that names the Tag gets: its image, or the placeholder before the first import
-// and while there is no such Tag.
+// imageOrPlaceholder returns the image for a field that names the Tag: the Tag's image, or the placeholder before the first
+// import and for a Tag that does not exist.
 func (t Tag) imageOrPlaceholder(namespace, name string) string {
 	return cmp.Or(t.Image, reference.Placeholder(namespace, name))
 }

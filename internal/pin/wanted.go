@@ -6,9 +6,10 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// Wanted returns what the image fields of a stored workload should have and do not: a Tag moved, or admission was not
-// called. A pinned field stays while its Tag is missing or has no import. A bare name never stays, for a node takes it for
-// an image of docker.io: it becomes the Tag's image, else the recorded one, else the placeholder (DESIGN 4.5).
+// Wanted returns the image fields of a stored workload whose image should differ, with that image: a Tag's generation changed,
+// or the API server did not call admission. A pinned field stays while its Tag is missing or has no import. A bare name never
+// stays, since a node takes it for an image of docker.io: it becomes the Tag's image, else the recorded one, else the
+// placeholder (DESIGN 4.5).
 func Wanted(w Workload, namespace string, lookup Lookup) (Record, error) {
 	record, wanted := w.record(), Record{}
 	for _, f := range w.ImageFields() {
@@ -28,7 +29,7 @@ func Wanted(w Workload, namespace string, lookup Lookup) (Record, error) {
 	return wanted, nil
 }
 
-// followed returns the name of the Tag that a field follows, or nothing. A placeholder tells the name by itself.
+// followed returns the name of the Tag that a field follows, or nothing. A placeholder contains the name.
 func followed(image, namespace string, entry Entry, recorded bool, lookup Lookup) (string, error) {
 	if recorded {
 		if same, err := follows(image, namespace, entry, lookup); same || err != nil {
@@ -41,7 +42,7 @@ func followed(image, namespace string, entry Entry, recorded bool, lookup Lookup
 	return reference.OfPlaceholder(namespace, image), nil
 }
 
-// wantedImage returns the image that a field which follows the Tag should have, or nothing if it should stay.
+// wantedImage returns the image for a field that follows the Tag, or nothing if the field should stay.
 func wantedImage(image, namespace, name string, entry Entry, lookup Lookup) (string, error) {
 	if name == "" {
 		return "", nil
@@ -63,7 +64,7 @@ func wantedImage(image, namespace, name string, entry Entry, lookup Lookup) (str
 	}
 }
 
-// MissingTags returns the names of the Tags that fields with a placeholder wait for and that do not exist, each once.
+// MissingTags returns the names of the Tags that do not exist and that fields with a placeholder wait for, each once.
 func MissingTags(w Workload, namespace string, lookup Lookup) ([]string, error) {
 	missing, record := sets.New[string](), w.record()
 	for _, f := range w.ImageFields() {
@@ -82,8 +83,7 @@ func MissingTags(w Workload, namespace string, lookup Lookup) ([]string, error) 
 	return sets.List(missing), nil
 }
 
-// Detached returns the fields of an opted-in workload whose record ended, although they are still there, with the entries
-// that they had.
+// Detached returns the fields of an opted-in workload that still exist, and whose record ended, with their former entries.
 func Detached(old, updated Workload) []Pinned {
 	if !old.Enabled() || !updated.Enabled() {
 		return nil

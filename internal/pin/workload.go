@@ -1,5 +1,5 @@
-// Package pin decides which images the containers of a workload get. It is pure: admission and the workload
-// controller use the same rules, and hand in what they know of the Tags.
+// Package pin decides which images the containers of a workload get. It is pure: admission and the workload controller use the
+// same rules, and pass the Tags that they read.
 package pin
 
 import (
@@ -15,11 +15,11 @@ import (
 type Workload struct {
 	Meta *metav1.ObjectMeta
 	Pod  *corev1.PodSpec
-	// PodPath is where the pod's spec is in the object, as a JSON pointer (RFC 6901).
+	// PodPath is the path of the pod's spec in the object, as a JSON pointer (RFC 6901).
 	PodPath string
-	// PodFields is the same as the names of the fields on the way.
+	// PodFields is the same path as names of fields.
 	PodFields []string
-	// Immutable reports that the template cannot change once the object is stored, as that of a Job.
+	// Immutable means that the template cannot change after creation, as in a Job.
 	Immutable bool
 }
 
@@ -36,7 +36,7 @@ func workload(meta *metav1.ObjectMeta, pod *corev1.PodSpec, fields []string) (Wo
 	return Workload{Meta: meta, Pod: pod, PodPath: path, PodFields: fields}, true
 }
 
-// Of is the workload in an object. It is false for kinds that Tagger leaves alone.
+// Of returns the workload in an object. It is false for kinds that Tagger does not manage.
 func Of(object any) (Workload, bool) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
@@ -56,12 +56,12 @@ func Of(object any) (Workload, bool) {
 	}
 }
 
-// Enabled says whether the workload opted in.
+// Enabled reports whether the workload opted in.
 func (w Workload) Enabled() bool {
 	return w.Meta != nil && w.Meta.Annotations[v1.AnnotationEnabled] == "true"
 }
 
-// Containers are the init containers and the containers. Their names are unique in a pod.
+// Containers returns the init containers and the containers. Their names are unique in a pod.
 func (w Workload) Containers() []*corev1.Container {
 	if w.Pod == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// DefaultRegistry is where an image without a registry comes from, unless the administrator says otherwise.
+// DefaultRegistry is the registry of images without one, unless the administrator configures another.
 const DefaultRegistry = "docker.io"
 
 // MaxLength bounds spec.from, in bytes.
@@ -20,15 +20,15 @@ const MaxLength = 512
 // placeholderRegistry never resolves (RFC 6761, section 6.4).
 const placeholderRegistry = "not-imported.invalid"
 
-// Source is an image that can be imported: a repository, and a tag or a digest in it.
+// Source is an image to import: a repository, and a tag or a digest in it.
 type Source struct {
 	named     reference.Named
 	qualified bool
 }
 
-// Parse reads spec.from. An image without a registry belongs to unqualifiedRegistry, an empty one meaning docker.io.
-// Without a tag and a digest it means latest; with both, the digest counts.
-// The grammar is that of github.com/distribution/reference.
+// Parse parses spec.from. An image without a registry belongs to unqualifiedRegistry, an empty one meaning docker.io. Without a
+// tag and a digest it has the tag latest; with both, the digest counts. The grammar is that of
+// github.com/distribution/reference.
 func Parse(from, unqualifiedRegistry string) (Source, error) {
 	switch {
 	case from == "":
@@ -38,7 +38,7 @@ func Parse(from, unqualifiedRegistry string) (Source, error) {
 	}
 	qualified := isQualified(from)
 	if first, _, found := strings.Cut(from, "/"); found && !qualified && first != strings.ToLower(first) {
-		return Source{}, fmt.Errorf("%q is no image reference such as quay.io/company/myapp:latest: %w", from, reference.ErrNameContainsUppercase)
+		return Source{}, fmt.Errorf("%q is not an image reference such as quay.io/company/myapp:latest: %w", from, reference.ErrNameContainsUppercase)
 	}
 	name := from
 	if !qualified && unqualifiedRegistry != "" && unqualifiedRegistry != DefaultRegistry {
@@ -46,30 +46,30 @@ func Parse(from, unqualifiedRegistry string) (Source, error) {
 	}
 	named, err := reference.ParseDockerRef(name)
 	if err != nil {
-		return Source{}, fmt.Errorf("%q is no image reference such as quay.io/company/myapp:latest: %w", from, err)
+		return Source{}, fmt.Errorf("%q is not an image reference such as quay.io/company/myapp:latest: %w", from, err)
 	}
 	return Source{named: named, qualified: qualified}, nil
 }
 
-// isQualified says whether the name starts with a registry: a first segment with a dot or a colon, or localhost.
+// isQualified reports whether the name starts with a registry: a first segment with a dot or a colon, or localhost.
 func isQualified(name string) bool {
 	first, _, found := strings.Cut(name, "/")
 	return found && (strings.ContainsAny(first, ".:") || first == "localhost")
 }
 
-// Registry is the host, with its port where one is given.
+// Registry returns the host, with its port if it has one.
 func (s Source) Registry() string { return reference.Domain(s.named) }
 
-// Repository is the registry and the path, without tag and digest.
+// Repository returns the registry and the path, without tag and digest.
 func (s Source) Repository() string { return s.named.Name() }
 
-// Qualified says whether the registry was written out. Push notifications reach only such sources.
+// Qualified reports whether the source names its registry. Push notifications reach only such sources.
 func (s Source) Qualified() bool { return s.qualified }
 
-// String is the whole name, with the registry and the tag written out.
+// String returns the whole name, with the registry and the tag.
 func (s Source) String() string { return s.named.String() }
 
-// Digest is the digest that the source is pinned to, or empty.
+// Digest returns the digest of the source, or nothing.
 func (s Source) Digest() string {
 	if digested, ok := s.named.(reference.Digested); ok {
 		return digested.Digest().String()
@@ -77,12 +77,12 @@ func (s Source) Digest() string {
 	return ""
 }
 
-// AtDigest is the image of that digest in the source's repository.
+// AtDigest returns the image of that digest in the source's repository.
 func (s Source) AtDigest(imageDigest string) string {
 	return s.Repository() + "@" + imageDigest
 }
 
-// Split takes an image by digest apart. It is false for any other image.
+// Split returns the repository and the digest of an image by digest. It is false for any other image.
 func Split(image string) (repository, imageDigest string, ok bool) {
 	repository, imageDigest, found := strings.Cut(image, "@")
 	if !found {
@@ -109,18 +109,19 @@ func DockerLibraryName(image string) string {
 	return name
 }
 
-// IsTagName says whether an image may be the name of a Tag: a DNS label (RFC 1123), so without registry, path, tag and digest.
+// IsTagName reports whether an image may be the name of a Tag: a DNS label (RFC 1123), so without registry, path, tag and
+// digest.
 func IsTagName(image string) bool {
-	const inOtherImages = ":/.@" // spares most images the regular expression, and the sentence about it
+	const inOtherImages = ":/.@" // most images need neither the regular expression nor its error
 	return !strings.ContainsAny(image, inOtherImages) && len(validation.IsDNS1123Label(image)) == 0
 }
 
-// Placeholder is the image of a container whose Tag has no import yet: one that no node can pull.
+// Placeholder returns the image of a container whose Tag has no import yet: one that no node can pull.
 func Placeholder(namespace, tag string) string {
 	return placeholderRegistry + "/" + namespace + "/" + tag
 }
 
-// OfPlaceholder is the Tag that a placeholder of that namespace stands for; empty for any other image.
+// OfPlaceholder returns the Tag of a placeholder of that namespace; empty for any other image.
 func OfPlaceholder(namespace, image string) string {
 	tag, found := strings.CutPrefix(image, Placeholder(namespace, ""))
 	if !found {
@@ -129,7 +130,7 @@ func OfPlaceholder(namespace, image string) string {
 	return tag
 }
 
-// IsPlaceholder says whether the image was made by Placeholder.
+// IsPlaceholder reports whether Placeholder returned the image.
 func IsPlaceholder(image string) bool {
 	return strings.HasPrefix(image, placeholderRegistry+"/")
 }

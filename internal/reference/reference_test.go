@@ -42,13 +42,13 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for name, row := range map[string]struct{ from, says string }{
 		"nothing":                    {"", "empty"},
-		"what has spaces":            {"quay.io/a b", "no image reference"},
+		"what has spaces":            {"quay.io/a b", "not an image reference"},
 		"an uppercase repository":    {"quay.io/Company/myapp", "lowercase"},
 		"an uppercase organisation":  {"Company/myapp", "lowercase"},
 		"10 KB":                      {"quay.io/" + strings.Repeat("a", 10<<10), "more than the 512 allowed"},
-		"a scheme":                   {"https://quay.io/a/b", "no image reference"},
-		"credentials in the name":    {"user:secret@quay.io/a/b", "no image reference"},
-		"a digest that is too short": {"quay.io/a/b@sha256:abc", "no image reference"},
+		"a scheme":                   {"https://quay.io/a/b", "not an image reference"},
+		"credentials in the name":    {"user:secret@quay.io/a/b", "not an image reference"},
+		"a digest that is too short": {"quay.io/a/b@sha256:abc", "not an image reference"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := reference.Parse(row.from, ""); err == nil || !strings.Contains(err.Error(), row.says) {

@@ -1,5 +1,6 @@
 // Command flux-apply applies the manifests on its standard input as Flux's kustomize-controller does, with Flux's own library:
-// it asks for a server-side dry run of the whole set first, applies it in the order of kinds, and waits until all is current.
+// it sends the whole set as a server-side dry run first, applies it in the order of kinds, and waits until all objects are
+// current.
 //
 //	flux-apply NAMESPACE TIMEOUT < manifests.yaml
 package main

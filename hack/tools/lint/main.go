@@ -1,4 +1,4 @@
-// Command golangci-lint is golangci-lint with kube-api-linter compiled in, which holds api/ to the conventions of
+// Command golangci-lint is golangci-lint with kube-api-linter compiled in, which checks api/ against the conventions of
 // Kubernetes' own API. Such a plugin has to be built together with the program, so `make lint` builds this one.
 package main
 
