@@ -126,7 +126,7 @@ func TestWhatTheInternalRegistryHas(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfTheInternalRegistryIsBounded(t *testing.T) {
+func TestTag_MirroredIsBounded(t *testing.T) {
 	tag := &v1.Tag{}
 	for g := range int64(200) {
 		tag.RecordMirroring(v1.MirroredImage{Generation: g, ImageReference: "a"})
@@ -144,7 +144,7 @@ func TestMirroringIsNoAttempt(t *testing.T) {
 	}
 }
 
-func TestWhetherTheGenerationInUseIsMirroredIsForgottenWithIt(t *testing.T) {
+func TestTag_MirroredConditionEndsWithUse(t *testing.T) {
 	tag := &v1.Tag{}
 	tag.RecordImport(imported(0, "mirror.test/dev/myapp@sha256:aa"))
 	tag.MarkNotMirrored(v1.ReasonNotFound, "gone", start)

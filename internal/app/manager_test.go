@@ -12,7 +12,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-func TestNoClientIsThrottledAndAllSayWhoTheyAre(t *testing.T) {
+func TestClientConfig_NoLimitAndUserAgent(t *testing.T) {
 	given := &rest.Config{Host: "https://api.invalid"}
 	got := clientConfig(given)
 	if got.QPS >= 0 || got.RateLimiter != nil || got.Host != given.Host || got.UserAgent[:7] != "tagger/" {

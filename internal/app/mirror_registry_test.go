@@ -226,7 +226,7 @@ func (y *yard) holds(digests ...string) (held []string) {
 	return held
 }
 
-func TestAGenerationIsTakenAwayWithAllThatIsAttached(t *testing.T) {
+func TestRemove_DeletesReferrers(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{})
 	first, second, same := y.copied("0", 0), y.copied("1", 1), y.copied("1", 2)
 	y.has("three were copied", "0", "1", "2", signature(first), signature(second))
@@ -241,8 +241,8 @@ func TestAGenerationIsTakenAwayWithAllThatIsAttached(t *testing.T) {
 	y.has("all are taken away")
 }
 
-// TestAnImageThatIsAPlatformOfAnotherOneStays: a Tag that has one platform gets several, or the other way round.
-func TestAnImageThatIsAPlatformOfAnotherOneStays(t *testing.T) {
+// TestRemove_KeepsPlatformOfKeptImage: a Tag that has one platform gets several, or the other way round.
+func TestRemove_KeepsPlatformOfKeptImage(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{})
 	platform, other, index := y.platforms()
 	alone := y.copy(":amd64", platform, 0)
@@ -265,21 +265,21 @@ func TestAnImageThatIsAPlatformOfAnotherOneStays(t *testing.T) {
 	}
 }
 
-func TestSignaturesStayWhereTheyAreIfTheAdministratorSaysSo(t *testing.T) {
+func TestCopy_IgnoredReferrers(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) { cfg.Mirror.Attachments = config.AttachmentsIgnored })
 	y.copied("0", 0)
 	y.has("--mirror-attachments=false", "0")
 }
 
-func TestAGenerationThatIsAttachedToAnotherOneStays(t *testing.T) {
+func TestRemove_KeepsReferrerOfKeptImage(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{})
 	first, second := y.copied("0", 0), y.copied("signature of 0", 1)
 	y.remove(first, second)
 	y.has("the second is a generation, too", "1", signature(second))
 }
 
-// TestAnImageThatMuchIsAttachedToIsTakenAway: the index of what is attached may be longer than that of an image.
-func TestAnImageThatMuchIsAttachedToIsTakenAway(t *testing.T) {
+// TestRemove_ManyReferrers: the index of what is attached may be longer than that of an image.
+func TestRemove_ManyReferrers(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{})
 	from := y.source.Address + "/company/myapp"
 	made, err := random.Image(1<<8, 1)
@@ -315,8 +315,8 @@ func TestAnImageThatMuchIsAttachedToIsTakenAway(t *testing.T) {
 	y.has("all are taken away")
 }
 
-// TestNothingThatIsNotWholeKeepsItsTag, where the registry deletes manifests but no tags, and goes away in the middle.
-func TestNothingThatIsNotWholeKeepsItsTag(t *testing.T) {
+// TestRemove_IncompleteImageLosesItsTag, where the registry deletes manifests but no tags, and goes away in the middle.
+func TestRemove_IncompleteImageLosesItsTag(t *testing.T) {
 	var deletions atomic.Int32
 	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -342,8 +342,8 @@ func TestNothingThatIsNotWholeKeepsItsTag(t *testing.T) {
 	}
 }
 
-// TestWhoTakesAwayDoesNotWaitForOthers who try whether the internal registry works again, and asks nothing.
-func TestWhoTakesAwayDoesNotWaitForOthers(t *testing.T) {
+// TestRemove_DoesNotWaitForOthers who try whether the internal registry works again, and asks nothing.
+func TestRemove_DoesNotWaitForOthers(t *testing.T) {
 	var requests atomic.Int32
 	held, release := make(chan struct{}), make(chan struct{})
 	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -384,8 +384,8 @@ func TestWhoTakesAwayDoesNotWaitForOthers(t *testing.T) {
 	}
 }
 
-// TestAnInternalRegistryThatSaysNothingIsLeftAlone, with the very limits: each try to take something away would keep a worker waiting else.
-func TestAnInternalRegistryThatSaysNothingIsLeftAlone(t *testing.T) {
+// TestRemove_SilentRegistry, with the very limits: each try to take something away would keep a worker waiting else.
+func TestRemove_SilentRegistry(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and nothing reads
 	if err != nil {
@@ -408,8 +408,8 @@ func TestAnInternalRegistryThatSaysNothingIsLeftAlone(t *testing.T) {
 	t.Errorf("it is asked again and again: %v", said)
 }
 
-// TestAnIndexGoesBeforeItsPlatforms: zot, Google Artifact Registry and ECR refuse to delete a manifest that an index names.
-func TestAnIndexGoesBeforeItsPlatforms(t *testing.T) {
+// TestRemove_IndexBeforePlatforms: zot, Google Artifact Registry and ECR refuse to delete a manifest that an index names.
+func TestRemove_IndexBeforePlatforms(t *testing.T) {
 	var index string
 	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
 		_, identifier, _ := strings.Cut(r.URL.Path, "/manifests/")
@@ -432,8 +432,8 @@ func TestAnIndexGoesBeforeItsPlatforms(t *testing.T) {
 	}
 }
 
-// TestAManifestThatTheRegistryKeepsIsReported: its tag goes, and it does not.
-func TestAManifestThatTheRegistryKeepsIsReported(t *testing.T) {
+// TestRemove_ManifestThatStays: its tag goes, and it does not.
+func TestRemove_ManifestThatStays(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "sha256:") {
 			w.WriteHeader(http.StatusMethodNotAllowed)
@@ -446,7 +446,7 @@ func TestAManifestThatTheRegistryKeepsIsReported(t *testing.T) {
 	}
 }
 
-func TestARegistryThatForbidsDeletionSaysSo(t *testing.T) {
+func TestRemove_DeletionForbidden(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{NoDeletion: true})
 	image := y.copied("0", 0)
 	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); !errors.Is(err, importer.ErrDeletionForbidden) {

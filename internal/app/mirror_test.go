@@ -19,7 +19,7 @@ func hosting(text string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: hostingNamespace, Name: hostingName}, Data: map[string]string{hostingKey: text}}
 }
 
-func TestALocalRegistryIsWrittenToAndReadWhereTheKEPSays(t *testing.T) {
+func TestLocalRegistry_AddressesOfTheKEP(t *testing.T) {
 	for name, row := range map[string]struct{ text, push, pull string }{
 		"host alone":                   {`host: "localhost:5000"`, "localhost:5000", "localhost:5000"},
 		"the cluster's network":        {"host: localhost:5000\nhostFromClusterNetwork: registry:5000", "registry:5000", "localhost:5000"},
@@ -39,7 +39,7 @@ func TestALocalRegistryIsWrittenToAndReadWhereTheKEPSays(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoLocalRegistry(t *testing.T) {
+func TestLocalRegistry_Malformed(t *testing.T) {
 	for name, data := range map[string]map[string]string{
 		"another key":               {"localRegistryHosting.v2": "host: localhost:5000"},
 		"no YAML":                   {hostingKey: "{"},
@@ -106,7 +106,7 @@ func TestTheEnvironmentComesFirst(t *testing.T) {
 	}
 }
 
-func TestWhatIsInAnotherInternalRegistryCannotBeTakenAway(t *testing.T) {
+func TestRemove_ImageOfAnotherRegistry(t *testing.T) {
 	m, err := newMirror(nil, config.CacheRegistry{Address: "registry.test"})
 	if err != nil {
 		t.Fatal(err)

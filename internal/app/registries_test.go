@@ -16,8 +16,8 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// TestTheCauseThatAStatusMustNotTellIsInTheLog: the Service does not exist, and its name is no public one.
-func TestTheCauseThatAStatusMustNotTellIsInTheLog(t *testing.T) {
+// TestLogDetail_CauseOfAHiddenFailure: the Service does not exist, and its name is no public one.
+func TestLogDetail_CauseOfAHiddenFailure(t *testing.T) {
 	var lines []string
 	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
 	source, err := reference.Parse("none.invalid/team/app", "")

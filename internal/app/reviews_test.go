@@ -17,7 +17,7 @@ func review(ctx context.Context, size int, query string) *http.Request {
 	return httptest.NewRequestWithContext(ctx, http.MethodPost, "/pin-workload"+query, strings.NewReader(body))
 }
 
-func TestReviewsAboveTheBoundWaitUntilTheirDeadline(t *testing.T) {
+func TestReviews_WaitAboveTheBound(t *testing.T) {
 	for name, row := range map[string]struct {
 		query string
 		waits time.Duration
@@ -58,7 +58,7 @@ func TestReviewsAboveTheBoundWaitUntilTheirDeadline(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoReviewIsRefused(t *testing.T) {
+func TestReviews_RefuseOtherBodies(t *testing.T) {
 	handler := newReviews().limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)

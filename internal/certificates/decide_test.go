@@ -151,8 +151,8 @@ func TestAnAuthorityChangesWithoutAGap(t *testing.T) {
 	}
 }
 
-// TestLeftAloneTheSecretIsAlwaysSound lets the manager be called exactly when it asked for, for ten years.
-func TestLeftAloneTheSecretIsAlwaysSound(t *testing.T) {
+// TestAdvance_SecretStaysSound lets the manager be called exactly when it asked for, for ten years.
+func TestAdvance_SecretStaysSound(t *testing.T) {
 	m, now, signed, authorities := Material{}, start, 0, 0
 	for now.Before(start.Add(10 * year)) {
 		var decisions []Decision
@@ -192,7 +192,7 @@ func TestInstallationsRenewAtDifferentTimes(t *testing.T) {
 	}
 }
 
-func TestTheAuthoritiesAreBoundedWhateverHappens(t *testing.T) {
+func TestAdvance_AuthoritiesAreBounded(t *testing.T) {
 	m := sound(t)
 	for i := range 20 {
 		m.Signer = nil // somebody deletes the key, again and again

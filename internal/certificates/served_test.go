@@ -50,7 +50,7 @@ func TestWhenACertificateIsServed(t *testing.T) {
 	}
 }
 
-func TestAReplicaIsReadyWhenItsCertificateIsAccepted(t *testing.T) {
+func TestServed_ReadyWhenTrusted(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(start)
 	m := sound(t)
 	var served Served

@@ -60,7 +60,7 @@ func TestTheSeedsVariables(t *testing.T) {
 	}
 }
 
-func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
+func TestComplete_NamesEveryProblem(t *testing.T) {
 	_, err := complete(
 		[]string{"--webhook-port=70000", "--log-level=loud", "--metrics-bind-address=8443", "--health-probe-bind-address=:x", "--registry-ca-file=/does/not/exist", "--webhook-cert-dir=", "--backstop=managed",
 			"--mirror-concurrent-copies=0", "--mirror-blobs-per-copy=65", "--mirror-max-image-size=0", "--mirror-verify-interval=1ms"},
@@ -84,15 +84,15 @@ func TestEveryProblemIsNamedAtOnceAndNoPassword(t *testing.T) {
 	}
 }
 
-func TestAHostThatNodesWouldLookForAtDockerHubIsNoInternalRegistry(t *testing.T) {
+func TestComplete_MirrorHostNeedsDotOrPort(t *testing.T) {
 	_, err := complete(nil, map[string]string{"CACHE_REGISTRY_ADDRESS": "registry"})
 	if err == nil || !strings.Contains(err.Error(), "CACHE_REGISTRY_ADDRESS: the host has neither a dot nor a port") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestALoginThatNobodyIsShownIsAMistake: the internal registry of the ConfigMap is spoken to without one.
-func TestALoginThatNobodyIsShownIsAMistake(t *testing.T) {
+// TestComplete_CredentialsWithoutAddress: the internal registry of the ConfigMap is spoken to without one.
+func TestComplete_CredentialsWithoutAddress(t *testing.T) {
 	const want = "CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD need CACHE_REGISTRY_ADDRESS; set all three, or none of them"
 	for name, environment := range map[string]map[string]string{
 		"no address":       {"CACHE_REGISTRY_USERNAME": "u", "CACHE_REGISTRY_PASSWORD": "hunter2"},
@@ -147,7 +147,7 @@ func TestProxiesOfTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestAKubeconfigOfTheEnvironmentCountsWithoutTheFlag(t *testing.T) {
+func TestComplete_KubeconfigOfEnvironment(t *testing.T) {
 	environment := map[string]string{"KUBECONFIG": "/from/environment"}
 	if cfg, err := complete(nil, environment); err != nil || cfg.Kubeconfig != "/from/environment" {
 		t.Errorf("got %q, %v", cfg.Kubeconfig, err)
@@ -157,7 +157,7 @@ func TestAKubeconfigOfTheEnvironmentCountsWithoutTheFlag(t *testing.T) {
 	}
 }
 
-func TestTheBackstopOfTheEnvironmentCountsWithoutTheFlag(t *testing.T) {
+func TestComplete_BackstopOfEnvironment(t *testing.T) {
 	environment := map[string]string{"BACKSTOP": "off"}
 	if cfg, err := complete(nil, environment); err != nil || cfg.Backstop != config.BackstopOff {
 		t.Errorf("got %q, %v", cfg.Backstop, err)
@@ -170,7 +170,7 @@ func TestTheBackstopOfTheEnvironmentCountsWithoutTheFlag(t *testing.T) {
 	}
 }
 
-func TestTheLeaseHasToLastLongerThanALeaderTriesToRenewIt(t *testing.T) {
+func TestComplete_LeaseDurations(t *testing.T) {
 	for name, row := range map[string]struct {
 		args []string
 		want string

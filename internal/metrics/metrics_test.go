@@ -85,7 +85,7 @@ tagger_import_success_total 1
 	}
 }
 
-func TestTagsAreCollectedFromTheCacheWhileTheManagerLeads(t *testing.T) {
+func TestTags_CollectedByTheLeader(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func (c *copier) Copy(context.Context, importer.Order) (importer.Copied, error) 
 	return importer.Copied{Sent: 1, Found: 20, Mounted: 300}, errors.New("cut off")
 }
 
-func TestCopiesAreCountedByWhatBecameOfTheirBytes(t *testing.T) {
+func TestMirror_CountsBytesByKind(t *testing.T) {
 	next := &copier{}
 	mirror := metrics.NewMirror(next)
 	running := func(want string) {

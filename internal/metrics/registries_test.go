@@ -26,7 +26,7 @@ func (w *wire) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: w.code, Header: w.header, Body: http.NoBody}, nil
 }
 
-func TestRequestsToRegistriesAreCountedAsTheyAreSent(t *testing.T) {
+func TestRegistries_CountsRequests(t *testing.T) {
 	registries, wire := metrics.NewRegistries(), &wire{}
 	send := func(host string, code int, header http.Header) {
 		wire.code, wire.header = code, header

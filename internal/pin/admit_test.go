@@ -376,7 +376,7 @@ func TestAdmitCarriesOutRequests(t *testing.T) {
 	}
 }
 
-func TestAdmitRefusesToOptOutWithTheNameOfATag(t *testing.T) {
+func TestAdmit_RefusesOptOutWithName(t *testing.T) {
 	for name, row := range map[string]struct {
 		stored *appsv1.Deployment
 		says   string
@@ -485,7 +485,7 @@ func TestARenamedContainerKeepsItsRecord(t *testing.T) {
 	}
 }
 
-func TestARenameTakesNothingFromAContainerThatStays(t *testing.T) {
+func TestAdmit_RenameKeepsOtherRecords(t *testing.T) {
 	added := deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0))
 	added.Spec.Template.Spec.Containers = append(added.Spec.Template.Spec.Containers, corev1.Container{Name: "web", Image: old0})
 	request := pin.Request{Old: workload(deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0))), New: workload(added), Namespace: "dev", Lookup: lookup, Fresh: lookup}
@@ -529,8 +529,8 @@ func TestWarningsAreBounded(t *testing.T) {
 	}
 }
 
-// TestWhatTaggerReadsOfAnnotationsIsBounded: larger ones are not parsed, and Tagger writes none that it would not read.
-func TestWhatTaggerReadsOfAnnotationsIsBounded(t *testing.T) {
+// TestAdmit_AnnotationsAreBounded: larger ones are not parsed, and Tagger writes none that it would not read.
+func TestAdmit_AnnotationsAreBounded(t *testing.T) {
 	d := deployment("myapp", corev1.PullAlways, nil)
 	for i := range 1000 {
 		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: fmt.Sprintf("c%d", i), Image: "myapp"})

@@ -40,7 +40,7 @@ func TestWhereATagIsMirrored(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoMirror(t *testing.T) {
+func TestParseMirror_Malformed(t *testing.T) {
 	for name, address := range map[string]string{
 		"nothing":                             "",
 		"a host that nodes take for a path":   "registry",

@@ -172,7 +172,7 @@ func TestALogWithoutTheUserProvesNothing(t *testing.T) {
 	}
 }
 
-func TestABindingToARoleThatIsNotThereIsAnError(t *testing.T) {
+func TestCompare_BindingToMissingRole(t *testing.T) {
 	rbac := rendered(t, role(pods))
 	rbac.Roles = nil
 	if _, err := audit.Compare(nil, rbac, user); err == nil || !strings.Contains(err.Error(), "there is no Role narrow") {

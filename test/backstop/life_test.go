@@ -85,9 +85,9 @@ func (w *world) soonNobodyIsRefused() {
 	w.eventually("nobody is refused", patience, w.nobodyIsRefused)
 }
 
-// TestTheManagedBackstop lives through an installation whose bundle cannot carry the policy: install, update, uninstall, and
+// TestManagedBackstop lives through an installation whose bundle cannot carry the policy: install, update, uninstall, and
 // a restart of the API server in each of these states.
-func TestTheManagedBackstop(t *testing.T) {
+func TestManagedBackstop(t *testing.T) {
 	w := newWorld(t, "olm")
 	w.must(w.nobodyIsRefused())
 	w.imported("myapp") // with a manager that leaves the backstop to the installation
@@ -159,8 +159,8 @@ func (w *world) restart() {
 	w.must(w.cluster.RestartAPIServer(w.t.Context()))
 }
 
-// TestTheManagedBackstopGoesBeforeTheDefinition, and comes back with it, while a manager runs.
-func TestTheManagedBackstopGoesBeforeTheDefinition(t *testing.T) {
+// TestManagedBackstop_GoesBeforeTheCRD, and comes back with it, while a manager runs.
+func TestManagedBackstop_GoesBeforeTheCRD(t *testing.T) {
 	w := newWorld(t, "olm")
 	w.imported("myapp")
 	w.manager("--backstop=managed")
@@ -190,8 +190,8 @@ func (w *world) finalizers(change func([]string) []string) {
 	})
 }
 
-// TestAnAdministratorTurnsTheManagedBackstopOff, and somebody deletes it while it is on.
-func TestAnAdministratorTurnsTheManagedBackstopOff(t *testing.T) {
+// TestManagedBackstop_Off, and somebody deletes it while it is on.
+func TestManagedBackstop_Off(t *testing.T) {
 	w := newWorld(t, "olm")
 	stop := w.manager("--backstop=managed")
 	w.made(configuration().Name)
@@ -256,9 +256,9 @@ func (w *world) isTheSame(object client.Object) {
 	}
 }
 
-// TestTheInstalledBackstopNeedsNoDefinition: it refuses opted-in workloads, and no others, before the definition of Tags exists,
+// TestInstalledBackstop_WithoutTheCRD: it refuses opted-in workloads, and no others, before the definition of Tags exists,
 // after it is deleted, and when the API server starts without it.
-func TestTheInstalledBackstopNeedsNoDefinition(t *testing.T) {
+func TestInstalledBackstop_WithoutTheCRD(t *testing.T) {
 	w := newWorld(t, "ignore")
 	w.imported("myapp")
 	w.backstopRefuses()

@@ -16,9 +16,9 @@ import (
 // repairPromise is how soon after the manager's return a workload that was stored without it is as it should be.
 const repairPromise = 5 * time.Second
 
-// TestWithoutABackstopWhatWasStoredIsRepaired: the name of a Tag is stored while nobody answers, and is the Tag's image
+// TestRepairWithoutABackstop: the name of a Tag is stored while nobody answers, and is the Tag's image
 // soon after the manager is back. A Deployment makes a ReplicaSet for the name and one for the image, and no more.
-func TestWithoutABackstopWhatWasStoredIsRepaired(t *testing.T) {
+func TestRepairWithoutABackstop(t *testing.T) {
 	w := newWorld(t, "olm")
 	image := w.imported("myapp")
 	var stored []client.Object

@@ -37,8 +37,8 @@ func (w *world) tries(object client.Object) error {
 	return w.api.Create(w.t.Context(), object, client.DryRunAll)
 }
 
-// TestUnderFailWhoDoesNotUseTaggerDoesNotDependOnIt: config/default as it is, and no manager.
-func TestUnderFailWhoDoesNotUseTaggerDoesNotDependOnIt(t *testing.T) {
+// TestFailurePolicyFail_OtherUsers: config/default as it is, and no manager.
+func TestFailurePolicyFail_OtherUsers(t *testing.T) {
 	w := newWorld(t, "default")
 	w.eventually("the webhook is asked", patience, func() error {
 		return unless(w.tries(workload("Deployment", "probe")) != nil, "an annotated Deployment is admitted")

@@ -45,7 +45,7 @@ func TestReplicasThatStartTogetherAgree(t *testing.T) {
 	}
 }
 
-func TestTheMetricTellsWhenTheServedCertificateExpires(t *testing.T) {
+func TestCertificateExpiryMetric(t *testing.T) {
 	inStep(t)
 	want := fmt.Sprintf("tagger_certificate_expiry_timestamp_seconds %g\n", float64(material(t).Serving.Leaf.NotAfter.Unix()))
 	for _, replica := range world.replicas { // the one that does not lead, too
@@ -55,7 +55,7 @@ func TestTheMetricTellsWhenTheServedCertificateExpires(t *testing.T) {
 	}
 }
 
-func TestWhatIsBrokenIsMended(t *testing.T) {
+func TestBrokenObjectsAreRestored(t *testing.T) {
 	t.Parallel()
 	want := imported(t)
 	other := foreign(t)
@@ -148,7 +148,7 @@ func writeBundles(t *testing.T, bundle []byte) {
 	}
 }
 
-func TestAReplicaIsNotReadyWithoutItsWebhookConfigurations(t *testing.T) {
+func TestReplica_WithoutConfigurations(t *testing.T) {
 	inStep(t)
 	ready := func(want int, says string) {
 		t.Helper()

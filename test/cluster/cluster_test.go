@@ -17,7 +17,7 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-func TestDeploymentRollsOutAndStopLeavesNoProcess(t *testing.T) {
+func TestCluster_RolloutAndStop(t *testing.T) {
 	dir := t.TempDir()
 	c := start(t, cluster.Options{Dir: dir, WithWorkloads: true})
 
@@ -59,7 +59,7 @@ func rollOut(t *testing.T, client kubernetes.Interface) {
 	}
 }
 
-func TestUserHasWhatIsGrantedAndNothingMore(t *testing.T) {
+func TestUser_HasGrantedRightsOnly(t *testing.T) {
 	c := start(t, cluster.Options{})
 	config, err := c.ServiceAccountConfig("team", "robot")
 	if err != nil {

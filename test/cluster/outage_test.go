@@ -11,7 +11,7 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-func TestAnAPIServerThatWasGoneServesTheSameUsersAndData(t *testing.T) {
+func TestOutage_KeepsUsersAndData(t *testing.T) {
 	c := start(t, cluster.Options{})
 	config, err := c.UserConfig("alice", "system:masters")
 	if err != nil {

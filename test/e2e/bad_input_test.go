@@ -75,7 +75,7 @@ func TestAnUnqualifiedSourceIsWarnedOf(t *testing.T) {
 	u.has(u.with(tagYAML("nginx", "nginx"), "create --dry-run=server -f -"), "Warning:", "docker.io/library/nginx:latest", "push notifications do not reach")
 }
 
-func TestFailingRegistriesAreTypedReasonsAndChangeNothing(t *testing.T) {
+func TestFailingRegistries(t *testing.T) {
 	for name, row := range map[string]struct{ from, reason string }{
 		"401":         {world.faulty.address + "/unauthorized/app:latest", "Unauthorized"},
 		"403":         {world.faulty.address + "/forbidden/app:latest", "Unauthorized"},
@@ -115,7 +115,7 @@ func TestFailingRegistriesAreTypedReasonsAndChangeNothing(t *testing.T) {
 	}
 }
 
-func TestHostileRegistriesAreTypedReasonsAndLeakNothing(t *testing.T) {
+func TestHostileRegistriesLeakNothing(t *testing.T) {
 	from := func(fault string) string { return world.faulty.address + "/" + fault + "/app:latest" }
 	for name, row := range map[string]struct{ from, reason, says string }{
 		"a manifest of 100 MB":         {from("huge"), "InvalidContent", "larger than the 4 MiB"},

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestTheSameManifestAppliedTenTimesMakesOneReplicaSet(t *testing.T) {
+func TestTenAppliesMakeOneReplicaSet(t *testing.T) {
 	u := newUser(t)
 	image := u.imported("myapp")
 	for range 10 {
@@ -21,7 +21,7 @@ func TestTheSameManifestAppliedTenTimesMakesOneReplicaSet(t *testing.T) {
 	}
 }
 
-func TestOrdinaryChangesDoWhatTheyDoWithoutTagger(t *testing.T) {
+func TestOrdinaryChangesRollAsUsual(t *testing.T) {
 	u := newUser(t)
 	image := u.imported("myapp")
 	u.with(deploymentYAML("app", "myapp"), "apply -f -")
@@ -43,7 +43,7 @@ func TestOrdinaryChangesDoWhatTheyDoWithoutTagger(t *testing.T) {
 	}
 }
 
-func TestMovingTheTagRollsTheDeploymentAndBack(t *testing.T) {
+func TestUpgradeAndDowngradeRollTheDeployment(t *testing.T) {
 	u := newUser(t)
 	first := u.imported("myapp")
 	u.with(deploymentYAML("app", "myapp"), "apply -f -")
@@ -62,7 +62,7 @@ func TestMovingTheTagRollsTheDeploymentAndBack(t *testing.T) {
 	})
 }
 
-func TestUnchangedManifestsAfterAnUpgradeRollNothing(t *testing.T) {
+func TestUnchangedManifestsAfterUpgrade(t *testing.T) {
 	for name, flags := range map[string]string{
 		"client-side": "apply",
 		"server-side": "apply --server-side",
@@ -103,7 +103,7 @@ func TestReplaceByTheManifestRollsNothing(t *testing.T) {
 	}
 }
 
-func TestTwoAppliersOfWhichOneLeavesTheImageOut(t *testing.T) {
+func TestTwoAppliersOneWithoutTheImage(t *testing.T) {
 	u := newUser(t)
 	u.imported("myapp")
 	whole := deploymentYAML("app", "myapp")
@@ -145,7 +145,7 @@ func TestPullPolicy(t *testing.T) {
 	}
 }
 
-func TestOtherValuesOfTheAnnotationAreLeftAlone(t *testing.T) {
+func TestOtherValuesOfTheAnnotation(t *testing.T) {
 	u := newUser(t)
 	u.imported("myapp")
 	u.with(strings.Replace(deploymentYAML("app", "myapp"), `"true"`, `"false"`, 1), "apply -f -")
@@ -224,7 +224,7 @@ func TestARenamedContainerFollowsItsTag(t *testing.T) {
 	}
 }
 
-func TestAnImageThatOnlyLooksLikeTheTagIsWarnedOf(t *testing.T) {
+func TestImageLikeATagNameIsWarnedOf(t *testing.T) {
 	u := newUser(t)
 	u.imported("myapp")
 	for _, image := range []string{"myapp:latest", "docker.io/myapp", "docker.io/library/myapp:1"} {

@@ -49,8 +49,8 @@ func (s *silentRegistry) stop() error {
 	return s.listener.Close()
 }
 
-// TestARegistryThatNeverAnswersHoldsNobodyUp has more Tags on it than the controller has workers.
-func TestARegistryThatNeverAnswersHoldsNobodyUp(t *testing.T) {
+// TestSilentRegistryDelaysNoOthers has more Tags on it than the controller has workers.
+func TestSilentRegistryDelaysNoOthers(t *testing.T) {
 	u := newUser(t)
 	u.push("build 0")
 	alone := u.timed("before", 50, u.source())

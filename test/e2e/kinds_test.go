@@ -77,7 +77,7 @@ func TestEveryKindFollowsItsTag(t *testing.T) {
 	}
 }
 
-func TestAJobIsPinnedOnceAndItsManifestAppliesAgain(t *testing.T) {
+func TestJobIsPinnedAndAppliesAgain(t *testing.T) {
 	u := newUser(t)
 	first := u.imported("myapp")
 	u.with(jobYAML("once", "myapp"), "apply -f -")
@@ -88,7 +88,7 @@ func TestAJobIsPinnedOnceAndItsManifestAppliesAgain(t *testing.T) {
 	}
 }
 
-func TestABareNameWithoutAnImportIsThePlaceholder(t *testing.T) {
+func TestBareNameBecomesThePlaceholder(t *testing.T) {
 	for kind, row := range map[string]struct{ manifest, path string }{
 		"statefulset": {statefulSetYAML("app", "empty"), containerImage},
 		"daemonset":   {daemonSetYAML("app", "empty"), containerImage},

@@ -122,8 +122,8 @@ func TestAManagerWithoutStreamedLists(t *testing.T) {
 	}
 }
 
-// TestACertificateThatSomebodyBreaksIsMended happens beside the other tests: none of their admissions fails.
-func TestACertificateThatSomebodyBreaksIsMended(t *testing.T) {
+// TestBrokenCertificateIsRestored happens beside the other tests: none of their admissions fails.
+func TestBrokenCertificateIsRestored(t *testing.T) {
 	newUser(t)
 	installation := &user{t: t, namespace: cluster.Namespace}
 	secret := "secret/" + cluster.CertificateSecret

@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/crane"
 )
 
-// TestASignatureThatComesAfterTheImageIsMirrored as cosign sign makes one in CI: after the image was pushed, and mirrored.
-func TestASignatureThatComesAfterTheImageIsMirrored(t *testing.T) {
+// TestLaterSignatureIsMirrored as cosign sign makes one in CI: after the image was pushed, and mirrored.
+func TestLaterSignatureIsMirrored(t *testing.T) {
 	u := newUser(t)
 	image := u.cached("myapp")
 	tag := strings.Replace(strings.TrimPrefix(atDigest(image), "@"), ":", "-", 1) + ".sig"

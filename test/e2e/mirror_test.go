@@ -103,8 +103,8 @@ func (u *user) said(reason string, parts ...string) {
 	})
 }
 
-// TestTheInternalRegistryIsFoundLostAndFoundWithoutARestart runs before the others, who share it.
-func TestTheInternalRegistryIsFoundLostAndFoundWithoutARestart(t *testing.T) {
+// TestInternalRegistryOfAConfigMap runs before the others, who share it.
+func TestInternalRegistryOfAConfigMap(t *testing.T) {
 	u := newUserAlone(t)
 	u.administrator().kubectl("delete configmap/local-registry-hosting --ignore-not-found")
 	image := u.inMirror("myapp", u.push("build 0"))
@@ -132,7 +132,7 @@ func TestTheInternalRegistryIsFoundLostAndFoundWithoutARestart(t *testing.T) {
 	u.mirrorHas("myapp", "0")
 }
 
-func TestACachedTagRunsFromTheInternalRegistry(t *testing.T) {
+func TestCachedTagRunsFromTheMirror(t *testing.T) {
 	u := newUser(t)
 	image := u.cached("myapp")
 	u.with(deploymentYAML("app", "myapp"), "apply -f -")
@@ -155,7 +155,7 @@ func TestACachedTagRunsFromTheInternalRegistry(t *testing.T) {
 	u.mirrorHas("myapp", "0", "1")
 }
 
-func TestACachedTagOfAPrivateSourceIsMirroredWithTheSecretsOfItsNamespace(t *testing.T) {
+func TestMirrorOfAPrivateSource(t *testing.T) {
 	u := newUser(t)
 	u.hosts(world.mirror.Address, asSeenByNodes(world.mirror.Address))
 	image := u.inMirror("myapp", u.private("source", u.namespace+"/myapp"))
@@ -183,7 +183,7 @@ func TestTurningCacheOnAndOffMakesGenerations(t *testing.T) {
 	u.mirrorHas("myapp", "1")
 }
 
-func TestARolloutThatNamesAPullSecretThatIsNotThereIsWarnedOf(t *testing.T) {
+func TestRolloutWithMissingPullSecret(t *testing.T) {
 	u := newUser(t)
 	u.hosts(world.mirror.Address, asSeenByNodes(world.mirror.Address))
 	source := u.imported("myapp")
@@ -194,14 +194,14 @@ func TestARolloutThatNamesAPullSecretThatIsNotThereIsWarnedOf(t *testing.T) {
 	u.said("PullSecretMissing", "no pull secret of this namespace: absent")
 }
 
-func TestANewWorkloadThatNamesAPullSecretThatIsNotThereIsWarnedOf(t *testing.T) {
+func TestNewWorkloadWithMissingPullSecret(t *testing.T) {
 	u := newUser(t)
 	u.cached("myapp")
 	u.with(deploymentYAML("app", "myapp")+"      imagePullSecrets:\n      - name: absent\n", "apply -f -")
 	u.said("PullSecretMissing", "no pull secret of this namespace: absent")
 }
 
-func TestWhatLeftTheHistoryGoesOnceNothingRunsFromIt(t *testing.T) {
+func TestOldGenerationsArePruned(t *testing.T) {
 	u := newUser(t)
 	first := u.cached("myapp", "historyLimit: 1")
 	u.with(deploymentYAML("app", "myapp"), "apply -f -")
@@ -221,7 +221,7 @@ func TestWhatLeftTheHistoryGoesOnceNothingRunsFromIt(t *testing.T) {
 	}
 }
 
-func TestADeletedTagLeavesNothingInTheInternalRegistry(t *testing.T) {
+func TestDeletedTagLeavesNothingMirrored(t *testing.T) {
 	u := newUser(t)
 	u.cached("myapp")
 	u.request("myapp", 1)
@@ -234,7 +234,7 @@ func TestADeletedTagLeavesNothingInTheInternalRegistry(t *testing.T) {
 	}
 }
 
-func TestATagThatWasReplacedLeavesNothingEither(t *testing.T) {
+func TestReplacedTagLeavesNothingMirrored(t *testing.T) {
 	u := newUser(t)
 	u.cached("myapp")
 	u.with(cachedYAML("myapp", u.source()), "replace -f -")
@@ -262,7 +262,7 @@ func TestAnImageThatVanishedIsCopiedAgain(t *testing.T) {
 	}
 }
 
-func TestAnImageThatVanishedWithItsSourceIsAConditionAndNothingElse(t *testing.T) {
+func TestMirroredImageAndSourceGone(t *testing.T) {
 	u := newUser(t)
 	image := u.cached("myapp")
 	u.with(deploymentYAML("app", "myapp"), "apply -f -")

@@ -13,7 +13,7 @@ var writers = map[string]string{
 	"Helm 3":                     "create --field-manager=helm -f -",
 }
 
-func TestServerSideApplyOfWhatWasWrittenOtherwise(t *testing.T) {
+func TestServerSideApplyAfterOtherWrites(t *testing.T) {
 	for name, write := range writers {
 		t.Run(name, func(t *testing.T) {
 			u := newUser(t)
@@ -48,7 +48,7 @@ func TestServerSideApplyOfWhatWasWrittenOtherwise(t *testing.T) {
 	}
 }
 
-func TestEditsOfThePinnedImageDoNotMakeApplyConflict(t *testing.T) {
+func TestEditsOfThePinnedImageNoConflict(t *testing.T) {
 	for name, edit := range map[string]string{
 		"kubectl set image to the same name": "set image deployment/app app=myapp",
 		"kubectl rollout undo":               "rollout undo deployment/app",
@@ -72,8 +72,8 @@ func TestEditsOfThePinnedImageDoNotMakeApplyConflict(t *testing.T) {
 	}
 }
 
-// TestARewriteOfManagedFieldsDeclaresNothing makes the request with which kubectl and Flux take fields over from others.
-func TestARewriteOfManagedFieldsDeclaresNothing(t *testing.T) {
+// TestRewriteOfManagedFields makes the request with which kubectl and Flux take fields over from others.
+func TestRewriteOfManagedFields(t *testing.T) {
 	u := newUser(t)
 	u.push("build 0")
 	manifest := tagYAML("myapp", u.source(), "generation: 0")
@@ -93,7 +93,7 @@ func TestARewriteOfManagedFieldsDeclaresNothing(t *testing.T) {
 	}
 }
 
-func TestAManifestThatAdoptsTheGenerationDeclaresIt(t *testing.T) {
+func TestManifestAdoptsTheGeneration(t *testing.T) {
 	u := newUser(t)
 	u.push("build 0")
 	const apply = "apply --server-side --field-manager=kustomize-controller --force-conflicts -f -"
@@ -109,7 +109,7 @@ func TestAManifestThatAdoptsTheGenerationDeclaresIt(t *testing.T) {
 	}
 }
 
-func TestReplaceAfterAHandledCheckMovesNothing(t *testing.T) {
+func TestReplaceAfterAHandledCheck(t *testing.T) {
 	u := newUser(t)
 	u.imported("myapp")
 	u.kubectl("annotate tag/myapp images.io/requested-check=1")

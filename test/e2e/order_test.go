@@ -64,9 +64,9 @@ var emptyStatus = map[string]func(u *user, manifest string){
 	"kubectl replace": func(u *user, manifest string) { u.with(manifest, "replace --subresource=status -f -") },
 }
 
-// TestAStatusEmptiedByHandComesBack empties the status of a Tag that was rolled back, after its registry has gone on. Nobody
+// TestStatusClearedByHandIsRestored empties the status of a Tag that was rolled back, after its registry has gone on. Nobody
 // asked for what is there now.
-func TestAStatusEmptiedByHandComesBack(t *testing.T) {
+func TestStatusClearedByHandIsRestored(t *testing.T) {
 	for name, empty := range emptyStatus {
 		t.Run(name, func(t *testing.T) {
 			u := newUser(t)
@@ -103,7 +103,7 @@ func (u *user) admitsNothingBare(pinned string) {
 	}
 }
 
-func TestWhereTheWebhookIsNotCalledTheControllerRepairs(t *testing.T) {
+func TestControllerRepairsWithoutTheWebhook(t *testing.T) {
 	u := newUser(t)
 	image := u.imported("myapp")
 	excludeNamespace(u)

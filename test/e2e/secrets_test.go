@@ -42,7 +42,7 @@ func TestAPullSecretIsUsedAsSoonAsItIsThere(t *testing.T) {
 	}
 }
 
-func TestAMalformedSecretSpoilsNothingAndIsNamed(t *testing.T) {
+func TestMalformedPullSecretIsNamed(t *testing.T) {
 	u := newUser(t)
 	u.kubectl("create secret docker-registry unrelated --docker-server=elsewhere.example.com --docker-username=a --docker-password=b")
 	u.with(secretYAML("broken", `{"auths":{"`+world.private.Address+`":{"auth":"%%%"}}}`), "apply -f -")
@@ -58,7 +58,7 @@ func TestAMalformedSecretSpoilsNothingAndIsNamed(t *testing.T) {
 	})
 }
 
-func TestCredentialsOfATeamAreNotThoseOfItsNamesake(t *testing.T) {
+func TestCredentialsArePerPath(t *testing.T) {
 	u := newUser(t)
 	team := u.namespace
 	u.with(pullSecretYAML("team", world.private.Address+"/"+team), "apply -f -")

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestAnOrderedStatefulSetRollsBackFromAnImageThatCannotStart: Kubernetes alone keeps the stuck pod (kubernetes#67250).
-func TestAnOrderedStatefulSetRollsBackFromAnImageThatCannotStart(t *testing.T) {
+// TestOrderedStatefulSetRollsBack: Kubernetes alone keeps the stuck pod (kubernetes#67250).
+func TestOrderedStatefulSetRollsBack(t *testing.T) {
 	u := newUser(t)
 	good := u.imported("myapp")
 	u.with(strings.Replace(statefulSetYAML("app", "myapp"), "replicas: 1", "replicas: 3", 1), "apply -f -")
@@ -35,8 +35,8 @@ func TestAnOrderedStatefulSetRollsBackFromAnImageThatCannotStart(t *testing.T) {
 	})
 }
 
-// TestAnOrderedStatefulSetBeforeItsTagBecomesReady: Helm creates the Tag last.
-func TestAnOrderedStatefulSetBeforeItsTagBecomesReady(t *testing.T) {
+// TestOrderedStatefulSetBeforeItsTag: Helm creates the Tag last.
+func TestOrderedStatefulSetBeforeItsTag(t *testing.T) {
 	u := newUser(t)
 	u.with(statefulSetYAML("app", "myapp"), "apply -f -")
 	u.becomes("pod/app-0", ".spec.containers[0].image", "not-imported.invalid/"+u.namespace+"/myapp")

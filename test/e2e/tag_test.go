@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheSeedsManifestAppliedAgainMovesNothing(t *testing.T) {
+func TestManifestAppliedAgainMovesNothing(t *testing.T) {
 	for name, flags := range map[string]string{"client-side": "apply", "server-side": "apply --server-side"} {
 		t.Run(name, func(t *testing.T) {
 			u := newUser(t)
@@ -102,7 +102,7 @@ func TestRequestsOfTools(t *testing.T) {
 	}
 }
 
-func TestAManifestWhoseGenerationChangesMovesTheTag(t *testing.T) {
+func TestManifestWithANewGeneration(t *testing.T) {
 	for name, flags := range map[string]string{"client-side": "apply", "server-side": "apply --server-side"} {
 		t.Run(name, func(t *testing.T) {
 			u := newUser(t)
@@ -150,8 +150,8 @@ func TestManifestsWithoutAnApply(t *testing.T) {
 	}
 }
 
-// TestAnObjectThatWasReadAndReplacedIsAnEdit: it brings the annotation, which no manifest has.
-func TestAnObjectThatWasReadAndReplacedIsAnEdit(t *testing.T) {
+// TestReadAndReplacedObjectIsAnEdit: it brings the annotation, which no manifest has.
+func TestReadAndReplacedObjectIsAnEdit(t *testing.T) {
 	for name, first := range map[string]string{"applied": "apply -f -", "created": "create -f -"} {
 		t.Run(name, func(t *testing.T) {
 			u := newUser(t)
@@ -174,7 +174,7 @@ func TestAnObjectThatWasReadAndReplacedIsAnEdit(t *testing.T) {
 	}
 }
 
-func TestReplaceWithoutAGenerationMovesNothing(t *testing.T) {
+func TestReplaceWithoutAGeneration(t *testing.T) {
 	u := newUser(t)
 	u.imported("myapp")
 	u.moved("myapp", 1)
@@ -213,7 +213,7 @@ func TestARollbackSticksUntilAPersonUpgrades(t *testing.T) {
 	}
 }
 
-func TestARequestedCheckOfAnUnchangedImageMakesNoGeneration(t *testing.T) {
+func TestRequestedCheckWithoutChange(t *testing.T) {
 	u := newUser(t)
 	u.imported("myapp")
 	for _, request := range []string{"1", "2", "3"} {
@@ -225,7 +225,7 @@ func TestARequestedCheckOfAnUnchangedImageMakesNoGeneration(t *testing.T) {
 	}
 }
 
-func TestAnExplicitBumpMakesAGenerationOfTheSameDigest(t *testing.T) {
+func TestExplicitBumpOfTheSameDigest(t *testing.T) {
 	u := newUser(t)
 	image := u.imported("myapp")
 	u.request("myapp", 1)

@@ -36,7 +36,7 @@ func TestUndoOfATaggedWorkloadChangesNothing(t *testing.T) {
 	}
 }
 
-func TestUndoToATrimmedGenerationChangesNothing(t *testing.T) {
+func TestUndoToATrimmedGeneration(t *testing.T) {
 	u := newUser(t)
 	u.push("build 0")
 	u.with(tagYAML("myapp", u.source(), "historyLimit: 2"), "apply -f -")

@@ -37,10 +37,10 @@ var causes = map[string]string{
 	"unknown certificate": "its certificate is for another name",
 }
 
-// TestATenantDoesNotScanTheClustersNetworks: a Tag says the same of a private host whatever listens there, in its status, its
+// TestTenantDoesNotScanNetworks: a Tag says the same of a private host whatever listens there, in its status, its
 // conditions and its events. Only the manager's log tells. The manager reaches the hosts through a proxy, which connects to
 // listeners on loopback in their place.
-func TestATenantDoesNotScanTheClustersNetworks(t *testing.T) {
+func TestTenantDoesNotScanNetworks(t *testing.T) {
 	hosts := map[string]string{} // by the name of a Tag
 	targets, causeAt := map[string]string{}, map[string]string{}
 	listeners := privateListeners(t)

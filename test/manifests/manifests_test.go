@@ -69,7 +69,7 @@ func installed(t *testing.T) {
 	must(t, "", "wait --for=condition=Established crd/tags.images.io --timeout=60s")
 }
 
-func TestConfigDefaultIsAcceptedAndAppliesAgain(t *testing.T) {
+func TestConfigDefaultAppliesTwice(t *testing.T) {
 	installed(t)
 	const versions = "get -k config/default -o jsonpath={.items[*].metadata.resourceVersion}"
 	before := must(t, "", versions)
@@ -115,8 +115,8 @@ func TestAnotherPrefixReachesTheCertificate(t *testing.T) {
 	}
 }
 
-// TestTheManagerMayReadTheConfigMapOfTheInternalRegistryAndNoOther asks the API server's own authorizer.
-func TestTheManagerMayReadTheConfigMapOfTheInternalRegistryAndNoOther(t *testing.T) {
+// TestManagerReadsOneConfigMapOnly asks the API server's own authorizer.
+func TestManagerReadsOneConfigMapOnly(t *testing.T) {
 	installed(t)
 	const as = " --as=system:serviceaccount:tagger-system:tagger-controller-manager"
 	for line, want := range map[string]string{
@@ -134,7 +134,7 @@ func TestTheManagerMayReadTheConfigMapOfTheInternalRegistryAndNoOther(t *testing
 	}
 }
 
-func TestTheManagersPodIsAllowedByRestrictedPodSecurity(t *testing.T) {
+func TestManagerPodIsRestricted(t *testing.T) {
 	installed(t)
 	var deployment struct {
 		Spec struct{ Template json.RawMessage }
@@ -155,8 +155,8 @@ func TestTheManagersPodIsAllowedByRestrictedPodSecurity(t *testing.T) {
 	must(t, string(manifest), "create --namespace tagger-system --dry-run=server -f -")
 }
 
-// TestTheWebhookIsAskedForWhatItMayChangeAndNothingElse relies on nobody answering: what the API server asks fails.
-func TestTheWebhookIsAskedForWhatItMayChangeAndNothingElse(t *testing.T) {
+// TestWebhookIsCalledForItsObjectsOnly relies on nobody answering: what the API server asks fails.
+func TestWebhookIsCalledForItsObjectsOnly(t *testing.T) {
 	withoutWebhooks(t)
 	must(t, deployment("plain", "", "nginx:1"), "apply -f -")
 	must(t, deployment("tagged", `image-tag: "true"`, "nginx:1"), "apply -f -")

@@ -253,7 +253,7 @@ func pulled(t *testing.T, from *side, path, tag, digest string) {
 	}
 }
 
-func TestWhatIsAttachedIsFoundAtARealMirror(t *testing.T) {
+func TestReferrersAtARealMirror(t *testing.T) {
 	source, mirror := start(t, ""), start(t, "")
 	client := newClient(t, source, mirror)
 	index, want := pushed(t, source, "latest")

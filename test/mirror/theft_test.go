@@ -18,7 +18,7 @@ import (
 
 // The attacker has a repository that is called like the victim's at the mirror, with the manifests of the victim's image, and
 // none of its blobs. Whoever copies has put these at the mirror for the victim, by the same login.
-func TestABlobOfAnotherNamespaceIsNeverMountedAtARealMirror(t *testing.T) {
+func TestNoMountFromAnotherNamespace(t *testing.T) {
 	for _, kind := range []string{"nobody asked", "passwords"} {
 		t.Run(kind, func(t *testing.T) {
 			mirror, door := behindADoor(t, start(t, kind))

@@ -17,9 +17,9 @@ import (
 // former is what an earlier version installed and stored: its commit.
 const former = "testdata/474cb00"
 
-// TestUpgradeAndDowngradeKeepWhatIsStored: no spec changes, no workload rolls out, and no generation is lost, with either definition.
+// TestUpgradeAndDowngradeKeepObjects: no spec changes, no workload rolls out, and no generation is lost, with either definition.
 // The Tag called large has a first generation that is refused today.
-func TestUpgradeAndDowngradeKeepWhatIsStored(t *testing.T) {
+func TestUpgradeAndDowngradeKeepObjects(t *testing.T) {
 	w := newWorld(t)
 	w.storeFormer()
 	stored := w.stored()
@@ -58,8 +58,8 @@ func TestUpgradeAndDowngradeKeepWhatIsStored(t *testing.T) {
 	w.sameAs(moved)
 }
 
-// TestATagThatTodayRefusesCanBeEditedAndDeleted: it is stored since before the rule.
-func TestATagThatTodayRefusesCanBeEditedAndDeleted(t *testing.T) {
+// TestTagsOfOldRulesCanBeEdited: it is stored since before the rule.
+func TestTagsOfOldRulesCanBeEdited(t *testing.T) {
 	w := newWorld(t)
 	w.storeFormer()
 	w.startCurrent()

@@ -7,8 +7,8 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// TestDecodingDoesNotTakeManyTimesTheMemory: what is sent to the webhook's port need not come from an API server.
-func TestDecodingDoesNotTakeManyTimesTheMemory(t *testing.T) {
+// TestDecode_BoundedMemory: what is sent to the webhook's port need not come from an API server.
+func TestDecode_BoundedMemory(t *testing.T) {
 	many := func(element string) string { return strings.TrimSuffix(strings.Repeat(element+",", 1<<16), ",") }
 	for name, raw := range map[string]string{
 		"containers without a field":      `{"spec":{"template":{"spec":{"containers":[` + many(`{}`) + `]}}}}`,
@@ -32,7 +32,7 @@ func TestDecodingDoesNotTakeManyTimesTheMemory(t *testing.T) {
 	}
 }
 
-func TestATagOfManyElementsIsNotDecoded(t *testing.T) {
+func TestDecode_TagOfManyElements(t *testing.T) {
 	raw := []byte(`{"status":{"references":[null` + strings.Repeat(",null", 1<<16) + `]}}`)
 	if err := decodeObject(raw, &v1.Tag{}); err == nil {
 		t.Error("it is decoded, want an error")

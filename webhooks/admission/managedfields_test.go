@@ -17,7 +17,7 @@ func entry(manager string, operation metav1.ManagedFieldsOperationType, fields s
 	return metav1.ManagedFieldsEntry{Manager: manager, Operation: operation, FieldsV1: metav1.NewFieldsV1(fields)}
 }
 
-func TestReleaseTakesAFieldFromUpdatesAndLeavesItToAppliers(t *testing.T) {
+func TestRelease_UpdatesAndNotAppliers(t *testing.T) {
 	const generation, both = `{"f:spec":{"f:generation":{}}}`, `{"f:spec":{"f:from":{},"f:generation":{}}}`
 	operations := releaseOperations([]metav1.ManagedFieldsEntry{
 		entry("flux", metav1.ManagedFieldsOperationApply, both),

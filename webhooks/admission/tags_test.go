@@ -74,8 +74,8 @@ func jobReview(t testing.TB, images ...string) ctrladmission.Request {
 	return request
 }
 
-// TestAJobWaitsForAFirstImportInProgress within half of the webhook's timeout.
-func TestAJobWaitsForAFirstImportInProgress(t *testing.T) {
+// TestPinner_JobWaitsForFirstImport within half of the webhook's timeout.
+func TestPinner_JobWaitsForFirstImport(t *testing.T) {
 	key := client.ObjectKey{Namespace: "dev", Name: "myapp"}
 	for name, row := range map[string]struct {
 		cached, live *v1.Tag
@@ -122,8 +122,8 @@ func TestAJobWaitsForAFirstImportInProgress(t *testing.T) {
 	}
 }
 
-// TestAReviewEndsWithItsContext: the caller left, and the Job waits no longer.
-func TestAReviewEndsWithItsContext(t *testing.T) {
+// TestPinner_EndsWithItsContext: the caller left, and the Job waits no longer.
+func TestPinner_EndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cache := &changing{tags: memory{{Namespace: "dev", Name: "myapp"}: pendingTag("myapp")}}
 		pinner := &admission.Pinner{Tags: cache, Live: memory{}, Registries: noRegistries{}, Username: manager}
@@ -136,8 +136,8 @@ func TestAReviewEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestNamesAreReadLiveOnceAndThirtyTwoAtMost, however many containers have them.
-func TestNamesAreReadLiveOnceAndThirtyTwoAtMost(t *testing.T) {
+// TestPinner_BoundedLiveReads, however many containers have them.
+func TestPinner_BoundedLiveReads(t *testing.T) {
 	for name, row := range map[string]struct{ names, containers, want int }{
 		"a name that comes often": {1, 100, 1},
 		"more names than that":    {1000, 2000, 32},

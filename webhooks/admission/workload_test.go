@@ -175,8 +175,8 @@ func TestAnOldCacheDoesWhatTheManagerRequests(t *testing.T) {
 	}
 }
 
-// TestTheNetworkIsUsedForOneGetOfATagThatTheCacheMisses holds what admission may ask.
-func TestTheNetworkIsUsedForOneGetOfATagThatTheCacheMisses(t *testing.T) {
+// TestPinner_OneLiveRead holds what admission may ask.
+func TestPinner_OneLiveRead(t *testing.T) {
 	for name, row := range map[string]struct {
 		image string
 		want  int
@@ -207,9 +207,9 @@ func TestTheNetworkIsUsedForOneGetOfATagThatTheCacheMisses(t *testing.T) {
 	}
 }
 
-// TestATagThatWasImportedAMomentBeforeIsPinned: somebody waited until it was Ready, and this replica has not heard of it yet. A
+// TestPinner_TagImportedJustBefore: somebody waited until it was Ready, and this replica has not heard of it yet. A
 // placeholder would be a rollout more, and a Job would be refused.
-func TestATagThatWasImportedAMomentBeforeIsPinned(t *testing.T) {
+func TestPinner_TagImportedJustBefore(t *testing.T) {
 	pending := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: "myapp", Namespace: "dev"}, Spec: v1.TagSpec{From: "quay.io/company/myapp:latest"}}
 	silent, asked := liveClient(t)
 	for name, row := range map[string]struct {
@@ -234,8 +234,8 @@ func TestATagThatWasImportedAMomentBeforeIsPinned(t *testing.T) {
 	}
 }
 
-// TestAnAPIServerThatHangsHoldsUpNoPendingTag: the answer comes while the API server still waits for it.
-func TestAnAPIServerThatHangsHoldsUpNoPendingTag(t *testing.T) {
+// TestPinner_HangingAPIServer: the answer comes while the API server still waits for it.
+func TestPinner_HangingAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pending []client.Object
 		for _, name := range []string{"myapp", "second", "third"} {
@@ -267,7 +267,7 @@ func (hanging) Get(ctx context.Context, _ client.ObjectKey, _ client.Object, _ .
 	return ctx.Err()
 }
 
-func TestThePatchLeavesFieldsAloneThatTheTypesDoNotKnow(t *testing.T) {
+func TestPinner_KeepsUnknownFields(t *testing.T) {
 	live, _ := liveClient(t)
 	pinner := &admission.Pinner{Tags: cacheOf(t, importedTag("myapp", newImage)), Live: live, Registries: noRegistries{}, Username: manager}
 	raw := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"app","annotations":{"image-tag":"true"}},
@@ -284,7 +284,7 @@ func TestThePatchLeavesFieldsAloneThatTheTypesDoNotKnow(t *testing.T) {
 	}
 }
 
-func TestObjectsThatCannotBeReadAreRefusedWithAReason(t *testing.T) {
+func TestPinner_MalformedObjects(t *testing.T) {
 	pinner := &admission.Pinner{Tags: cacheOf(t), Live: cacheOf(t), Registries: noRegistries{}, Username: manager}
 	object := json.RawMessage(`{"metadata":{"annotations":{"image-tag":"true"}},"spec":3}`)
 	response := pinner.Handle(t.Context(), review(t, admissionv1.Create, "alice", object, nil))
@@ -293,8 +293,8 @@ func TestObjectsThatCannotBeReadAreRefusedWithAReason(t *testing.T) {
 	}
 }
 
-// TestObjectsThatDoNotMentionTaggerAreNotEvenDecoded: under OLM every workload of the cluster comes by.
-func TestObjectsThatDoNotMentionTaggerAreNotEvenDecoded(t *testing.T) {
+// TestPinner_OtherObjectsAreNotDecoded: under OLM every workload of the cluster comes by.
+func TestPinner_OtherObjectsAreNotDecoded(t *testing.T) {
 	pinner := &admission.Pinner{Tags: cacheOf(t), Live: cacheOf(t), Registries: noRegistries{}, Username: manager}
 	object := json.RawMessage(`{"metadata":{"annotations":{"image-tags":"true"}},"spec":3}`)
 	response := pinner.Handle(t.Context(), review(t, admissionv1.Update, "alice", object, object))

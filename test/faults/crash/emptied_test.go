@@ -15,10 +15,10 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// TestAStatusEmptiedWhileNobodyLeads empties the status of a Tag that was rolled back, and whose registry has gone on, when
+// TestStatusClearedWithoutALeader empties the status of a Tag that was rolled back, and whose registry has gone on, when
 // the leader is gone. No bare name is admitted meanwhile. Then it is what it was, though the manager that takes over has only
 // watched until then.
-func TestAStatusEmptiedWhileNobodyLeads(t *testing.T) {
+func TestStatusClearedWithoutALeader(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t)
 	managers := p.newPair()

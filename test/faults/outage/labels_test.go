@@ -24,10 +24,10 @@ const (
 	registryTakes = 3 * time.Second
 )
 
-// TestLabelsChangeTwoHundredTimesASecondDuringAnImport has somebody write to the Tag all the time, so that whatever the
+// TestLabelsChangeDuringAnImport has somebody write to the Tag all the time, so that whatever the
 // manager has read of it is out of date when it writes. What would take the API server too long is left out: the webhooks of
 // Tags, handing work over between processors, and collecting garbage often.
-func TestLabelsChangeTwoHundredTimesASecondDuringAnImport(t *testing.T) {
+func TestLabelsChangeDuringAnImport(t *testing.T) {
 	t.Setenv("GOMAXPROCS", "1") // of all that the test starts
 	t.Setenv("GOGC", "400")
 	w := newWorld(t) // beside no other test: the client has to be fast

@@ -35,9 +35,9 @@ const (
 // filtered is controller-runtime's, of an informer that ends while an event arrives: it never hands the event on.
 var filtered = goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop")
 
-// TestAManagerThatIsToldToStopFinishesWhatItAnswers sends SIGTERM to bin/manager while it reads a Tag for each of sixty
+// TestStopCompletesAdmissionRequests sends SIGTERM to bin/manager while it reads a Tag for each of sixty
 // reviews, and while it imports from a registry that does not answer.
-func TestAManagerThatIsToldToStopFinishesWhatItAnswers(t *testing.T) {
+func TestStopCompletesAdmissionRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	webhook := w.webhook("manager")
