@@ -15,7 +15,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer etcdLog.Close() // the program has it open itself
+	defer etcdLog.Close() // the program has its own descriptor
 	etcd.Err = etcdLog
 
 	api := &envtest.APIServer{CertDir: c.path("pki")}
@@ -35,17 +35,17 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 
 	c.env = &envtest.Environment{
 		ControlPlane:             envtest.ControlPlane{Etcd: etcd, APIServer: api, KubectlPath: c.program("kubectl")},
-		UseExistingCluster:       new(false), // whatever the caller's environment says
+		UseExistingCluster:       new(false), // regardless of the caller's environment
 		ControlPlaneStartTimeout: readyTimeout,
 		ControlPlaneStopTimeout:  stopTimeout,
 	}
 	if c.Config, err = c.env.Start(); err != nil {
 		return fmt.Errorf("start etcd and kube-apiserver: %w", err)
 	}
-	return ctx.Err() // envtest knows no contexts; one that was cancelled meanwhile counts now
+	return ctx.Err() // envtest takes no context
 }
 
-// launch makes ready what envtest needs to start a program on the leash: the path, the program's folder, and the log.
+// launch prepares what envtest needs to start a program on the leash: the path, the program's folder, and the log.
 func (c *Cluster) launch(name, dir string, path *string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make a folder for %s: %w", name, err)
@@ -57,7 +57,7 @@ func (c *Cluster) launch(name, dir string, path *string) (*os.File, error) {
 	return openLog(c.log(name))
 }
 
-// stopAPIServer stops kube-apiserver, then etcd. The record of what does not stop stays, for the guardian to see.
+// stopAPIServer stops kube-apiserver, then etcd. The record of a process that does not stop stays, for the guardian.
 func (c *Cluster) stopAPIServer() error {
 	if c.env == nil {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// auditPolicy has one user's requests in the audit log, without their bodies, and none of the control plane's own.
+// auditPolicy writes one user's requests to the audit log, without their bodies, and none of the control plane's own.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -18,11 +18,11 @@ rules:
 - level: None
 `
 
-// AuditLog is the path of kube-apiserver's audit log, which test/audit reads. It is complete after Stop, and there is none
-// unless Options name an AuditUser.
+// AuditLog returns the path of kube-apiserver's audit log, which test/audit reads. It is complete after Stop. Without an
+// AuditUser in Options the file does not exist.
 func (c *Cluster) AuditLog() string { return c.path("audit.log") }
 
-// configureAudit has kube-apiserver write the audit log, if it is wanted.
+// configureAudit configures kube-apiserver's audit log, if Options name an AuditUser.
 func (c *Cluster) configureAudit(api *envtest.APIServer) error {
 	if c.options.AuditUser == "" {
 		return nil
@@ -35,7 +35,7 @@ func (c *Cluster) configureAudit(api *envtest.APIServer) error {
 	return nil
 }
 
-// Username is what the API server calls a service account.
+// Username returns the API server's name of a service account.
 func Username(namespace, serviceAccount string) string {
 	return strings.Join([]string{"system:serviceaccount", namespace, serviceAccount}, ":")
 }

@@ -12,11 +12,11 @@ import (
 // module is the first line of the go.mod that marks the root of a working copy.
 const module = "module github.com/images-io/tagger"
 
-// Root returns the root of the working copy that the current directory is in.
+// Root returns the root of the working copy of the current directory.
 func Root() (string, error) {
 	start, err := os.Getwd()
 	if err == nil {
-		start, err = filepath.EvalSymlinks(start) // one path, whichever way one came
+		start, err = filepath.EvalSymlinks(start) // one path, without symbolic links
 	}
 	if err != nil {
 		return "", fmt.Errorf("find the working copy: %w", err)
@@ -31,7 +31,7 @@ func Root() (string, error) {
 	}
 }
 
-// firstLine returns the first line of a file, or nothing where there is no such file.
+// firstLine returns the first line of a file, or nothing if the file does not exist.
 func firstLine(path string) string {
 	file, err := os.Open(path)
 	if err != nil {
@@ -43,8 +43,7 @@ func firstLine(path string) string {
 	return scanner.Text()
 }
 
-// findBin returns the folder of the programs, bin/ of the working copy unless another one is given, and an error that
-// names each of the programs that is not in it.
+// findBin returns the folder of the programs, by default bin/ of the working copy, or an error that names each missing program.
 func findBin(bin string, programs ...string) (string, error) {
 	if bin == "" {
 		root, err := Root()

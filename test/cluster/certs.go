@@ -9,16 +9,16 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// ServingCert is a throw-away certificate for loopback, valid for a year, in tls.crt and tls.key of Dir.
+// ServingCert is a temporary certificate for loopback, valid for a year, in tls.crt and tls.key of Dir.
 type ServingCert struct {
 	// Dir holds tls.crt and tls.key.
 	Dir string
 
-	// CA is what clients have to trust, PEM.
+	// CA is the authority that clients have to trust, PEM.
 	CA []byte
 }
 
-// NewServingCert makes a certificate for 127.0.0.1 and localhost, and its authority, which is kept by nobody.
+// NewServingCert issues a certificate for 127.0.0.1 and localhost, with a new authority whose key it drops.
 func NewServingCert(dir string) (*ServingCert, error) {
 	chain, key, err := cert.GenerateSelfSignedCertKey("localhost", []net.IP{net.ParseIP(loopback)}, nil)
 	if err != nil {

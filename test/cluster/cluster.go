@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// Options say what to start, and where. The zero value starts etcd and kube-apiserver in a temporary folder.
+// Options configure a control plane. The zero value starts etcd and kube-apiserver in a temporary folder.
 type Options struct {
 	// Dir holds all state. Empty means a temporary folder that Stop removes.
 	Dir string
@@ -27,19 +27,19 @@ type Options struct {
 	// WithWorkloads adds kube-controller-manager, kube-scheduler and a node, so that Deployments roll out.
 	WithWorkloads bool
 
-	// AuditUser is the user whose requests kube-apiserver writes to AuditLog. Empty means nobody's.
+	// AuditUser is the user whose requests kube-apiserver writes to AuditLog. Empty means none.
 	AuditUser string
 
-	// Progress is told what is being started. It may be nil.
+	// Progress is called with the name of each part that starts. It may be nil.
 	Progress func(step string)
 }
 
 // Cluster is a running control plane.
 type Cluster struct {
-	// Config is the administrator's.
+	// Config is the administrator's configuration.
 	Config *rest.Config
 
-	// Kubeconfig is the path of a file that says the same as Config, certificates included.
+	// Kubeconfig is the path of a file with the same content as Config, certificates included.
 	Kubeconfig string
 
 	// LogDir holds one file for each process.
@@ -49,11 +49,11 @@ type Cluster struct {
 	temporary bool
 	env       *envtest.Environment
 	leash     *leash
-	processes []*process // in the order in which they were started
+	processes []*process // in the order of their start
 	users     sync.Mutex // envtest counts the certificates of its users without one
 }
 
-// Start starts a control plane and returns when it is ready for use. Where it fails, nothing keeps running.
+// Start starts a control plane and returns when it is ready for use. After a failure no process keeps running.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
 	c, err := prepare(options)
 	if err != nil {
@@ -65,7 +65,7 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 	return c, nil
 }
 
-// prepare fills in what the options leave open.
+// prepare sets the defaults of the options.
 func prepare(options Options) (*Cluster, error) {
 	programs := []string{"etcd", "kube-apiserver", "kubectl"}
 	if options.WithWorkloads {
@@ -108,7 +108,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	return c.startWorkloads(ctx)
 }
 
-// Stop ends every process, the last started first, and waits for each. It may be called more than once.
+// Stop stops every process, the last started first, and waits for each. It may be called more than once.
 func (c *Cluster) Stop() error {
 	var errs []error
 	for _, p := range slices.Backward(c.processes) {
@@ -121,8 +121,8 @@ func (c *Cluster) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Exited returns an error as soon as one of the processes that Start left running has ended by itself. etcd and
-// kube-apiserver are not watched; the others end when they cannot be reached any more.
+// Exited returns an error as soon as one of the processes of Start exits by itself. It does not watch etcd and kube-apiserver;
+// the other processes exit when they cannot reach them.
 func (c *Cluster) Exited() error {
 	var errs []error
 	for _, p := range c.processes {

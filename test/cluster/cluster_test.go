@@ -40,7 +40,7 @@ func TestCluster_RolloutAndStop(t *testing.T) {
 	}
 }
 
-// rollOut creates a Deployment and waits until the controllers, the scheduler and the node have done their part.
+// rollOut creates a Deployment and waits until its pods are ready.
 func rollOut(t *testing.T, client kubernetes.Interface) {
 	t.Helper()
 	deployments := client.AppsV1().Deployments(metav1.NamespaceDefault)

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// answers returns an error unless a GET of the URL is answered with one of the codes.
+// answers returns an error unless a GET of the URL has a response with one of the codes.
 func answers(ctx context.Context, client *http.Client, url string, codes ...int) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -7,9 +7,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/crane"
 )
 
-// PushImage pushes an image of one small file to ref and returns its digest. The same content makes the same digest,
-// different content a different one. Registries on loopback are spoken to in plain HTTP; options are for credentials
-// and for TLS.
+// PushImage pushes an image of one small file to ref and returns its digest. The same content makes the same digest, different
+// content a different one. Registries on loopback use plain HTTP; options are for credentials and for TLS.
 func PushImage(ctx context.Context, ref, content string, options ...crane.Option) (string, error) {
 	image, err := crane.Image(map[string][]byte{"content": []byte(content)})
 	if err != nil {

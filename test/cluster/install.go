@@ -10,11 +10,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// installer is the field manager of what Install applies.
+// installer is the field manager of Install.
 const installer = "tagger-install"
 
-// Install applies config/default, as `kubectl apply -k` would, for a manager that runs as a process and serves its
-// webhooks at the endpoint: what users get is what is tested. It returns when custom resources can be created.
+// Install applies config/default, as `kubectl apply -k` would, for a manager that runs as a process and serves its webhooks at
+// the endpoint: tests use the manifests that users install. It returns when custom resources can be created.
 func Install(ctx context.Context, c *Cluster, endpoint WebhookEndpoint) error {
 	root, err := Root()
 	if err != nil {

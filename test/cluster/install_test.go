@@ -9,11 +9,11 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// The folder testdata/install has one object of each sort that Install treats in its own way.
+// The folder testdata/install has one object of each kind that Install changes.
 func TestInstallLeadsWebhooksToTheEndpoint(t *testing.T) {
 	c := start(t, cluster.Options{})
 	endpoint := cluster.WebhookEndpoint{URL: "https://127.0.0.1:4430", CABundle: serving(t).CA}
-	for range 2 { // applied again it changes nothing and complains about nothing
+	for range 2 { // a second time it changes nothing and returns no error
 		if err := cluster.InstallFrom(t.Context(), c, "testdata/install", endpoint); err != nil {
 			t.Fatal(err)
 		}

@@ -13,21 +13,21 @@ import (
 	"syscall"
 )
 
-// launcher writes its process id beside itself and becomes the program of its own name in bin/. It is a script, and
-// not code of ours round exec, because envtest starts etcd and kube-apiserver itself and tells nobody their ids.
+// launcher writes its process id beside itself and becomes the program of its own name in bin/. It is a script, not Go code
+// around exec, because envtest starts etcd and kube-apiserver itself and does not return their ids.
 const launcher = `#!/bin/sh
 echo $$ >"$0.pid"
 exec "${0%/*}/bin/${0##*/}" "$@"
 `
 
-// guardian waits until its standard input ends, which the kernel sees to however this process ends, and then kills
-// every process whose id is still recorded. A stopped process has its record removed first.
+// guardian waits until its standard input ends, which the kernel ensures however this process exits, and then kills every
+// process whose id is still recorded. A stopped process has its record removed first.
 const guardian = `trap "" HUP INT TERM
 cat >/dev/null
 for f in "$0"/*.pid; do [ -f "$f" ] && kill -KILL "$(cat "$f")" 2>/dev/null; done`
 
-// leash ties child processes to this one: when this process ends, killed or not, they end. Parent-death signals would
-// do on Linux alone, and there only as long as the thread lives that started the child.
+// leash ties child processes to this one: when this process exits, killed or not, they exit. Parent-death signals would work on
+// Linux alone, and there only as long as the thread that started the child lives.
 type leash struct {
 	dir      string
 	guardian *exec.Cmd
@@ -40,7 +40,7 @@ func newLeash(dir string) (*leash, error) {
 		return nil, fmt.Errorf("make the folder of process ids: %w", err)
 	}
 	cmd := exec.Command("/bin/sh", "-c", guardian, dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the terminal is not for the guardian
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the terminal must not reach the guardian
 	hold, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the guardian of processes: %w", err)
@@ -51,7 +51,7 @@ func newLeash(dir string) (*leash, error) {
 	return &leash{dir: dir, guardian: cmd, hold: hold}, nil
 }
 
-// program returns the path under which the given binary is started, so that its process id gets recorded.
+// program returns the path that starts the given binary and records its process id.
 func (l *leash) program(binary string) (string, error) {
 	name := filepath.Base(binary)
 	link, path := filepath.Join(l.dir, "bin", name), filepath.Join(l.dir, name)
@@ -66,23 +66,23 @@ func (l *leash) program(binary string) (string, error) {
 	return path, nil
 }
 
-// writeProgram writes what can be started at once. While it is open for writing nobody forks: the child would have it open for a
-// moment longer, and what is open for writing cannot be started (ETXTBSY of execve(2)).
+// writeProgram writes an executable script. While it is open for writing no other goroutine forks: the child would have it open
+// for a moment longer, and a file that is open for writing cannot be executed (ETXTBSY of execve(2)).
 func writeProgram(path, content string) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	return os.WriteFile(path, []byte(content), 0o755)
 }
 
-// pid is the process id of a program that runs.
+// pid returns the process id of a running program.
 func (l *leash) pid(name string) (int, error) { return readPid(filepath.Join(l.dir, name+".pid")) }
 
-// forget removes the record of a program that has ended.
+// forget removes the record of a program that has exited.
 func (l *leash) forget(name string) {
 	_ = os.Remove(filepath.Join(l.dir, name+".pid"))
 }
 
-// release lets the guardian go. It kills what was not stopped before.
+// release ends the guardian. It kills the processes that were not stopped before.
 func (l *leash) release() error {
 	if err := l.hold.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("release the guardian of processes: %w", err)
@@ -93,7 +93,7 @@ func (l *leash) release() error {
 	return nil
 }
 
-// Recorded returns the ids of the processes that were started under dir and not stopped, whether they live or not.
+// Recorded returns the ids of the processes that were started under dir and not stopped, alive or not.
 func Recorded(dir string) ([]int, error) {
 	run := filepath.Join(dir, "run")
 	entries, err := os.ReadDir(run)

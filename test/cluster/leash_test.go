@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// helperDir, when set, makes this test binary play a process that has a child on a leash and waits to be killed.
+// helperDir, when set, makes this test binary a process that has a child on a leash and waits to be killed.
 const helperDir = "LEASH_HELPER_DIR"
 
 func TestChildEndsWhenItsParentIsKilled(t *testing.T) {
@@ -38,16 +38,16 @@ func TestChildEndsWhenItsParentIsKilled(t *testing.T) {
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// Parent and child hold the pipe's other end. It ends when both have; whether anybody reaps the child, which has
-	// lost its parent, does not matter then.
+	// Parent and child hold the pipe's other end. It ends when both have exited, even if no process reaps the child, which has
+	// lost its parent.
 	timer := time.AfterFunc(10*time.Second, func() { _ = pipe.Close() })
 	if _, err := io.Copy(io.Discard, output); err != nil || !timer.Stop() {
 		t.Errorf("the child outlives its parent: %v", err)
 	}
-	_ = parent.Wait() // it was killed, and says so
+	_ = parent.Wait() // the error of a killed process
 }
 
-// beParent starts a child on a leash that holds our standard output, says that it is ready, and waits.
+// beParent starts a child on a leash that has this process's standard output, reports that it is ready, and waits.
 func beParent(t *testing.T, dir string) {
 	leash, err := newLeash(filepath.Join(dir, "run"))
 	if err != nil {
@@ -72,8 +72,8 @@ func beParent(t *testing.T, dir string) {
 	<-child.done
 }
 
-// TestProgramsStartWhileOthersAreStarted: whoever forks has for a moment what is open for writing, and what is open for
-// writing cannot be started.
+// TestProgramsStartWhileOthersAreStarted: a fork has copies of open files for a moment, and a file that is open for writing
+// cannot be executed.
 func TestProgramsStartWhileOthersAreStarted(t *testing.T) {
 	program, err := exec.LookPath("true")
 	if err != nil {

@@ -18,7 +18,7 @@ type ShippedLimits struct {
 	// Memory is the limit of the container in bytes, above which the kernel kills it.
 	Memory uint64
 
-	// Env holds what config/manager tells the Go runtime, for ManagerOptions.Env.
+	// Env holds config/manager's settings of the Go runtime, for ManagerOptions.Env.
 	Env []string
 }
 
@@ -50,8 +50,8 @@ func ReadShippedLimits() (ShippedLimits, error) {
 	return limits, nil
 }
 
-// PeakMemory returns the most memory that the manager's process had resident so far, in bytes: VmHWM of proc(5). It is
-// only for managers that StartManager made.
+// PeakMemory returns the highest resident memory of the manager's process so far, in bytes: VmHWM of proc(5). It is only for
+// managers of StartManager.
 func (m *Manager) PeakMemory() (uint64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.PID))
 	if err != nil {

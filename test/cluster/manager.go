@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// What config/default calls its objects.
+// Names of the objects of config/default.
 const (
 	Namespace               = "tagger-system"
 	ServiceAccount          = "tagger-controller-manager"
@@ -20,27 +20,27 @@ const (
 	ValidatingConfiguration = "tagger-validating-webhook-configuration"
 )
 
-// ManagerOptions say how to start the manager. Dir, Cluster and Webhook are required.
+// ManagerOptions configure a manager. Dir, Cluster and Webhook are required.
 type ManagerOptions struct {
 	// Dir holds the manager's kubeconfig.
 	Dir string
 
-	// Log is the file that the manager's output goes to. Empty means manager.log in Dir.
+	// Log is the file of the manager's output. Empty means manager.log in Dir.
 	Log string
 
-	// Cluster is what the manager works on. Install must have been there before.
+	// Cluster is the manager's cluster. Install must have run before.
 	Cluster *Cluster
 
-	// Webhook is where it serves; the endpoint is the one that Install was given.
+	// Webhook is the address of the webhooks; its endpoint is the one that Install had.
 	Webhook *Webhook
 
 	// RegistriesConf is the path of a containers-registries.conf(5) file. Empty means none.
 	RegistriesConf string
 
-	// CacheRegistry is the address of the registry that images are mirrored into, in plain HTTP. Empty means none.
+	// CacheRegistry is the address of the internal registry, in plain HTTP. Empty means none.
 	CacheRegistry string
 
-	// Program is what to start. Empty means bin/manager.
+	// Program is the program to start. Empty means bin/manager.
 	Program string
 
 	// Args are appended to the flags, so that they override them.
@@ -50,37 +50,37 @@ type ManagerOptions struct {
 	Env []string
 }
 
-// Manager is a running manager, with what the shipped service account may do and nothing more.
+// Manager is a running manager, with the rights of the shipped service account and no others.
 type Manager struct {
-	// MetricsURL, HealthURL and ReadyURL are complete, in plain HTTP, and ask for no credentials.
+	// MetricsURL, HealthURL and ReadyURL are complete, in plain HTTP, without authentication.
 	MetricsURL, HealthURL, ReadyURL string
 
 	// Log is the path of its output.
 	Log string
 
-	// PID is its process id, 0 where it runs in this process.
+	// PID is its process id, 0 if it runs in this process.
 	PID int
 
 	stop    func() error
 	exited  func() error
-	process *process // nil where it runs in this process
+	process *process // nil if it runs in this process
 }
 
-// Webhook is an address for webhooks, reserved before there is a manager: the API server has to be told of it first.
+// Webhook is an address for webhooks, reserved before the manager starts: the API server needs it first.
 type Webhook struct {
 	// Endpoint is for Install.
 	Endpoint WebhookEndpoint
 
-	// Host and Port are what to listen on.
+	// Host and Port are the address to listen on.
 	Host string
 	Port int
 
-	// CertDir holds tls.crt and tls.key, as under OLM. Empty means that the manager makes its certificate itself, as
-	// config/default has it.
+	// CertDir holds tls.crt and tls.key, as under OLM. Empty means that the manager issues its certificate itself, as in
+	// config/default.
 	CertDir string
 }
 
-// ReserveWebhook picks a free port. The manager makes the certificate.
+// ReserveWebhook picks a free port. The manager issues the certificate.
 func ReserveWebhook() (*Webhook, error) {
 	port, err := freePort()
 	if err != nil {
@@ -90,7 +90,7 @@ func ReserveWebhook() (*Webhook, error) {
 	return &Webhook{Endpoint: endpoint, Host: loopback, Port: port}, nil
 }
 
-// NewWebhook picks a free port and makes a certificate for it in dir, which the manager is given, as OLM does.
+// NewWebhook picks a free port and issues a certificate for it in dir, for the manager, as OLM does.
 func NewWebhook(dir string) (*Webhook, error) {
 	webhook, err := ReserveWebhook()
 	if err != nil {
@@ -104,7 +104,7 @@ func NewWebhook(dir string) (*Webhook, error) {
 	return webhook, nil
 }
 
-// certificateFlags say where the certificate comes from.
+// certificateFlags returns the flags of the certificate.
 func (w *Webhook) certificateFlags() []string {
 	if w.CertDir != "" {
 		return []string{"--webhook-cert-dir=" + w.CertDir}
@@ -142,8 +142,8 @@ func StartManager(ctx context.Context, options ManagerOptions) (*Manager, error)
 	return m.ready(ctx)
 }
 
-// RunManager is StartManager for a manager that runs in this process, so that the race detector sees it: run is its
-// command with these arguments, and ends when its context does.
+// RunManager is StartManager for a manager that runs in this process, so that the race detector sees it: run is its command
+// with these arguments, and returns when its context ends.
 func RunManager(ctx context.Context, run func(ctx context.Context, args []string) error, options ManagerOptions) (*Manager, error) {
 	m, args, err := options.prepare()
 	if err != nil {
@@ -172,7 +172,7 @@ func RunManager(ctx context.Context, run func(ctx context.Context, args []string
 	return m.ready(ctx)
 }
 
-// prepare picks the manager's addresses and writes its kubeconfig. It returns its arguments.
+// prepare picks the manager's addresses and writes its kubeconfig. It returns the manager's arguments.
 func (o ManagerOptions) prepare() (*Manager, []string, error) {
 	kubeconfig, err := o.kubeconfig()
 	if err != nil {
@@ -194,7 +194,7 @@ func (o ManagerOptions) prepare() (*Manager, []string, error) {
 	return m, o.flags(kubeconfig, metrics, health), nil
 }
 
-// ready waits for the manager, and stops it where it is not ready in time.
+// ready waits for the manager, and stops it if it is not ready in time.
 func (m *Manager) ready(ctx context.Context) (*Manager, error) {
 	err := await(ctx, "the manager to be ready", m.exited, func(ctx context.Context) error {
 		return answers(ctx, http.DefaultClient, m.ReadyURL, http.StatusOK)
@@ -205,13 +205,13 @@ func (m *Manager) ready(ctx context.Context) (*Manager, error) {
 	return m, nil
 }
 
-// Stop ends the manager. One that runs has to end well: with exit code 0.
+// Stop stops the manager. A running one must exit with code 0.
 func (m *Manager) Stop() error { return m.stop() }
 
-// Exited returns an error as soon as the manager has ended by itself.
+// Exited returns an error as soon as the manager exits by itself.
 func (m *Manager) Exited() error { return m.exited() }
 
-// program is the path of the manager.
+// program returns the path of the manager.
 func (o ManagerOptions) program() (string, error) {
 	if o.Program != "" {
 		return o.Program, nil
@@ -243,12 +243,12 @@ func (o ManagerOptions) flags(kubeconfig string, metrics, health int) []string {
 		fmt.Sprintf("--health-probe-bind-address=%s:%d", loopback, health),
 		"--webhook-host=" + o.Webhook.Host,
 		fmt.Sprintf("--webhook-port=%d", o.Webhook.Port),
-		"--registries-conf=" + o.RegistriesConf, // without it the machine's own would be read
+		"--registries-conf=" + o.RegistriesConf, // otherwise the manager reads the machine's own
 		"--log-level=info",
 	}, o.Webhook.certificateFlags(), o.Args)
 }
 
-// environment is the caller's, for its proxy counts here too, but for what configures the manager itself.
+// environment returns the caller's environment, since its proxy applies here, too, without the settings of the manager itself.
 func (o ManagerOptions) environment() []string {
 	var environment []string
 	for _, variable := range os.Environ() {

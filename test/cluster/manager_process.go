@@ -6,10 +6,10 @@ import (
 	"syscall"
 )
 
-// Ended is closed when the manager's process has ended, by itself or not. It is only for managers that StartManager made.
+// Ended returns a channel that is closed when the manager's process exits. It is only for managers of StartManager.
 func (m *Manager) Ended() <-chan struct{} { return m.process.done }
 
-// State says how the manager's process ended, once it has.
+// State returns how the manager's process exited, once it has.
 func (m *Manager) State() *os.ProcessState { return m.process.cmd.ProcessState }
 
 // Signal sends the manager's process a signal, such as SIGKILL, SIGSTOP or SIGCONT.

@@ -14,16 +14,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// WebhookEndpoint is where a manager that runs outside the cluster serves its webhooks.
+// WebhookEndpoint is the address of the webhooks of a manager outside the cluster.
 type WebhookEndpoint struct {
 	// URL is https://host:port; a webhook's own path is appended.
 	URL string
 
-	// CABundle is what the API server has to trust, PEM. Empty means that the manager writes it.
+	// CABundle is the authority that the API server has to trust, PEM. Empty means that the manager writes it.
 	CABundle []byte
 }
 
-// outside names the kinds that are about the manager's pods. A manager that runs as a process has none.
+// outside names the kinds of objects about the manager's pods. A manager that runs as a process has none.
 var outside = []string{"Deployment", "PodDisruptionBudget", "NetworkPolicy"}
 
 // render returns the objects that `kubectl apply -k folder` would create.
@@ -57,7 +57,7 @@ func decode(manifests []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// forProcess returns the objects that a manager needs that runs as a process, in an order in which they can be applied.
+// forProcess returns the objects for a manager that runs as a process, in the order of their creation.
 func forProcess(objects []*unstructured.Unstructured, endpoint WebhookEndpoint) ([]*unstructured.Unstructured, error) {
 	objects = slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool {
 		return slices.Contains(outside, o.GetKind())
@@ -71,7 +71,7 @@ func forProcess(objects []*unstructured.Unstructured, endpoint WebhookEndpoint) 
 	return objects, nil
 }
 
-// rank orders: what others need comes first, and what can refuse others comes last.
+// rank orders objects: those that others need come first, and those that can reject others come last.
 func rank(object *unstructured.Unstructured) int {
 	switch object.GetKind() {
 	case "Namespace":
@@ -84,7 +84,7 @@ func rank(object *unstructured.Unstructured) int {
 	return 2
 }
 
-// redirect makes each webhook of a configuration lead to the endpoint, whose path stays. Other objects stay as they are.
+// redirect points each webhook of a configuration to the endpoint, and keeps the path. Other objects stay as they are.
 func (e WebhookEndpoint) redirect(object *unstructured.Unstructured) error {
 	if rank(object) != 3 {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// StopAPIServer has kube-apiserver gone from one moment to the next, as where its machine lost power: nobody is told, and
-// no watch ends in order. etcd keeps running.
+// StopAPIServer kills kube-apiserver at once, as a power failure does: clients get no notice, and no watch ends in order. etcd
+// keeps running.
 func (c *Cluster) StopAPIServer(ctx context.Context) error {
 	pid, err := c.leash.pid("kube-apiserver")
 	if err != nil {
@@ -34,18 +34,18 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() // the program has it open itself
+	defer log.Close() // the program has its own descriptor
 	api.Err = log
 	if err := api.Start(); err != nil {
 		return fmt.Errorf("start kube-apiserver again: %w", err)
 	}
-	return ctx.Err() // envtest knows no contexts
+	return ctx.Err() // envtest takes no context
 }
 
-// RestartAPIServer is StopAPIServer and StartAPIServer. (Asked politely it would wait for its watches to end.)
+// RestartAPIServer is StopAPIServer and StartAPIServer. (After a SIGTERM kube-apiserver would wait for its watches to end.)
 func (c *Cluster) RestartAPIServer(ctx context.Context) error {
 	return errors.Join(c.StopAPIServer(ctx), c.StartAPIServer(ctx))
 }
 
-// EtcdURL is where etcd serves its clients, in plain HTTP.
+// EtcdURL returns the address of etcd for clients, in plain HTTP.
 func (c *Cluster) EtcdURL() string { return c.env.ControlPlane.Etcd.URL.String() }

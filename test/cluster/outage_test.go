@@ -22,7 +22,7 @@ func TestOutage_KeepsUsersAndData(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := alice.CoreV1().ConfigMaps(metav1.NamespaceDefault)
-	for _, name := range []string{"first", "second"} { // it stops more than once
+	for _, name := range []string{"first", "second"} { // it can stop more than once
 		if _, err := names.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}

@@ -26,10 +26,10 @@ type process struct {
 	log   string
 	leash *leash
 	cmd   *exec.Cmd
-	done  chan struct{} // closed when the process has ended
+	done  chan struct{} // closed when the process exits
 }
 
-// command says what to start.
+// command describes a program to start.
 type command struct {
 	binary string
 	args   []string
@@ -37,8 +37,8 @@ type command struct {
 	log    string
 }
 
-// start starts a process on the leash. It is in a process group of its own: a Ctrl-C at the terminal reaches only us,
-// who then stop things in order.
+// start starts a process on the leash. The process has its own process group: a Ctrl-C at the terminal reaches only this
+// process, which then stops the others in order.
 func (l *leash) start(c command) (*process, error) {
 	name := filepath.Base(c.binary)
 	path, err := l.program(c.binary)
@@ -58,16 +58,16 @@ func (l *leash) start(c command) (*process, error) {
 	}
 	p := &process{name: name, log: c.log, leash: l, cmd: cmd, done: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		_ = cmd.Wait() // cmd.ProcessState has the result
 		l.forget(name)
 		close(p.done)
 	}()
 	return p, nil
 }
 
-// stop ends the process: politely, and with SIGKILL where that takes longer than stopTimeout.
+// stop stops the process with SIGTERM, and with SIGKILL after stopTimeout.
 func (p *process) stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only where it has ended already
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has exited
 	select {
 	case <-p.done:
 		return nil
@@ -78,7 +78,7 @@ func (p *process) stop() error {
 	return fmt.Errorf("%s did not stop within %s and was killed; see %s", p.name, stopTimeout, p.log)
 }
 
-// end is stop, for a process that has to end well when it is told to. One that ended before is another matter.
+// end is stop for a process that must exit with code 0. A process that exited before is an error, too.
 func (p *process) end() error {
 	gone := p.exited() != nil
 	if err := p.stop(); err != nil || gone {
@@ -90,7 +90,7 @@ func (p *process) end() error {
 	return nil
 }
 
-// exited returns an error if the process has ended.
+// exited returns an error if the process has exited.
 func (p *process) exited() error {
 	select {
 	case <-p.done:
@@ -100,13 +100,13 @@ func (p *process) exited() error {
 	}
 }
 
-// await polls until ready says so, or gives up: at once where exited returns an error, which says that what is waited for
-// has ended, and after readyTimeout otherwise. What ready answers as an error is kept for the message and tried again.
+// await polls until ready returns true. It gives up at once if exited returns an error, since the process has exited, and after
+// readyTimeout otherwise. It retries errors of ready, and reports the last one.
 func await(ctx context.Context, what string, exited func() error, ready func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, pollInterval, readyTimeout, true, func(ctx context.Context) (bool, error) {
 		if err := exited(); err != nil {
-			last = nil // that it does not answer says nothing more
+			last = nil // a missing response adds nothing
 			return false, err
 		}
 		last = ready(ctx)
@@ -118,7 +118,7 @@ func await(ctx context.Context, what string, exited func() error, ready func(con
 	return nil
 }
 
-// never is for await where no process of ours is waited for.
+// never is the argument of await if no child process is involved.
 func never() error { return nil }
 
 // openLog opens a log file for appending, its folder included.
@@ -133,8 +133,8 @@ func openLog(path string) (*os.File, error) {
 	return file, nil
 }
 
-// bareEnvironment is what a program gets that is to see nothing of the caller's configuration: not the home directory,
-// where kwok would look for its own, and not REGISTRY_ADDRESS, which the registry would take for a setting.
+// bareEnvironment returns an environment without the caller's configuration: without the home directory, where kwok would look
+// for its own, and without REGISTRY_ADDRESS, which the registry would take for a setting.
 func bareEnvironment(home string, more ...string) []string {
 	return append([]string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, more...)
 }

@@ -15,24 +15,24 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// RegistryOptions say what kind of registry to start. All but Dir may be left out.
+// RegistryOptions configure a registry. All but Dir are optional.
 type RegistryOptions struct {
 	// Dir holds the configuration and the images.
 	Dir string
 
-	// Log is the file that the registry's output goes to. Empty means registry.log in Dir.
+	// Log is the file of the registry's output. Empty means registry.log in Dir.
 	Log string
 
 	// Bin is the folder of the programs. Empty means bin/ of the working copy.
 	Bin string
 
-	// Username and Password are asked of every client. Empty means that everybody may do everything.
+	// Username and Password are required of every client. Empty means that every client may do everything.
 	Username, Password string
 
-	// Tokens has it ask for tokens instead. Nil means that it does not.
+	// Tokens makes the registry require tokens instead. Nil means that it does not.
 	Tokens *TokenIssuer
 
-	// NoDeletion has it refuse to delete, as registries do unless they are told otherwise.
+	// NoDeletion makes the registry refuse deletions, as registries do by default.
 	NoDeletion bool
 
 	// TLS is the certificate to serve with. Nil means plain HTTP.
@@ -42,12 +42,12 @@ type RegistryOptions struct {
 	Env []string
 }
 
-// TokenIssuer is who gives tokens for a registry (distribution's token authentication).
+// TokenIssuer is a token service of a registry (distribution's token authentication).
 type TokenIssuer struct {
-	// Realm is its address, and Service and Issuer what its tokens say.
+	// Realm is its address; its tokens have Service and Issuer.
 	Realm, Service, Issuer string
 
-	// Certificate is the file of the certificate whose key signs them, PEM.
+	// Certificate is the file of the certificate whose key signs the tokens, PEM.
 	Certificate string
 }
 
@@ -60,11 +60,11 @@ type Registry struct {
 	leash   *leash
 }
 
-// noTraces has distribution drop the traces that it makes of every request, whatever OTEL_TRACES_SAMPLER says, and that nobody
-// reads: there is room for one.
+// noTraces makes distribution drop its traces of requests, which no test reads, whatever OTEL_TRACES_SAMPLER says: the queue
+// has room for one.
 var noTraces = []string{"OTEL_TRACES_EXPORTER=none", "OTEL_BSP_MAX_QUEUE_SIZE=1"}
 
-// StartRegistry starts a registry on loopback and returns when it answers.
+// StartRegistry starts a registry on loopback and returns when it responds.
 func StartRegistry(ctx context.Context, options RegistryOptions) (*Registry, error) {
 	bin, err := findBin(options.Bin, "registry")
 	if err != nil {
@@ -101,7 +101,7 @@ func startRegistry(ctx context.Context, options RegistryOptions, address string,
 	}
 	client, url := options.client(), options.scheme()+"://"+address+"/v2/"
 	err = await(ctx, "the registry at "+address, r.process.exited, func(ctx context.Context) error {
-		// where a password is wanted, being asked for it is an answer as good as any
+		// a registry with a password responds with 401
 		return answers(ctx, client, url, http.StatusOK, http.StatusUnauthorized)
 	})
 	if err != nil {
@@ -110,12 +110,12 @@ func startRegistry(ctx context.Context, options RegistryOptions, address string,
 	return r, nil
 }
 
-// Stop ends the registry. What it stored stays in its folder.
+// Stop stops the registry. Its content stays in its folder.
 func (r *Registry) Stop() error {
 	return errors.Join(r.process.stop(), r.leash.release())
 }
 
-// Exited returns an error as soon as the registry has ended by itself.
+// Exited returns an error as soon as the registry exits by itself.
 func (r *Registry) Exited() error { return r.process.exited() }
 
 // write writes the registry's configuration, and its file of passwords, and returns the path of the former.
@@ -144,7 +144,7 @@ func (o RegistryOptions) write(address string) (string, error) {
 	return path, nil
 }
 
-// config is what https://distribution.github.io/distribution/about/configuration/ describes.
+// config is the configuration of https://distribution.github.io/distribution/about/configuration/.
 func (o RegistryOptions) config(address, passwords string) map[string]any {
 	listen := map[string]any{"addr": address}
 	config := map[string]any{

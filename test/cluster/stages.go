@@ -10,7 +10,7 @@ import (
 )
 
 // unstartable selects, in a kwok stage, pods with an image that a node could not pull: the placeholder of Tagger, and every
-// repository called "unstartable".
+// repository with the name "unstartable".
 const unstartable = `.spec.containers.[].image | select(test("not-imported[.]invalid/|/unstartable@"))`
 
 // imagePullFails is the stage in which kwok leaves such pods, as a kubelet does.
@@ -50,7 +50,7 @@ spec:
       phase: Pending
 `
 
-// kwokStages writes kwok's own stages, but for pods whose image cannot be pulled, and returns the file.
+// kwokStages writes kwok's own stages, without pods whose image cannot be pulled, and returns the file.
 func (c *Cluster) kwokStages() (string, error) {
 	shipped, err := os.ReadFile(c.program("kwok.yaml"))
 	if err != nil {
@@ -77,7 +77,7 @@ func (c *Cluster) kwokStages() (string, error) {
 	return file, nil
 }
 
-// withoutUnstartable returns a stage that leaves out pods whose image cannot be pulled.
+// withoutUnstartable returns a stage that excludes pods whose image cannot be pulled.
 func withoutUnstartable(document string) (string, error) {
 	var stage map[string]any
 	if err := yaml.Unmarshal([]byte(document), &stage); err != nil {

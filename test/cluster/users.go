@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// UserConfig returns the configuration of a user of that name in these groups, who proves it with a client certificate.
+// UserConfig returns the configuration of a user with that name and these groups, with a client certificate.
 func (c *Cluster) UserConfig(name string, groups ...string) (*rest.Config, error) {
 	c.users.Lock()
 	defer c.users.Unlock()
@@ -20,13 +20,13 @@ func (c *Cluster) UserConfig(name string, groups ...string) (*rest.Config, error
 	return user.Config(), nil
 }
 
-// ServiceAccountConfig returns a configuration that has what the service account has been granted, and nothing more.
+// ServiceAccountConfig returns a configuration with the rights of the service account, and no others.
 func (c *Cluster) ServiceAccountConfig(namespace, name string) (*rest.Config, error) {
 	return c.UserConfig(Username(namespace, name),
 		"system:serviceaccounts", "system:serviceaccounts:"+namespace, "system:authenticated")
 }
 
-// WriteKubeconfig writes a configuration that UserConfig made, or a Cluster's own, to a file, certificates included.
+// WriteKubeconfig writes a configuration of UserConfig, or a Cluster's own, to a file, certificates included.
 func WriteKubeconfig(path string, config *rest.Config) error {
 	kubeconfig := api.Config{
 		Clusters: map[string]*api.Cluster{"tagger": {

@@ -14,12 +14,11 @@ import (
 const (
 	nodeName = "node"
 
-	// kwokNode is the annotation of the nodes that kwok plays.
+	// kwokNode is the annotation of the nodes that kwok simulates.
 	kwokNode = "kwok.x-k8s.io/node"
 )
 
-// startWorkloads starts what turns a Deployment into Ready pods. Neither program serves anything, so that there are no
-// ports to find.
+// startWorkloads starts the programs that make Ready pods of a Deployment. Neither serves anything, so they need no ports.
 func (c *Cluster) startWorkloads(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(c.Config)
 	if err != nil {
@@ -46,7 +45,7 @@ func (c *Cluster) startWorkloads(ctx context.Context) error {
 }
 
 func (c *Cluster) controllerManager() (command, error) {
-	ca := c.path("pki", "ca.crt") // what kube-root-ca.crt in each namespace holds
+	ca := c.path("pki", "ca.crt") // the content of kube-root-ca.crt in each namespace
 	if err := os.WriteFile(ca, c.Config.CAData, 0o644); err != nil {
 		return command{}, fmt.Errorf("write the API server's certificate authority: %w", err)
 	}
@@ -80,7 +79,7 @@ func (c *Cluster) component(name, user string, args ...string) (command, error) 
 	kubeconfig := c.path(name + ".kubeconfig")
 	var groups []string
 	if user == "kwok" {
-		groups = append(groups, "system:masters") // there is no role for what it plays
+		groups = append(groups, "system:masters") // no role has the rights that it needs
 	}
 	config, err := c.UserConfig(user, groups...)
 	if err != nil {
@@ -105,7 +104,7 @@ func node() *corev1.Node {
 	}}
 }
 
-// nodeReady returns an error while the scheduler would not place pods on the node.
+// nodeReady returns an error while the scheduler does not place pods on the node.
 func nodeReady(ctx context.Context, client kubernetes.Interface) error {
 	node, err := client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
 	if err != nil {
