@@ -48,7 +48,7 @@ var (
 	pairs   = measure.FullOrShort(400, 5)
 )
 
-// admissions measures what admission costs: the handler by itself, and a Deployment's creation as its user sees it.
+// admissions measures the cost of admission: of the handler alone, and of a Deployment's creation as its user sees it.
 func admissions(ctx context.Context, rows *measure.Report) (err error) {
 	s, err := startStand(ctx)
 	defer func() { err = errors.Join(err, s.stop()) }()
@@ -72,7 +72,7 @@ func admissions(ctx context.Context, rows *measure.Report) (err error) {
 	if err := errors.Join(err, ready.until(ctx, admittedTags), s.settled(ctx)); err != nil {
 		return err
 	}
-	// What the backstop costs is a benchmark of its own.
+	// The backstop has its own benchmark.
 	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: backstopcontroller.Name}}
 	if err := s.api.Delete(ctx, binding); err != nil {
 		return err
@@ -80,7 +80,7 @@ func admissions(ctx context.Context, rows *measure.Report) (err error) {
 	return errors.Join(s.handler(ctx, rows), s.creations(ctx, rows))
 }
 
-// handler times the handler in this process, over a cache of the same Tags as the manager's.
+// handler times the handler in this process, over a cache of the manager's Tags.
 func (s *stand) handler(ctx context.Context, rows *measure.Report) error {
 	object := realistic(admittedNamespace, "handled", "app-7", "registry.example.com/proxy:1.2", "app-8")
 	if err := s.api.Create(ctx, object, client.DryRunAll); err != nil { // with all defaults and managedFields, as admission sees it
@@ -111,7 +111,7 @@ func (s *stand) handler(ctx context.Context, rows *measure.Report) error {
 	return err
 }
 
-// served times what controller-runtime adds: from the bytes of an AdmissionReview to those of the answer.
+// served times the addition of controller-runtime: from the bytes of an AdmissionReview to those of the response.
 func served(rows *measure.Report, pinner *admission.Pinner, request webhookadmission.Request) error {
 	webhook := &webhookadmission.Webhook{Handler: pinner}
 	body, err := json.Marshal(admissionv1.AdmissionReview{
@@ -131,7 +131,7 @@ func served(rows *measure.Report, pinner *admission.Pinner, request webhookadmis
 	return err
 }
 
-// review asks for the creation of an object.
+// review returns the review of an object's creation.
 func review(object *appsv1.Deployment) (webhookadmission.Request, error) {
 	raw, err := json.Marshal(object)
 	return webhookadmission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
@@ -141,7 +141,7 @@ func review(object *appsv1.Deployment) (webhookadmission.Request, error) {
 	}}, err
 }
 
-// timed has something admitted many times. It returns how long each took, sorted, and the mean of allocations.
+// timed admits a request many times. It returns the sorted times and the mean of allocations.
 func timed(admit func() bool) ([]time.Duration, float64, error) {
 	times := make([]time.Duration, 0, handled)
 	var before, after runtime.MemStats
@@ -159,7 +159,7 @@ func timed(admit func() bool) ([]time.Duration, float64, error) {
 	return times, float64(after.Mallocs-before.Mallocs) / float64(handled), nil
 }
 
-// creations times the creation of Deployments: of one like the README's, and of a large one.
+// creations times the creation of Deployments: one like the README's, and a large one.
 func (s *stand) creations(ctx context.Context, rows *measure.Report) error {
 	small := func(namespace, name string) *appsv1.Deployment {
 		d := deployment(namespace, name, "app-7")
@@ -175,8 +175,8 @@ func (s *stand) creations(ctx context.Context, rows *measure.Report) error {
 	)
 }
 
-// pairs creates Deployments in pairs, with the webhook and without: in Tagger's own namespace, which the webhook's
-// selector leaves out, and without the annotation, so that no controller cares either.
+// pairs creates Deployments in pairs, with the webhook and without: in Tagger's own namespace, which the webhook's selector
+// excludes, and without the annotation, so that no controller acts on them.
 func (s *stand) pairs(ctx context.Context, rows *measure.Report, what, prefix string, made func(namespace, name string) *appsv1.Deployment) error {
 	var with, without []time.Duration
 	create := func(times *[]time.Duration, object *appsv1.Deployment) error {
@@ -209,7 +209,7 @@ func mean(times []time.Duration) time.Duration {
 	return sum / time.Duration(max(len(times), 1))
 }
 
-// percentile is the time that so many of a hundred do not exceed. The times are sorted.
+// percentile returns the time that so many percent of the times do not exceed. The times are sorted.
 func percentile(times []time.Duration, of int) time.Duration {
 	if len(times) == 0 {
 		return 0
@@ -217,13 +217,13 @@ func percentile(times []time.Duration, of int) time.Duration {
 	return times[(len(times)-1)*of/100]
 }
 
-// dockerHub is where images without a registry come from.
+// dockerHub is the default registry.
 type dockerHub struct{}
 
 func (dockerHub) UnqualifiedRegistry() string { return "" }
 
-// realistic is a Deployment of a service as people write them, one container for each image: about 10 KiB with what the API
-// server adds.
+// realistic returns a typical Deployment of a service, one container for each image: about 10 KiB with the defaults of the API
+// server.
 func realistic(namespace, name string, images ...string) *appsv1.Deployment {
 	d := deployment(namespace, name, "")
 	d.Annotations = nil

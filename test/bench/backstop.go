@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// backstopContainers is how many containers a Deployment has.
+	// backstopContainers is the number of containers of a Deployment.
 	backstopContainers = 20
 	// unbackstopped is the namespace that the policy of testdata/backstop leaves out.
 	unbackstopped = "unbackstopped"
@@ -43,7 +43,7 @@ var backstopNamespaces = []struct {
 	{"many", measure.FullOrShort(500, 20), 50 * time.Millisecond, 100 * time.Millisecond},
 }
 
-// backstopSorts are the Deployments: what the first container's image is, and whether it opts in.
+// backstopSorts are the Deployments: the first container's image, and whether it opts in.
 var backstopSorts = []struct {
 	name, image string
 	annotated   bool
@@ -53,7 +53,7 @@ var backstopSorts = []struct {
 	{"naming a Tag, webhook up", "tag-0", true},
 }
 
-// measureBackstop measures what the admission policy adds to the creation of a Deployment.
+// measureBackstop measures the cost of the admission policy at the creation of a Deployment.
 func measureBackstop(ctx context.Context, report *measure.Report) (err error) {
 	dir, err := os.MkdirTemp("", "tagger-bench-")
 	if err != nil {
@@ -78,7 +78,7 @@ type backstopBench struct {
 	stops []func() error
 }
 
-// stop ends what was started, the last first.
+// stop stops everything, the last started first.
 func (b *backstopBench) stop() error {
 	var problems []error
 	for i := range b.stops {
@@ -133,14 +133,14 @@ func (b *backstopBench) connect(control *cluster.Cluster) error {
 		}
 	}
 	config := control.Config
-	config.QPS = -1 // or the client would be what is measured
+	config.QPS = -1 // otherwise the client would limit the benchmark
 	config.WarningHandler = rest.NoWarnings{}
 	api, err := client.New(config, client.Options{Scheme: scheme})
 	b.api = api
 	return err
 }
 
-// fill makes the Tags, waits for their imports, and then for the policy to refuse.
+// fill creates the Tags, waits for their imports, and then for the policy.
 func (b *backstopBench) fill(ctx context.Context) error {
 	tags := map[string]int{unbackstopped: backstopNamespaces[len(backstopNamespaces)-1].tags}
 	for _, namespace := range backstopNamespaces {
@@ -175,8 +175,8 @@ func (b *backstopBench) fill(ctx context.Context) error {
 	return b.waitForPolicy(ctx)
 }
 
-// waitForPolicy waits until the policy refuses. The webhook of this installation leaves objects with Tagger's label alone, and
-// the policy does not.
+// waitForPolicy waits until the policy rejects a request. The webhook of this installation excludes objects with Tagger's
+// label, and the policy does not.
 func (b *backstopBench) waitForPolicy(ctx context.Context) error {
 	refused := func(ctx context.Context) (bool, error) {
 		probe := b.deployment(backstopNamespaces[0].name, "tag-0", true)
@@ -189,7 +189,7 @@ func (b *backstopBench) waitForPolicy(ctx context.Context) error {
 	return nil
 }
 
-// measure creates the Deployments of all sorts in turns, with the policy and without, and reports the averages.
+// measure creates the Deployments of all sorts alternately, with the policy and without, and reports the averages.
 func (b *backstopBench) measure(ctx context.Context, report *measure.Report) error {
 	average := map[string]time.Duration{}
 	for range backstopCreates {
@@ -218,7 +218,7 @@ func (b *backstopBench) measure(ctx context.Context, report *measure.Report) err
 	return nil
 }
 
-// deployment has its image in the first container, and others of a registry in the rest.
+// deployment has its image in the first container, and images of a registry in the others.
 func (b *backstopBench) deployment(namespace, image string, annotated bool) *appsv1.Deployment {
 	labels := map[string]string{"app": "app"}
 	containers := []corev1.Container{{Name: "app", Image: image}}

@@ -1,5 +1,5 @@
-// Command bench measures what Tagger promises and prints a table with a verdict per row. A count or a ratio that misses its
-// bar makes it exit 1; an absolute time depends on the machine, so it is printed as passed or missed and nothing more.
+// Command bench measures the promises of Tagger and prints a table with a verdict for each row. It exits 1 if a count or a
+// ratio misses its target; an absolute time depends on the machine, so it is only printed as passed or missed.
 //
 //	bench [-short] [NAME...]
 //

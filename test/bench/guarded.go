@@ -14,14 +14,14 @@ import (
 	images "github.com/google/go-containerregistry/pkg/registry"
 )
 
-// tokenLife is how long tokens are good, as Docker Hub's.
+// tokenLife is the lifetime of tokens, as at Docker Hub.
 const tokenLife = 5 * time.Minute
 
-// guardedRegistry is a registry that wants tokens (distribution's token authentication), issues them itself, and counts.
+// guardedRegistry is a registry that requires tokens (distribution's token authentication), issues them itself, and counts.
 type guardedRegistry struct {
 	server *httptest.Server
 	images http.Handler
-	// all are the requests, tokens and greetings among them; heads and pulls are those for manifests.
+	// all are the requests, including those for tokens and for /v2/; heads and pulls are those for manifests.
 	all, heads, pulls atomic.Int64
 }
 
@@ -34,7 +34,7 @@ func newGuardedRegistry() *guardedRegistry {
 // address is host:port.
 func (r *guardedRegistry) address() string { return r.server.Listener.Addr().String() }
 
-// push puts an index into the registry, past the guard.
+// push puts an index into the registry, without a token.
 func (r *guardedRegistry) push(repository, tag string) error {
 	const index = "application/vnd.oci.image.index.v1+json"
 	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"tag":%q}}`, index, tag)
@@ -61,7 +61,7 @@ func (r *guardedRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request
 	}
 }
 
-// admits says whether the token, which is the scope that it is for, is for the repository.
+// admits reports whether the token, which is its scope, is for the repository.
 func (r *guardedRegistry) admits(request *http.Request) bool {
 	scope := strings.TrimPrefix(request.Header.Get("Authorization"), "Bearer ")
 	repository := strings.TrimSuffix(strings.TrimPrefix(scope, "repository:"), ":pull")

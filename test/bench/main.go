@@ -8,7 +8,7 @@ import (
 )
 
 func main() {
-	log.SetLogger(logr.Discard()) // what matters is in the table
+	log.SetLogger(logr.Discard()) // the table has the results
 	measure.Main(
 		measure.Benchmark{Name: "requests", Run: requests},
 		measure.Benchmark{Name: "admission", Run: admissions},

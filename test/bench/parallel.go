@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// clients is how many requests the benchmarks have under way at once.
+// clients is the number of concurrent requests of the benchmarks.
 const clients = 16
 
-// parallel calls do for 0 to n-1, some at once, and stops at the first error.
+// parallel calls do for 0 to n-1, some concurrently, and stops at the first error.
 func parallel(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(clients)

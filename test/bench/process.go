@@ -11,13 +11,13 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// clockTick is the unit of the times in proc(5), stat. It is 100 a second on every Linux that Go runs on.
+// clockTick is the unit of the times in proc(5), stat: 100 a second on every Linux of Go.
 const clockTick = 10 * time.Millisecond
 
-// cpu is the processor time that a process has used.
+// cpu returns the processor time of a process.
 func cpu(pid int) time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, found := strings.Cut(string(text), ") ") // the name may hold spaces
+	_, rest, found := strings.Cut(string(text), ") ") // the name may contain spaces
 	fields := strings.Fields(rest)
 	if err != nil || !found || len(fields) < 13 {
 		return 0
@@ -27,7 +27,7 @@ func cpu(pid int) time.Duration {
 	return time.Duration(user+system) * clockTick
 }
 
-// cpuOf is the processor time of everything that takes part, by the name of the program.
+// cpuOf returns the processor time of all participants, by the name of the program.
 func (s *stand) cpuOf() map[string]time.Duration {
 	pids, err := cluster.Recorded(filepath.Join(s.dir, "cluster"))
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *stand) cpuOf() map[string]time.Duration {
 	return used
 }
 
-// shares says how much processor time each program used since before.
+// shares returns the processor time of each program since before.
 func (s *stand) shares(before map[string]time.Duration) string {
 	var said []string
 	after := s.cpuOf()

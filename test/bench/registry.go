@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// headRegistry is a registry that has every repository and every tag, and answers what a check asks: HEAD of a manifest
-// (OCI distribution spec, section "Pulling manifests"). Anything else is not there.
+// headRegistry is a registry that has every repository and every tag, and serves the request of a check: HEAD of a manifest
+// (OCI distribution spec, section "Pulling manifests"). It has nothing else.
 type headRegistry struct {
 	server   *httptest.Server
 	revision atomic.Int64
@@ -30,7 +30,7 @@ func (r *headRegistry) address() string { return r.server.Listener.Addr().String
 // push gives every tag another digest.
 func (r *headRegistry) push() { r.revision.Add(1) }
 
-// digest is what a path has now.
+// digest returns the current digest of a path.
 func (r *headRegistry) digest(path string) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", path, r.revision.Load())))
 }
@@ -49,7 +49,7 @@ func (r *headRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// allow writes a registries.conf that has Tagger talk to the registry in plain HTTP, and on loopback.
+// allow writes a registries.conf for plain HTTP to the registry, on loopback.
 func (r *headRegistry) allow(path string) error {
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", r.address())
 	return os.WriteFile(path, []byte(conf), 0o600)

@@ -24,15 +24,15 @@ import (
 )
 
 const (
-	// tagsOfOne is how many Tags one repository has, and sharers how many share each reference.
+	// tagsOfOne is the number of Tags of one repository, and sharers the number that share each reference.
 	tagsOfOne        = 50
 	sharedReferences = 10
 	sharers          = 100
-	// workers is how many Tags the controller works on at once.
+	// workers is the number of the controller's workers.
 	workers = 32
 )
 
-// checks measures what checks cost a registry that wants tokens, counted there.
+// checks measures the requests of checks at a registry that requires tokens, counted there.
 type checks struct {
 	upstream *guardedRegistry
 	client   *registry.Client
@@ -40,7 +40,7 @@ type checks struct {
 	tags     []string
 }
 
-// requests counts the requests that checks take, beside those of go-containerregistry's plain remote.Head.
+// requests counts the requests of checks, beside those of go-containerregistry's plain remote.Head.
 func requests(ctx context.Context, rows *measure.Report) error {
 	c, stop, err := newChecks()
 	if err != nil {
@@ -97,7 +97,7 @@ func newChecks() (c *checks, stop func(), err error) {
 	return c, stop, nil
 }
 
-// clientFor is a client that may use plain HTTP to the registry.
+// clientFor returns a client that may use plain HTTP to the registry.
 func clientFor(path, address string, clock *clocktesting.FakePassiveClock) (*registry.Client, error) {
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", address)
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
@@ -116,7 +116,7 @@ func (c *checks) requestsPerCheck(round func() error) (float64, error) {
 	return float64(c.upstream.all.Load()-before) / tagsOfOne, err
 }
 
-// round checks each Tag once, for news.
+// round checks each Tag once, as a poll.
 func (c *checks) round(ctx context.Context) error {
 	c.clock.SetTime(c.clock.Now().Add(time.Second))
 	return c.ask(ctx, c.tags, registry.Terms{NotBefore: c.clock.Now()})
@@ -149,7 +149,7 @@ func (c *checks) ask(ctx context.Context, sources []string, terms registry.Terms
 	return group.Wait()
 }
 
-// peerRound is the way of most others.
+// peerRound makes the requests of most other tools.
 func (c *checks) peerRound(ctx context.Context) error {
 	for _, from := range c.tags {
 		tag, err := name.ParseReference(from, name.Insecure)

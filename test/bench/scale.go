@@ -27,7 +27,7 @@ var (
 	movedDeployments = measure.FullOrShort(1000, 10)
 )
 
-// scale measures many Tags at once, what they cost while nothing changes, and a Tag that much depends on. There are no
+// scale measures many concurrent Tags, their cost while nothing changes, and a Tag with many workloads. It runs no
 // kube-controller-manager and no nodes: rollouts are not Tagger's work.
 func scale(ctx context.Context, rows *measure.Report) (err error) {
 	s, err := startStand(ctx)
@@ -57,7 +57,7 @@ func (s *stand) tenThousand(ctx context.Context, rows *measure.Report) error {
 	return err
 }
 
-// memory is read after a while of scrapes, which make a metric of every Tag.
+// memory is read after some scrapes, which make a metric of every Tag.
 func (s *stand) memory(rows *measure.Report) {
 	now, peak, err := measure.Memory(s.manager.PID)
 	if err != nil {
@@ -69,7 +69,7 @@ func (s *stand) memory(rows *measure.Report) {
 	rows.Size("  the most that it ever was", peak, most)
 }
 
-// importAll creates Tags, each of a repository of its own, and returns how long it took until all were Ready.
+// importAll creates Tags, each of a repository of its own, and returns the time until all are Ready.
 func (s *stand) importAll(ctx context.Context, prefix string, n int) (took time.Duration, shares string, err error) {
 	for i := range (n + tagsPerNamespace - 1) / tagsPerNamespace {
 		if err := s.namespace(ctx, fmt.Sprintf("%s-%d", prefix, i)); err != nil {
@@ -123,7 +123,7 @@ func (s *stand) idle(ctx context.Context, rows *measure.Report) error {
 	return err
 }
 
-// move moves one Tag that 1,000 Deployments follow.
+// move changes the generation of one Tag with 1,000 Deployments.
 func (s *stand) move(ctx context.Context, rows *measure.Report) error {
 	const namespace = "moved"
 	if err := s.namespace(ctx, namespace); err != nil {
@@ -166,7 +166,7 @@ func (s *stand) move(ctx context.Context, rows *measure.Report) error {
 	return nil
 }
 
-// importOne creates a Tag and returns when it is Ready; it is then what the API server has.
+// importOne creates a Tag and returns when it is Ready, with the stored version.
 func (s *stand) importOne(ctx context.Context, tag *v1.Tag) error {
 	isReady := func(object client.Object) bool {
 		found, ok := object.(*v1.Tag)
@@ -185,7 +185,7 @@ func (s *stand) importOne(ctx context.Context, tag *v1.Tag) error {
 	return s.api.Get(ctx, client.ObjectKeyFromObject(tag), tag)
 }
 
-// deployment is one as people write them, with a container that names a Tag.
+// deployment returns a typical Deployment with a container that names a Tag.
 func deployment(namespace, name, image string) *appsv1.Deployment {
 	labels := map[string]string{"app.kubernetes.io/name": name}
 	return &appsv1.Deployment{

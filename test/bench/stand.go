@@ -29,7 +29,7 @@ type stand struct {
 	cluster  *cluster.Cluster
 	registry *headRegistry
 	manager  *cluster.Manager
-	// config is the administrator's, unthrottled; api is a client of it, and cache what the benchmarks watch.
+	// config is the administrator's, without a rate limit; api is a client of it, and cache the watches of the benchmarks.
 	config *rest.Config
 	api    client.Client
 	cache  cache.Cache
@@ -61,7 +61,7 @@ func startStand(ctx context.Context) (s *stand, err error) {
 	if s.cache, err = cache.New(s.config, cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()}); err != nil {
 		return s, err
 	}
-	s.watches.Go(func() { _ = s.cache.Start(watching) }) // it ends with its context, and says what goes wrong meanwhile
+	s.watches.Go(func() { _ = s.cache.Start(watching) }) // it ends with its context, and logs errors
 	return s, s.startManager(ctx)
 }
 
@@ -87,7 +87,7 @@ func (s *stand) startManager(ctx context.Context) error {
 	return err
 }
 
-// shippedEnvironment is what config/manager sets for the Go runtime and everything else by value.
+// shippedEnvironment returns the settings of config/manager for the Go runtime, and all others that it sets by value.
 func shippedEnvironment() ([]string, error) {
 	root, err := cluster.Root()
 	if err != nil {
@@ -111,7 +111,7 @@ func shippedEnvironment() ([]string, error) {
 }
 
 func (s *stand) stop() error {
-	s.stopWatching() // or the API server would wait for its watches
+	s.stopWatching() // otherwise the API server waits for its watches
 	s.watches.Wait()
 	var problems []error
 	if s.manager != nil {
@@ -124,12 +124,12 @@ func (s *stand) stop() error {
 	return errors.Join(append(problems, os.RemoveAll(s.dir))...)
 }
 
-// namespace makes a namespace.
+// namespace creates a namespace.
 func (s *stand) namespace(ctx context.Context, name string) error {
 	return s.api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 }
 
-// tag is a Tag that follows a repository of its own.
+// tag returns a Tag of a repository of its own.
 func (s *stand) tag(namespace, name string) *v1.Tag {
 	return &v1.Tag{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},

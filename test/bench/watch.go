@@ -14,10 +14,10 @@ import (
 	"github.com/images-io/tagger/test/bench/measure"
 )
 
-// longestWait bounds what a benchmark waits for. It is far above every bar: a miss is measured, too.
+// longestWait bounds the waits of a benchmark. It is far above every target: a miss is measured, too.
 const longestWait = 10 * time.Minute
 
-// counting counts the different objects that were seen as they should be.
+// counting counts the objects that were seen in the expected state.
 type counting struct {
 	what string
 	isSo func(client.Object) bool
@@ -27,7 +27,7 @@ type counting struct {
 	seen map[types.NamespacedName]bool
 }
 
-// counts begins to count what is so among the objects of a kind, now and from now on. The informer lists again where the API
+// counts starts to count the objects of a kind in the expected state, now and from now on. The informer lists again if the API
 // server ends a watch that is too slow, as it does while it is busy.
 func (s *stand) counts(ctx context.Context, what string, kind client.Object, isSo func(client.Object) bool) (*counting, error) {
 	informer, err := s.cache.GetInformer(ctx, kind)
@@ -56,7 +56,7 @@ func (c *counting) count() int {
 	return len(c.seen)
 }
 
-// until returns when that many objects have been so, and ends the counting.
+// until returns when that many objects have reached the state, and ends the counting.
 func (c *counting) until(ctx context.Context, want int) error {
 	const step = 5 * time.Second
 	said := time.Now()

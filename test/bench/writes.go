@@ -13,7 +13,7 @@ import (
 	"github.com/images-io/tagger/test/bench/measure"
 )
 
-// writes is how many requests but GETs the manager has sent to the API server, by its own account
+// writes returns the number of requests except GETs that the manager has sent to the API server, by its own count
 // (rest_client_requests_total): client-go counts every request of every client.
 func (s *stand) writes(ctx context.Context) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.manager.MetricsURL, nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/images-io/tagger/test/bench/measure"
 )
 
-// again counts what the copy of an image takes that is at the mirror already, by a program that does not know that.
+// again counts the requests for an image that the mirror has already, by a program without that knowledge.
 func again(ctx context.Context, rows *measure.Report) (err error) {
 	s, err := openRelayedSite(ctx, 0)
 	defer func() { err = errors.Join(err, s.close()) }()

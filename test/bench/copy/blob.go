@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// blob is a layer of bytes that nothing can compress, always the same ones for its seed. They are made as they are read, so
-// that a large one takes no memory. It implements v1.Layer.
+// blob is a layer of incompressible bytes, the same for the same seed. They are generated on reading, so that a large one takes
+// no memory. It implements v1.Layer.
 type blob struct {
 	seed   uint64
 	size   int64

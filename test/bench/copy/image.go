@@ -12,15 +12,15 @@ import (
 // architectures are the platforms of every image.
 var architectures = []string{"amd64", "arm64"}
 
-// content says what an image consists of: for each platform a config and as many layers as there are seeds. Images that have
-// a seed in common share that layer of each platform.
+// content describes an image: for each platform a config and one layer for each seed. Images with a common seed share that
+// layer of each platform.
 type content struct {
 	seeds  []uint64
 	layer  int64 // its size
-	config int   // its size, about
+	config int   // its approximate size
 }
 
-// index makes the image.
+// index builds the image.
 func (c content) index() (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for i, architecture := range architectures {

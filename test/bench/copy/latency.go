@@ -13,21 +13,20 @@ import (
 // small is an image of ten blobs of 1 MiB: for each platform four layers and a config.
 var small = content{seeds: []uint64{1, 2, 3, 4}, layer: measure.FullOrShort[int64](1<<20, 1<<14), config: measure.FullOrShort(1<<20, 1<<14)}
 
-// work is what they are copied under.
+// work is the repository of the copies.
 type work struct {
 	delay time.Duration
 	open  func(context.Context, time.Duration) (*site, error)
-	// registries says whose they are.
+	// registries names the registries.
 	registries string
-	// processors is how many there must be for a bar: with fewer, the time is that of the registries' work.
+	// processors is the number of processors below which the row has no target: the registries' work would determine the time.
 	processors int
 }
 
-// latencyBar is how much of the best peer's time Tagger may take.
+// latencyBar is the largest allowed ratio to the best peer's time.
 const latencyBar = 0.55
 
-// latency measures copies where every request takes long, so that the time is that of the requests which wait for one
-// another.
+// latency measures copies with delayed requests, so that the time is that of the requests that wait for one another.
 func latency(ctx context.Context, rows *measure.Report) error {
 	for _, w := range []work{
 		{20 * time.Millisecond, openLightSite, "light registries", 1},

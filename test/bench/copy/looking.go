@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// lookingCosts is how many requests more a copy takes that looks for signatures which are not there.
+// lookingCosts is the number of additional requests of a copy that looks for missing signatures.
 func (s *site) lookingCosts(ctx context.Context, digest string) (requests int, err error) {
 	with, err := s.requestsOnceKnown(ctx, digest, "-attachments")
 	if err != nil {
@@ -15,7 +15,7 @@ func (s *site) lookingCosts(ctx context.Context, digest string) (requests int, e
 	return with - without, err
 }
 
-// requestsOnceKnown is how many requests a copy takes in a process that has copied from the same registry before.
+// requestsOnceKnown is the number of requests of a copy in a process that has copied from the same registry before.
 func (s *site) requestsOnceKnown(ctx context.Context, digest string, flags ...string) (requests int, err error) {
 	if err := s.mirror.clear(); err != nil {
 		return 0, err

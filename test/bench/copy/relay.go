@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// relay stands before a registry. It has every request wait, counts what passes, and can stall.
+// relay is a proxy before a registry. It delays every request, counts the traffic, and can stall.
 type relay struct {
 	server *httptest.Server
 	next   http.Handler
 	delay  time.Duration
-	// stalled: no more bytes of blobs come.
+	// stalled stops the bytes of blobs.
 	stalled atomic.Bool
 
 	mutex    sync.Mutex
@@ -26,11 +26,11 @@ type relay struct {
 	uploaded atomic.Int64
 }
 
-// traffic is what came to a registry.
+// traffic is the traffic of a registry.
 type traffic struct {
-	// methods are those of the requests.
+	// methods are the methods of the requests.
 	methods []string
-	// uploaded is how many bytes of blobs there were.
+	// uploaded is the number of bytes of blobs.
 	uploaded int64
 }
 
@@ -40,14 +40,14 @@ func newRelay(registry http.Handler, delay time.Duration) *relay {
 	return r
 }
 
-// proxyTo leads to a registry that speaks plain HTTP.
+// proxyTo returns a proxy to a registry that serves plain HTTP.
 func proxyTo(registry string) *httputil.ReverseProxy {
 	target := &url.URL{Scheme: "http", Host: registry}
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true},
 		Rewrite: func(request *httputil.ProxyRequest) {
 			request.SetURL(target)
-			request.Out.Host = request.In.Host // so that the registry's locations lead through here
+			request.Out.Host = request.In.Host // so that the registry's locations name the relay
 		},
 		BufferPool: &buffers{},
 		ErrorLog:   log.New(io.Discard, "", 0), // clients may give up on a request
@@ -79,11 +79,11 @@ func (r *relay) answer(w http.ResponseWriter, request *http.Request) {
 	}
 	w.Header().Set("Content-Length", "1048576")
 	w.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w).Flush() // it fails where the client is gone
+	_ = http.NewResponseController(w).Flush() // it fails if the client is gone
 	<-request.Context().Done()
 }
 
-// take returns what passed since it was called the last time.
+// take returns the traffic since its last call.
 func (r *relay) take() traffic {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -92,7 +92,7 @@ func (r *relay) take() traffic {
 	return passed
 }
 
-// countingBody counts its bytes as they are read.
+// countingBody counts its bytes on reading.
 type countingBody struct {
 	io.ReadCloser
 	count *atomic.Int64
@@ -105,7 +105,7 @@ func (b countingBody) Read(into []byte) (int, error) {
 	return n, err
 }
 
-// buffers are used again, so that the relay takes little of the time that is measured. They implement httputil.BufferPool.
+// buffers are reused, so that the relay takes little of the measured time. They implement httputil.BufferPool.
 type buffers struct{ pool sync.Pool }
 
 // Get implements httputil.BufferPool.

@@ -20,14 +20,14 @@ var rounds, roundsOfSmall = measure.FullOrShort(5, 1), measure.FullOrShort(11, 1
 // sampling is how often a process is asked for the most memory that it had. What it takes later than that is missed.
 const sampling = 20 * time.Millisecond
 
-// outcome is what one copy took.
+// outcome is the result of one copy.
 type outcome struct {
 	took time.Duration
 	// cpu is the processor time of the program alone.
 	cpu time.Duration
-	// peak is the most memory that was resident, in bytes.
+	// peak is the highest resident memory, in bytes.
 	peak uint64
-	// source and mirror are what passed the relays, if there are any.
+	// source and mirror are the traffic of the relays, if there are any.
 	source, mirror traffic
 }
 
@@ -53,7 +53,7 @@ func cannotCopy(err error) string {
 	return fmt.Sprintf("cannot copy this: %.200s", lines[len(lines)-1])
 }
 
-// most is the largest number of all.
+// most returns the largest number of all.
 func (o outcomes) most(of func(outcome) float64) float64 {
 	most := 0.0
 	for _, one := range o.copies {
@@ -62,7 +62,7 @@ func (o outcomes) most(of func(outcome) float64) float64 {
 	return most
 }
 
-// median is that of the times.
+// median returns the median of the times.
 func (o outcomes) median() time.Duration {
 	return o.medianOf(func(o outcome) time.Duration { return o.took })
 }
@@ -89,7 +89,7 @@ func (o outcomes) peak() uint64 {
 	return uint64(o.most(func(o outcome) float64 { return float64(o.peak) }))
 }
 
-// best is the median of the fastest of the tools that copied.
+// best returns the fastest median of the tools.
 func best(of map[string]outcomes, tools []tool) time.Duration {
 	fastest := time.Duration(math.MaxInt64)
 	for _, t := range tools {
@@ -100,10 +100,10 @@ func best(of map[string]outcomes, tools []tool) time.Duration {
 	return fastest
 }
 
-// copied is where all images are copied to that are measured alone: namespace, Tag and generation.
+// copied is the destination of all images that are measured alone: namespace, Tag and generation.
 const copied = "team/app:0"
 
-// takeTurns has all tools copy an image to an empty mirror, one after the other, in every round another one first.
+// takeTurns runs all tools on an empty mirror, one after the other, in every round starting with another one.
 func (s *site) takeTurns(ctx context.Context, rounds int, digest string, tools ...tool) (map[string]outcomes, error) {
 	all := map[string]outcomes{}
 	for round := range rounds {
@@ -126,13 +126,13 @@ func (s *site) takeTurns(ctx context.Context, rounds int, digest string, tools .
 	return all, nil
 }
 
-// copy runs the tool, and sees to it that all has arrived.
+// copy runs the tool, and verifies the result.
 func (s *site) copy(ctx context.Context, t tool, digest, image string) (outcome, error) {
 	s.traffic()
 	var said bytes.Buffer
 	cmd := t.command(ctx, s, s.from(digest), s.to(image))
 	cmd.Stdout, cmd.Stderr = &said, &said
-	runtime.GC() // what was left by whoever checked the last copy is not collected while this one is measured
+	runtime.GC() // garbage of the last check is not collected during this measurement
 	one, err := timed(cmd)
 	if err != nil {
 		return outcome{}, fmt.Errorf("%s: %w: %s", t.name, err, said.Bytes())
@@ -144,7 +144,7 @@ func (s *site) copy(ctx context.Context, t tool, digest, image string) (outcome,
 	return one, nil
 }
 
-// traffic is what passed the relays since it was called the last time.
+// traffic returns the traffic of the relays since its last call.
 func (s *site) traffic() (source, mirror traffic) {
 	if len(s.source.relays) == 0 {
 		return traffic{}, traffic{}
@@ -152,7 +152,7 @@ func (s *site) traffic() (source, mirror traffic) {
 	return s.source.relays[0].take(), s.mirror.relays[0].take()
 }
 
-// timed runs a process to its end.
+// timed runs a process until it exits.
 func timed(cmd *exec.Cmd) (one outcome, err error) {
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -169,7 +169,7 @@ func timed(cmd *exec.Cmd) (one outcome, err error) {
 			one.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 			return one, err
 		case <-ticker.C:
-			if _, peak, err := measure.Memory(cmd.Process.Pid); err == nil { // it may have ended just now
+			if _, peak, err := measure.Memory(cmd.Process.Pid); err == nil { // it may have exited
 				one.peak = max(one.peak, peak)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/images-io/tagger/test/bench/measure"
 )
 
-// sharing are copies in the order in which they are made, and how many bytes of each are new to the mirror's namespace.
+// sharing are copies in their order, and the number of bytes of each that are new to the mirror's namespace.
 var sharing = []struct {
 	work, image string
 	content     content
@@ -23,7 +23,7 @@ var sharing = []struct {
 	{"another Tag of the namespace with the same base", "team/tools:0", content{seeds: []uint64{1, 2, 3, 4, 7}, layer: 1 << 20}},
 }
 
-// shared counts the bytes that are sent of images that share layers with what is at the mirror already.
+// shared counts the uploaded bytes of images that share layers with images at the mirror.
 func shared(ctx context.Context, rows *measure.Report) (err error) {
 	s, err := openRelayedSite(ctx, 0)
 	defer func() { err = errors.Join(err, s.close()) }()
@@ -60,7 +60,7 @@ func (s *site) sharedBy(ctx context.Context, rows *measure.Report, t tool, diges
 	return nil
 }
 
-// sharedByTagger has one process do all copies, for it mounts what it knows it has copied.
+// sharedByTagger uses one process for all copies, since it mounts blobs that it has copied.
 func (s *site) sharedByTagger(ctx context.Context, rows *measure.Report, digests []string) (err error) {
 	if err := s.mirror.clear(); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (s *site) sharedByTagger(ctx context.Context, rows *measure.Report, digests
 	return nil
 }
 
-// bytesBeside is how many bytes the blobs have that are not known yet. Now they are.
+// bytesBeside returns the number of bytes of the blobs that are not known yet, and marks them as known.
 func (c content) bytesBeside(known map[string]bool) (bytes int64, err error) {
 	index, err := c.index()
 	if err != nil {
@@ -121,7 +121,7 @@ func (c content) bytesBeside(known map[string]bool) (bytes int64, err error) {
 	return bytes, nil
 }
 
-// copying is Tagger's engine, to which one order after the other is given.
+// copying is a process of Tagger's engine, for one request after the other.
 type copying struct {
 	cmd     *exec.Cmd
 	orders  io.WriteCloser

@@ -20,29 +20,29 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// memoryFolder is where Linux keeps files in memory, and memoryNeeded what the mirror may come to hold. On a disk, the disk
-// would be what is measured.
+// memoryFolder is the folder in which Linux keeps files in memory, and memoryNeeded the largest size of the mirror. A disk
+// would limit the benchmark.
 const (
 	memoryFolder = "/dev/shm"
 	memoryNeeded = 5 << 30
 )
 
-// seldomCollecting has a registry collect its garbage a quarter as often as usual. Distribution takes 4 MiB for each blob that it
-// reads, and here it shares the processors with those that are measured.
+// seldomCollecting makes a registry collect its garbage a quarter as often as usual. Distribution takes 4 MiB for each blob
+// that it reads, and here it shares the processors with the measured programs.
 const seldomCollecting = "GOGC=400"
 
-// site is a source and a mirror, and what programs need to use them.
+// site is a source and a mirror, with the settings of the programs.
 type site struct {
-	// dir is everybody's home, so that nobody finds a configuration that is not of here.
+	// dir is the home directory of all programs, so that none finds another configuration.
 	dir string
-	// bin is where the programs are.
+	// bin is the folder of the programs.
 	bin            string
 	source, mirror *place
-	// certificate is what both serve with; nil means plain HTTP.
+	// certificate is the certificate of both; nil means plain HTTP.
 	certificate *cluster.ServingCert
 }
 
-// place is a registry, and its relays where there are any. The first one is what clients are to use.
+// place is a registry, and its relays if there are any. Clients use the first relay.
 type place struct {
 	// direct is the registry's own host:port.
 	direct string
@@ -53,7 +53,7 @@ type place struct {
 	light    *lightRegistry
 }
 
-// openSite starts a source and a mirror, both distribution's, that are asked directly. It must be closed even if it fails.
+// openSite starts a source and a mirror, both distribution's, without relays. It must be closed even if it fails.
 func openSite(ctx context.Context, withTLS bool) (*site, error) {
 	s, err := newSite()
 	if err != nil {
@@ -76,7 +76,7 @@ func openSite(ctx context.Context, withTLS bool) (*site, error) {
 	return s, s.configure()
 }
 
-// openRelayedSite starts a source and a mirror, both distribution's, where every request waits, and is counted.
+// openRelayedSite starts a source and a mirror, both distribution's, with relays that delay and count every request.
 func openRelayedSite(ctx context.Context, delay time.Duration) (*site, error) {
 	s, err := openSite(ctx, false)
 	if err != nil {
@@ -85,7 +85,7 @@ func openRelayedSite(ctx context.Context, delay time.Duration) (*site, error) {
 	return s, s.relay(delay)
 }
 
-// openLightSite is openRelayedSite with registries that are light.
+// openLightSite is openRelayedSite with light registries.
 func openLightSite(_ context.Context, delay time.Duration) (*site, error) {
 	s, err := newSite()
 	if err != nil {
@@ -107,14 +107,14 @@ func newSite() (*site, error) {
 	return s, err
 }
 
-// relay has every request wait.
+// relay delays every request.
 func (s *site) relay(delay time.Duration) error {
 	s.source.addRelay(delay)
 	s.mirror.addRelay(delay)
 	return s.configure()
 }
 
-// roomy is the folder if it has room for so many bytes, and the one for temporary files otherwise.
+// roomy returns the folder if it has room for so many bytes, and the one for temporary files otherwise.
 func roomy(folder string, bytes uint64) string {
 	var system syscall.Statfs_t
 	if err := syscall.Statfs(folder, &system); err != nil || system.Bavail*uint64(system.Bsize) < bytes {
@@ -140,7 +140,7 @@ func (p *place) openLight() {
 	p.direct = p.light.server.Listener.Addr().String()
 }
 
-// address is host:port, as clients are to use it.
+// address returns host:port for clients.
 func (p *place) address() string {
 	if len(p.relays) > 0 {
 		return p.relays[0].address()
@@ -162,7 +162,7 @@ func (p *place) behindRelays() http.Handler {
 	return proxyTo(p.direct)
 }
 
-// clear forgets every image.
+// clear removes every image.
 func (p *place) clear() error {
 	if p.light != nil {
 		p.light.clear()
@@ -189,7 +189,7 @@ func (s *site) close() error {
 	return errors.Join(s.source.close(), s.mirror.close(), os.RemoveAll(s.dir))
 }
 
-// configure writes the registries.conf by which Tagger talks to registries on loopback.
+// configure writes the registries.conf of Tagger for registries on loopback.
 func (s *site) configure() error {
 	addresses := []string{s.source.direct}
 	for _, relay := range s.source.relays {
@@ -206,7 +206,7 @@ func (s *site) plain() bool            { return s.certificate == nil }
 func (s *site) registriesConf() string { return filepath.Join(s.dir, "registries.conf") }
 func (s *site) authorities() string    { return filepath.Join(s.dir, "authorities.pem") }
 
-// from is where the image with the digest is copied from, and to is whereto.
+// from returns the source of a copy of the digest, and to its destination.
 func (s *site) from(digest string) string { return s.source.address() + "/" + upstream + "@" + digest }
 func (s *site) to(image string) string    { return s.mirror.address() + "/" + image }
 
@@ -230,7 +230,7 @@ func (s *site) publish(ctx context.Context, image content) (string, error) {
 	return digest.String(), remote.WriteIndex(to, index, remote.WithContext(ctx), remote.WithTransport(s.transport()))
 }
 
-// check fails unless all of the image is at the mirror under its tag. It is not counted.
+// check returns an error unless the mirror has the whole image under its tag. It is not counted.
 func (s *site) check(ctx context.Context, image, digest string) error {
 	tag, err := name.NewTag(s.mirror.direct + "/" + image)
 	if err != nil {

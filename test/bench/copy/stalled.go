@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// crowded is how many Tags there are at once, and hosts how many registries they come from.
+	// crowded is the number of concurrent Tags, and hosts the number of their registries.
 	crowded, hosts = 20, 4
-	// crowdDelay is what every request takes.
+	// crowdDelay is the delay of every request.
 	crowdDelay = 20 * time.Millisecond
-	// longestWait is far above every bar: a miss is measured, too.
+	// longestWait is far above every target: a miss is measured, too.
 	longestWait = 2 * time.Minute
 )
 
@@ -66,7 +66,7 @@ type crowd struct {
 	digests []string
 }
 
-// newCrowd gives the source as many names as there are registries, and its images.
+// newCrowd gives the source one name for each registry, and its images.
 func newCrowd(ctx context.Context, s *site) (*crowd, error) {
 	c := &crowd{}
 	for range hosts {
@@ -84,7 +84,7 @@ func newCrowd(ctx context.Context, s *site) (*crowd, error) {
 	return c, s.configure()
 }
 
-// run creates all Tags at once and returns what those took that are not of the first registry. Then it takes them away.
+// run creates all Tags at once and returns the times of those of the other registries. Then it deletes them.
 func (c *crowd) run(ctx context.Context, namespace string, isStalled bool) ([]time.Duration, error) {
 	c.sources[0].stalled.Store(isStalled)
 	defer c.sources[0].stalled.Store(false)
@@ -103,7 +103,7 @@ func (c *crowd) run(ctx context.Context, namespace string, isStalled bool) ([]ti
 	return took, errors.Join(err, c.clear(ctx, namespace))
 }
 
-// tag is one of the Tags, and of one of the registries.
+// tag returns one of the Tags of one of the registries.
 func (c *crowd) tag(namespace string, i int) *v1.Tag {
 	host := i % hosts
 	return &v1.Tag{
@@ -112,7 +112,7 @@ func (c *crowd) tag(namespace string, i int) *v1.Tag {
 	}
 }
 
-// untilReady returns how long each took that is not of the first registry.
+// untilReady returns the time of each Tag that is not of the first registry.
 func (c *crowd) untilReady(ctx context.Context, namespace string, start time.Time) (took []time.Duration, err error) {
 	ready := map[string]bool{}
 	err = c.poll(ctx, namespace, func(tags []v1.Tag) bool {
@@ -127,7 +127,7 @@ func (c *crowd) untilReady(ctx context.Context, namespace string, start time.Tim
 	return took, err
 }
 
-// clear deletes all Tags, and with them the copies that are under way.
+// clear deletes all Tags, and so cancels their copies.
 func (c *crowd) clear(ctx context.Context, namespace string) error {
 	if err := c.api.DeleteAllOf(ctx, &v1.Tag{}, client.InNamespace(namespace)); err != nil {
 		return err
@@ -135,7 +135,7 @@ func (c *crowd) clear(ctx context.Context, namespace string) error {
 	return c.poll(ctx, namespace, func(tags []v1.Tag) bool { return len(tags) == 0 })
 }
 
-// poll looks at the Tags of a namespace until they are as they should be.
+// poll reads the Tags of a namespace until they are as expected.
 func (c *crowd) poll(ctx context.Context, namespace string, isSo func(tags []v1.Tag) bool) error {
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, longestWait, true, func(ctx context.Context) (bool, error) {
 		var tags v1.TagList

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// mostMemory is what a copy may have resident, however large the image.
+	// mostMemory is the allowed resident memory of a copy, whatever the size of the image.
 	mostMemory = 64 << 20
-	// mostGrowth is how much more of it an image four times as large may take, which is when the collector happened to run.
+	// mostGrowth is the allowed factor of that for an image four times as large; garbage collection causes a difference.
 	mostGrowth = 1.25
 )
 
@@ -21,7 +21,7 @@ var gibibyte = measure.FullOrShort[int64](1<<30, 1<<23)
 // sized is an image of so many bytes, in four layers for each of the two platforms.
 func sized(bytes int64) content { return content{seeds: []uint64{1, 2, 3, 4}, layer: bytes / 8} }
 
-// throughput measures copies where nothing but the bytes takes time.
+// throughput measures copies without a delay.
 func throughput(ctx context.Context, rows *measure.Report) error {
 	return errors.Join(throughputOver(ctx, rows, "plain", false), throughputOver(ctx, rows, "TLS", true))
 }
@@ -53,7 +53,7 @@ func throughputOver(ctx context.Context, rows *measure.Report, protocol string, 
 	return s.large(ctx, rows, all[tagger.name].peak())
 }
 
-// large measures the memory that an image of 4 GiB takes, beside what one of 1 GiB took. It is the last that the site is used for.
+// large measures the memory of an image of 4 GiB, beside that of one of 1 GiB. It is the last use of the site.
 func (s *site) large(ctx context.Context, rows *measure.Report, ofOne uint64) error {
 	measure.Progress("4 GiB")
 	if err := errors.Join(s.source.clear(), s.mirror.clear()); err != nil {

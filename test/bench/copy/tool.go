@@ -22,7 +22,7 @@ var (
 	taggerAttachments = tool{name: "Tagger, looking for signatures too", command: copier("-attachments")}
 )
 
-// peers are all others, as people run them: all platforms, and nothing that is attached to the image.
+// peers are all others, with their usual options: all platforms, without referrers.
 func peers() []tool {
 	tools := []tool{{"crane", crane, true}, {"regctl", regctl, true}, {"oras", oras, true}}
 	if _, err := exec.LookPath("skopeo"); err == nil {
@@ -39,7 +39,7 @@ func copier(flags ...string) func(ctx context.Context, s *site, from, to string)
 	}
 }
 
-// copier is Tagger's engine, waiting for orders.
+// copier is Tagger's engine, waiting for requests.
 func (s *site) copier(ctx context.Context, flags ...string) *exec.Cmd {
 	flags = append([]string{"-registries-conf", s.registriesConf()}, flags...)
 	if s.plain() {
@@ -48,7 +48,7 @@ func (s *site) copier(ctx context.Context, flags ...string) *exec.Cmd {
 	return s.program(ctx, "copier", flags...)
 }
 
-// crane knows by itself that loopback may speak plain HTTP.
+// crane uses plain HTTP on loopback by default.
 func crane(ctx context.Context, s *site, from, to string) *exec.Cmd {
 	return s.program(ctx, "crane", "copy", from, to)
 }
@@ -78,7 +78,7 @@ func skopeo(ctx context.Context, s *site, from, to string) *exec.Cmd {
 	return s.program(ctx, "skopeo", arguments...)
 }
 
-// program is a program of bin/, or else of the system, that finds no configuration but the authority that it has to trust.
+// program returns a program of bin/, or else of the system, without any configuration but the authority to trust.
 func (s *site) program(ctx context.Context, program string, arguments ...string) *exec.Cmd {
 	path := filepath.Join(s.bin, program)
 	if _, err := os.Stat(path); err != nil {

@@ -1,3 +1,3 @@
-// Package measure is what programs share that measure what Tagger promises: their main, the table that they print, and what
-// a process has resident.
+// Package measure is shared by the programs that measure the promises of Tagger: their main, the table that they print, and the
+// resident memory of a process.
 package measure

@@ -10,14 +10,14 @@ import (
 	"syscall"
 )
 
-// Benchmark is one thing to measure. It adds rows to the report.
+// Benchmark is one measurement. It adds rows to the report.
 type Benchmark struct {
 	Name string
 	Run  func(ctx context.Context, rows *Report) error
 }
 
-// Main is the main of a program that measures: it runs the benchmarks that are named in the arguments, or all of them, in
-// the order in which they are given here. With -short they are small and have no bars.
+// Main is the main of a program that measures: it runs the benchmarks that are named in the arguments, or all of them, in the
+// given order.
 func Main(benchmarks ...Benchmark) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	isFlag := func(argument string) bool { return argument == "-short" }
@@ -29,12 +29,12 @@ func Main(benchmarks ...Benchmark) {
 	}
 }
 
-// Progress tells whoever waits for the table what is being done.
+// Progress prints the current step.
 func Progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "bench:   "+format+"\n", args...)
 }
 
-// run fails where a row that must hold does not.
+// run returns an error if a required row misses its target.
 func run(ctx context.Context, benchmarks []Benchmark, names []string) error {
 	chosen, err := choose(benchmarks, names)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Memory is what a process has resident now, and had at most, in bytes (proc(5), status). It is Linux's own account.
+// Memory returns the resident memory of a process, current and highest, in bytes (proc(5), status), as Linux counts it.
 func Memory(pid int) (now, peak uint64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

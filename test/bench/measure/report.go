@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Report collects what was measured.
+// Report collects the measurements.
 type Report struct{ rows []row }
 
 type row struct {
@@ -28,7 +28,7 @@ func (r *Report) Count(work string, got, most float64) {
 	r.add(row{work, fmt.Sprintf("%.4g", got), fmt.Sprintf("at most %.4g", most), got <= most, true})
 }
 
-// AtLeast adds a number of that kind that must not be below the bar.
+// AtLeast adds a number of that kind that must not be below the target.
 func (r *Report) AtLeast(work string, got, least float64) {
 	r.add(row{work, fmt.Sprintf("%.4g", got), fmt.Sprintf("at least %.4g", least), got >= least, true})
 }
@@ -43,7 +43,7 @@ func (r *Report) Size(work string, got, most uint64) {
 	r.add(row{work, Mebibytes(got), "at most " + Mebibytes(most), got <= most, false})
 }
 
-// Note adds what has no bar, such as a peer's number.
+// Note adds a number without a target, such as a peer's.
 func (r *Report) Note(work, got string) {
 	r.add(row{work: work, got: got, passed: true})
 }
@@ -54,7 +54,7 @@ func (r *Report) print(to io.Writer) {
 	for _, row := range r.rows {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", row.work, row.got, row.bar, row.said())
 	}
-	_ = table.Flush() // a table that cannot be printed has no reader
+	_ = table.Flush() // without a reader there is no table to print
 }
 
 func (r row) said() string {
@@ -68,7 +68,7 @@ func (r row) said() string {
 	}
 }
 
-// verdict is an error where a count missed its bar.
+// verdict returns an error if a count missed its target.
 func (r *Report) verdict() error {
 	missed := 0
 	for _, row := range r.rows {
@@ -82,7 +82,7 @@ func (r *Report) verdict() error {
 	return nil
 }
 
-// Readable is the time with as many digits as say something.
+// Readable returns the time with its significant digits.
 func Readable(d time.Duration) string {
 	switch {
 	case d >= 10*time.Second:
@@ -94,5 +94,5 @@ func Readable(d time.Duration) string {
 	}
 }
 
-// Mebibytes is the amount in MiB.
+// Mebibytes returns the amount in MiB.
 func Mebibytes(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }

@@ -1,9 +1,9 @@
-// Command copier copies images with Tagger's engine. It reads orders from its standard input, one a line,
+// Command copier copies images with Tagger's engine. It reads requests from its standard input, one a line,
 //
 //	host:port/repository@sha256:… host:port/namespace/tag:generation
 //
-// and writes for each what became of its blobs, as JSON. As the manager does, it asks first whether the generation is there,
-// and knows what it copied before.
+// and writes the result of each as JSON. As the manager does, it checks first whether the generation exists, and remembers what
+// it copied before.
 package main
 
 import (
@@ -74,7 +74,7 @@ func copyUnlessThere(ctx context.Context, client *registry.Client, order registr
 	return client.Copy(ctx, order)
 }
 
-// parse reads an order. The namespace is the folder of the repository that is copied to.
+// parse parses a request. The namespace is the folder of the destination's repository.
 func parse(line string) (registry.CopyRequest, error) {
 	var from, to string
 	if _, err := fmt.Sscan(line, &from, &to); err != nil {
