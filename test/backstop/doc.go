@@ -1,3 +1,3 @@
-// Package backstop tests what happens to workloads while the API server cannot reach Tagger's webhook, with the admission
-// policy that stands behind it and without, and the life of that policy: who makes it, who takes it away.
+// Package backstop tests workloads while the API server cannot reach Tagger's webhook, with and without the admission policy
+// for that time, and the life of that policy: its creation and its deletion.
 package backstop

@@ -35,7 +35,7 @@ func configuration() *admissionregistrationv1.MutatingWebhookConfiguration {
 	return &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "tagger-mutating-webhook-configuration"}}
 }
 
-// made waits until the manager made the policy and its binding, owned by the webhook configurations of these names.
+// made waits until the manager has created the policy and its binding, owned by the webhook configurations of these names.
 func (w *world) made(owners ...string) {
 	w.t.Helper()
 	for _, object := range []client.Object{policy(), binding()} {
@@ -52,7 +52,7 @@ func (w *world) made(owners ...string) {
 	}
 }
 
-// takenAway waits until there is neither the policy nor its binding.
+// takenAway waits until the policy and its binding are deleted.
 func (w *world) takenAway() {
 	w.t.Helper()
 	w.eventually("no backstop", patience, func() error {
@@ -63,8 +63,8 @@ func (w *world) takenAway() {
 	})
 }
 
-// nobodyIsRefused creates workloads in dry runs, annotated and not. It is an error where the backstop refuses one. A manager
-// that runs refuses a Job whose Tag has no import.
+// nobodyIsRefused creates workloads in dry runs, annotated and not. It returns an error if the backstop rejects one. A running
+// manager rejects a Job whose Tag has no import.
 func (w *world) nobodyIsRefused() error {
 	var problems []error
 	for _, annotation := range []string{"true", ""} {
@@ -79,14 +79,14 @@ func (w *world) nobodyIsRefused() error {
 	return errors.Join(problems...)
 }
 
-// soonNobodyIsRefused waits for the API server to notice: it looks for changes of policies every second.
+// soonNobodyIsRefused waits for the API server, which looks for changes of policies every second.
 func (w *world) soonNobodyIsRefused() {
 	w.t.Helper()
 	w.eventually("nobody is refused", patience, w.nobodyIsRefused)
 }
 
-// TestManagedBackstop lives through an installation whose bundle cannot carry the policy: install, update, uninstall, and
-// a restart of the API server in each of these states.
+// TestManagedBackstop has an installation whose bundle cannot contain the policy: install, update, uninstall, and a restart of
+// the API server in each of these states.
 func TestManagedBackstop(t *testing.T) {
 	w := newWorld(t, "olm")
 	w.must(w.nobodyIsRefused())
@@ -108,7 +108,8 @@ func TestManagedBackstop(t *testing.T) {
 	w.must(w.nobodyIsRefused())
 }
 
-// isUpdated is what OLM does: the new version's webhook comes, its manager starts, and the old version's webhook goes.
+// isUpdated makes the steps of OLM: it creates the new version's webhook, starts its manager, and deletes the old version's
+// webhook.
 func (w *world) isUpdated(t *testing.T) {
 	w = w.in(t)
 	old := policy()
@@ -136,7 +137,7 @@ func (w *world) isUpdated(t *testing.T) {
 	}
 }
 
-// isUninstalled deletes what OLM deletes of an operator, and then, as an administrator does, the definition.
+// isUninstalled deletes the objects that OLM deletes with an operator, and then, as an administrator does, the definition.
 func (w *world) isUninstalled(t *testing.T) {
 	w = w.in(t)
 	w.must(w.api.Delete(t.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "zz-next-version"}}))
@@ -147,7 +148,7 @@ func (w *world) isUninstalled(t *testing.T) {
 	w.must(w.nobodyIsRefused())
 }
 
-// in is the world for a subtest.
+// in returns the world for a subtest.
 func (w *world) in(t *testing.T) *world {
 	inside := *w
 	inside.t = t
@@ -159,7 +160,7 @@ func (w *world) restart() {
 	w.must(w.cluster.RestartAPIServer(w.t.Context()))
 }
 
-// TestManagedBackstop_GoesBeforeTheCRD, and comes back with it, while a manager runs.
+// TestManagedBackstop_GoesBeforeTheCRD deletes the definition, and creates it again, while a manager runs.
 func TestManagedBackstop_GoesBeforeTheCRD(t *testing.T) {
 	w := newWorld(t, "olm")
 	w.imported("myapp")
@@ -168,7 +169,7 @@ func TestManagedBackstop_GoesBeforeTheCRD(t *testing.T) {
 	w.finalizers(func(finalizers []string) []string { return append(finalizers, "example.com/hold") })
 	w.must(w.api.Delete(t.Context(), definition()))
 	w.takenAway()
-	w.must(w.get(definition())) // so the policy went first
+	w.must(w.get(definition())) // so the policy was deleted first
 	w.finalizers(func([]string) []string { return nil })
 	w.eventually("no definition", patience, func() error { return w.gone(definition()) })
 	w.must(w.nobodyIsRefused())
@@ -177,7 +178,7 @@ func TestManagedBackstop_GoesBeforeTheCRD(t *testing.T) {
 	w.made(configuration().Name)
 }
 
-// finalizers changes those of the definition, which the API server changes, too.
+// finalizers changes the finalizers of the definition, which the API server changes, too.
 func (w *world) finalizers(change func([]string) []string) {
 	w.t.Helper()
 	w.eventually("other finalizers", patience, func() error {
@@ -190,7 +191,7 @@ func (w *world) finalizers(change func([]string) []string) {
 	})
 }
 
-// TestManagedBackstop_Off, and somebody deletes it while it is on.
+// TestManagedBackstop_Off also deletes the policy while the flag is managed.
 func TestManagedBackstop_Off(t *testing.T) {
 	w := newWorld(t, "olm")
 	stop := w.manager("--backstop=managed")
@@ -203,7 +204,7 @@ func TestManagedBackstop_Off(t *testing.T) {
 	w.takenAway()
 }
 
-// TestTheInstalledBackstop is left alone by a manager that makes and takes away its own, which is the same.
+// TestTheInstalledBackstop: a manager that creates and deletes its own policy does not touch the installed one, which is equal.
 func TestTheInstalledBackstop(t *testing.T) {
 	w := newWorld(t, "ignore")
 	installed, bound := policy(), binding()
@@ -219,7 +220,7 @@ func TestTheInstalledBackstop(t *testing.T) {
 			t.Errorf("it says so %d times", n)
 		}
 	})
-	w.install("olm") // which gives the manager the permissions, and takes nothing away
+	w.install("olm") // which adds the manager's permissions, and deletes nothing
 	for _, value := range []string{"managed", "off"} {
 		t.Run("a manager leaves it alone, "+value, func(t *testing.T) {
 			const sentence = "the manager leaves it alone"
@@ -246,7 +247,7 @@ func TestTheInstalledBackstop(t *testing.T) {
 	})
 }
 
-// isTheSame fails the test where an object was changed or made again. Its status is not looked at.
+// isTheSame fails the test if an object was changed or created again. It ignores the status.
 func (w *world) isTheSame(object client.Object) {
 	w.t.Helper()
 	uid, generation := object.GetUID(), object.GetGeneration()
@@ -256,8 +257,8 @@ func (w *world) isTheSame(object client.Object) {
 	}
 }
 
-// TestInstalledBackstop_WithoutTheCRD: it refuses opted-in workloads, and no others, before the definition of Tags exists,
-// after it is deleted, and when the API server starts without it.
+// TestInstalledBackstop_WithoutTheCRD: the policy rejects opted-in workloads, and no others, before the definition of Tags
+// exists, after its deletion, and when the API server starts without it.
 func TestInstalledBackstop_WithoutTheCRD(t *testing.T) {
 	w := newWorld(t, "ignore")
 	w.imported("myapp")
@@ -272,7 +273,7 @@ func TestInstalledBackstop_WithoutTheCRD(t *testing.T) {
 	w.refusesOptedInOnly()
 }
 
-// refusesOptedInOnly waits until the backstop refuses a bare name, and fails if a workload is refused that did not opt in.
+// refusesOptedInOnly waits until the backstop rejects a bare name, and fails if it rejects a workload that did not opt in.
 func (w *world) refusesOptedInOnly() {
 	w.t.Helper()
 	w.backstopRefuses()

@@ -13,11 +13,11 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// repairPromise is how soon after the manager's return a workload that was stored without it is as it should be.
+// repairPromise is how long after its return the manager may take to repair a workload that was stored without it.
 const repairPromise = 5 * time.Second
 
-// TestRepairWithoutABackstop: the name of a Tag is stored while nobody answers, and is the Tag's image
-// soon after the manager is back. A Deployment makes a ReplicaSet for the name and one for the image, and no more.
+// TestRepairWithoutABackstop: the API server stores the name of a Tag while no manager responds, and soon after the manager's
+// return the Tag's image. A Deployment makes a ReplicaSet for the name and one for the image, and no more.
 func TestRepairWithoutABackstop(t *testing.T) {
 	w := newWorld(t, "olm")
 	image := w.imported("myapp")
@@ -62,7 +62,7 @@ func TestRepairWithoutABackstop(t *testing.T) {
 	}
 }
 
-// hasReplicaSets is an error unless a Deployment has so many.
+// hasReplicaSets returns an error unless a Deployment has so many.
 func (w *world) hasReplicaSets(app string, least, most int) error {
 	var sets appsv1.ReplicaSetList
 	if err := w.api.List(w.t.Context(), &sets, client.InNamespace(namespace), client.MatchingLabels{"app": app}); err != nil {

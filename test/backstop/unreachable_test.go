@@ -13,7 +13,7 @@ import (
 
 const pinned = "quay.io/company/myapp@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
-// TestWhileTheWebhookIsUnreachable has the API server pass over Tagger's webhook, as under OLM, with the backstop on.
+// TestWhileTheWebhookIsUnreachable makes the API server ignore Tagger's webhook, as under OLM, with the backstop on.
 func TestWhileTheWebhookIsUnreachable(t *testing.T) {
 	w := newWorld(t, "ignore")
 	image := w.imported("myapp")
@@ -24,7 +24,7 @@ func TestWhileTheWebhookIsUnreachable(t *testing.T) {
 	t.Run("what is no change of an image goes on", w.goesOn)
 }
 
-// backstopRefuses waits until the API server refuses a Deployment that names a Tag.
+// backstopRefuses waits until the API server rejects a Deployment that names a Tag.
 func (w *world) backstopRefuses() {
 	w.t.Helper()
 	w.eventually("the backstop refuses", patience, func() error {
@@ -37,7 +37,7 @@ func (w *world) tries(object client.Object) error {
 	return w.api.Create(w.t.Context(), object, client.DryRunAll)
 }
 
-// TestFailurePolicyFail_OtherUsers: config/default as it is, and no manager.
+// TestFailurePolicyFail_OtherUsers uses config/default without changes, and no manager.
 func TestFailurePolicyFail_OtherUsers(t *testing.T) {
 	w := newWorld(t, "default")
 	w.eventually("the webhook is asked", patience, func() error {
@@ -139,7 +139,7 @@ func (w *world) updates(t *testing.T, image string) {
 	}
 }
 
-// changes patches a workload that is stored.
+// changes patches a stored workload.
 func (w *world) changes(object client.Object, changes []func(pin.Workload), options ...client.PatchOption) error {
 	if err := w.get(object); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (w *world) changes(object client.Object, changes []func(pin.Workload), opti
 	return w.api.Patch(w.t.Context(), changed, client.StrategicMergeFrom(object), options...)
 }
 
-// other has the second container run an image.
+// other sets the image of the second container.
 func other(image string) func(pin.Workload) {
 	return func(w pin.Workload) { w.Pod.Containers[1].Image = image }
 }

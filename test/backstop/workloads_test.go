@@ -37,7 +37,7 @@ var kinds = map[string]func(corev1.PodTemplateSpec, *metav1.LabelSelector) clien
 	},
 }
 
-// workload is an annotated workload of a kind, with these changes. Its container is app, and its image not to be pulled.
+// workload returns an annotated workload of a kind, with these changes. Its container is app, and its image does not exist.
 func workload(kind, name string, changes ...func(pin.Workload)) client.Object {
 	labels := map[string]string{"app": name}
 	template := corev1.PodTemplateSpec{
@@ -59,7 +59,7 @@ func change(object client.Object, changes ...func(pin.Workload)) {
 	}
 }
 
-// runs has the container app run an image.
+// runs sets the image of the container app.
 func runs(image string) func(pin.Workload) {
 	return func(w pin.Workload) { w.Pod.Containers[0].Image = image }
 }
@@ -78,7 +78,7 @@ func initialised(name, image string) func(pin.Workload) {
 	}
 }
 
-// annotated sets the annotation that opts in, empty meaning none.
+// annotated sets the opt-in annotation, empty meaning none.
 func annotated(value string) func(pin.Workload) {
 	return func(w pin.Workload) {
 		w.Meta.Annotations = map[string]string{v1.AnnotationEnabled: value}
@@ -90,12 +90,12 @@ func annotated(value string) func(pin.Workload) {
 
 func labelled(w pin.Workload) { w.Meta.Labels = map[string]string{"a": "b"} }
 
-// sentence is what the backstop says of these bare names, each as container=image.
+// sentence returns the error of the backstop for these bare names, each as container=image.
 func sentence(names ...string) string {
 	return "Tagger was not reached; try again. Containers have the names of Tags, which a node would take for images of docker.io: " + strings.Join(names, ", ")
 }
 
-// says returns an error unless a request was refused with a text, or admitted where there is none.
+// says returns an error unless a request was rejected with a text, or admitted if the text is empty.
 func says(err error, text string) error {
 	switch {
 	case text == "":
@@ -109,7 +109,7 @@ func says(err error, text string) error {
 	}
 }
 
-// unless is an error unless something holds.
+// unless returns an error unless the condition is true.
 func unless(holds bool, format string, args ...any) error {
 	if holds {
 		return nil

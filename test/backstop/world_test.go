@@ -22,8 +22,8 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// patience bounds every wait without a promise. An API server looks for new definitions every 30 s, so that the policy may
-// take as long.
+// patience bounds every wait without a promise. An API server looks for new definitions every 30 s, so that the policy may take
+// as long.
 const patience = 100 * time.Second
 
 const namespace = metav1.NamespaceDefault
@@ -37,7 +37,7 @@ type world struct {
 	dir     string
 }
 
-// newWorld starts a control plane with workloads, and installs.
+// newWorld starts a control plane with workloads, and installs Tagger.
 func newWorld(t *testing.T, installation string) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir()}
@@ -70,7 +70,7 @@ func (w *world) install(installation string) {
 	w.must(cluster.InstallFrom(w.t.Context(), w.cluster, folder, w.webhook.Endpoint))
 }
 
-// manager runs bin/manager until the function that it returns is called, or the test ends.
+// manager runs bin/manager until the test calls the returned function, or ends.
 func (w *world) manager(args ...string) (stop func()) {
 	w.t.Helper()
 	manager, err := cluster.StartManager(w.t.Context(), cluster.ManagerOptions{
@@ -92,7 +92,7 @@ func (w *world) registriesConf() string { return filepath.Join(w.dir, "registrie
 
 func (w *world) logFile() string { return filepath.Join(w.dir, "manager.log") }
 
-// said counts a text in what the managers of this world said.
+// said counts a text in the logs of the managers of this world.
 func (w *world) said(text string) int {
 	w.t.Helper()
 	log, err := os.ReadFile(w.logFile())
@@ -102,7 +102,7 @@ func (w *world) said(text string) int {
 	return bytes.Count(log, []byte(text))
 }
 
-// imported starts a registry, and makes a Tag of that name while a manager runs. It returns the Tag's image.
+// imported starts a registry, and creates a Tag of that name while a manager runs. It returns the Tag's image.
 func (w *world) imported(name string, args ...string) string {
 	w.t.Helper()
 	registry, err := cluster.StartRegistry(w.t.Context(), cluster.RegistryOptions{Dir: w.t.TempDir()})
@@ -129,7 +129,7 @@ func (w *world) get(object client.Object) error {
 	return w.api.Get(w.t.Context(), client.ObjectKeyFromObject(object), object)
 }
 
-// gone is an error while an object is there.
+// gone returns an error while an object exists.
 func (w *world) gone(object client.Object) error {
 	if err := w.get(object); err != nil {
 		return client.IgnoreNotFound(err)

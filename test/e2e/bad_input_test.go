@@ -152,12 +152,12 @@ func TestAFailureIsOverWhenTheRegistryIsBack(t *testing.T) {
 	u.kubectl("wait --for=condition=Ready tag/myapp --timeout=10s")
 }
 
-// forged is text that would be a line of the manager's log, if a line break in it were written as it is.
+// forged is text that would be a line of the manager's log, if the log contained its line break.
 func forged(by string) string {
 	return "app\r\n" + `{"time":"2026-01-01T00:00:00Z","level":"error","message":"forged by the ` + by + `"}` + "\n"
 }
 
-// TestALineBreakBeginsNoLineOfTheLog has what tenants and registries write in the log: their text is never a line of its own.
+// TestALineBreakBeginsNoLineOfTheLog logs texts of tenants and registries: none starts a line.
 func TestALineBreakBeginsNoLineOfTheLog(t *testing.T) {
 	u := newUser(t)
 	u.imported("myapp")

@@ -76,7 +76,7 @@ func TestUnchangedManifestsAfterUpgrade(t *testing.T) {
 			u.becomes("deployment/app", containerImage, second)
 			generation := u.get("deployment/app", ".metadata.generation")
 
-			u.with(manifest, "diff --server-side="+fmt.Sprint(name == "server-side")+" -f -") // it fails where there is a difference
+			u.with(manifest, "diff --server-side="+fmt.Sprint(name == "server-side")+" -f -") // it fails if there is a difference
 			u.with(manifest, flags+" -f -")
 			u.with(manifest, flags+" -f -")
 			if got := u.get("deployment/app", ".metadata.generation"); got != generation {
@@ -173,7 +173,7 @@ func TestRemovingTheAnnotationLeavesTheImage(t *testing.T) {
 	}
 }
 
-// TestOptingOutWithTheNameOfATagIsRefused: stored, the name would be an image of docker.io at the next apply.
+// TestOptingOutWithTheNameOfATagIsRefused: a stored name would be an image of docker.io at the next apply.
 func TestOptingOutWithTheNameOfATagIsRefused(t *testing.T) {
 	for name, row := range map[string]struct{ apply, annotation string }{
 		"client-side without the annotation": {"apply -f -", ""},

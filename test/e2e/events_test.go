@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// says waits for an event of the reason about the object that has the text.
+// says waits for an event of the reason about the object that contains the text.
 func (u *user) says(object, reason, text string) {
 	u.t.Helper()
 	u.eventually(fmt.Sprintf("event %s of %s", reason, object), func() error {
@@ -43,7 +43,7 @@ spec:
 `
 }
 
-// TestAMoveThatAPolicyRefusesIsAnEvent: once for each message, and tried again when the workload or the Tag changes.
+// TestAMoveThatAPolicyRefusesIsAnEvent: one event for each message, and a retry when the workload or the Tag changes.
 func TestAMoveThatAPolicyRefusesIsAnEvent(t *testing.T) {
 	u := newUser(t)
 	first := u.imported("myapp")

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// silentRegistry accepts connections and never answers.
+// silentRegistry accepts connections and never responds.
 type silentRegistry struct {
 	listener net.Listener
 	address  string
@@ -66,7 +66,7 @@ func TestSilentRegistryDelaysNoOthers(t *testing.T) {
 	}
 }
 
-// timed is how long many Tags take from being created until they are Ready.
+// timed returns how long many Tags take from their creation until they are Ready.
 func (u *user) timed(prefix string, count int, source string) time.Duration {
 	u.t.Helper()
 	start := time.Now()

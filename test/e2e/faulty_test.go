@@ -14,21 +14,21 @@ import (
 	"time"
 )
 
-// faultyRegistry answers by the first segment of the repository: with that status code, or as a hostile registry does.
-// Faults that have a whole host left alone have a host of their own.
+// faultyRegistry responds by the first segment of the repository: with that status code, or as a hostile registry does. Faults
+// that open the circuit breaker of a host have a host of their own.
 type faultyRegistry struct {
 	servers                  []*httptest.Server
 	address, limited, broken string
-	// mute never answers, dripping sends a byte of a manifest a second, and elsewhere names a token service at the metadata.
+	// mute never responds, dripping sends a byte of a manifest a second, and elsewhere names a token service at the metadata.
 	mute, dripping, elsewhere string
-	// unlisted is the address of the same in a registry that registries.conf does not name.
+	// unlisted is the address of the same in a registry that registries.conf does not list.
 	unlisted string
 	// slow is the registry of the tests, which takes 0.7 s for each request here.
 	slow string
-	// stalling is the same registry, which sends no blobs; reads counts who waits for them.
+	// stalling is the same registry, which sends no blobs; reads counts the waiting clients.
 	stalling string
 	reads    atomic.Int32
-	// closed is an address that nobody listens on.
+	// closed is an address without a listener.
 	closed string
 }
 
@@ -40,7 +40,7 @@ var faults = map[string]int{
 	"limited":      http.StatusTooManyRequests,
 }
 
-// hostile are answers that are none, each in its way.
+// hostile are invalid responses.
 var hostile = map[string]http.HandlerFunc{
 	"huge": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "104857600") },
 	"crowded": read(`{"schemaVersion":2,"manifests":[` +
@@ -58,7 +58,7 @@ var hostile = map[string]http.HandlerFunc{
 	"metadata": redirect("http://169.254.169.254/latest/meta-data/?token=" + planted),
 	"loopback": redirect("https://2130706433:6443/version?token=" + planted),
 	"talkative": func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodHead { // an answer to HEAD has no text
+		if r.Method == http.MethodHead { // a response to HEAD has no text
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}
@@ -74,7 +74,7 @@ var hostile = map[string]http.HandlerFunc{
 	},
 }
 
-// read is content without a digest in the answer, so that it has to be read.
+// read is content without a digest in the response, so that it has to be read.
 func read(content string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
@@ -87,7 +87,7 @@ func redirect(to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusTemporaryRedirect) }
 }
 
-// planted is a secret that the registry sends in its errors, and that must not get anywhere.
+// planted is a secret that the registry sends in its errors, and that Tagger must not repeat.
 const planted = "hunter2-planted-secret"
 
 func newFaultyRegistry(registry string) *faultyRegistry {
@@ -118,7 +118,7 @@ func (f *faultyRegistry) open(answer http.HandlerFunc) (address string) {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// drip is a registry without digests in its answers, whose manifests take for ever.
+// drip is a registry without digests in its responses, whose manifests do not end.
 func drip(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/manifests/") {
 		return
@@ -148,7 +148,7 @@ func slowly(registry string) http.HandlerFunc {
 	}
 }
 
-// withoutBlobs passes requests on to a registry, but for those for blobs, which wait until their client leaves.
+// withoutBlobs passes requests on to a registry, apart from those for blobs, which wait until their client leaves.
 func (f *faultyRegistry) withoutBlobs(registry string) http.HandlerFunc {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
 	return func(w http.ResponseWriter, r *http.Request) {

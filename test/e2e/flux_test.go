@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestFluxLandsTheFixOfATag: Flux asks for a dry run of all manifests before it applies the first one. A typo in the Tag's
-// source must not keep the commit out that corrects it.
+// TestFluxLandsTheFixOfATag: Flux sends a dry run of all manifests before it applies the first one. A typo in the Tag's source
+// must not block the commit that corrects it.
 func TestFluxLandsTheFixOfATag(t *testing.T) {
 	u := newUser(t)
 	image := u.push("build 0")

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestKustomizeWithANamePrefix holds both ways by which docs/gitops.md has the prefix of a Tag reach the images.
+// TestKustomizeWithANamePrefix tests both ways of docs/gitops.md to give images the prefix of a Tag.
 func TestKustomizeWithANamePrefix(t *testing.T) {
 	const nameReference = `nameReference:
 - group: images.io
@@ -76,7 +76,7 @@ func TestATagRestoredFromABackup(t *testing.T) {
 	})
 	t.Run("with its status it is what it was", func(t *testing.T) {
 		u := newUser(t)
-		repository := world.faulty.closed + "/" + u.namespace + "/myapp" // the registry has nothing to say
+		repository := world.faulty.closed + "/" + u.namespace + "/myapp" // the registry does not respond
 		references, images := "", []string{}
 		for i := range 2 {
 			images = append(images, fmt.Sprintf("%s@sha256:%064d", repository, i))

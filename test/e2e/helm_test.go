@@ -19,7 +19,7 @@ import (
 // helms are the programs in bin/, built from the modules of Helm 3 and Helm 4.
 var helms = []string{"helm3", "helm4"}
 
-// tool runs a program of bin/ against the cluster, and returns what it prints.
+// tool runs a program of bin/ against the cluster, and returns its output.
 func (u *user) tool(stdin, name string, args ...string) (string, error) {
 	u.t.Helper()
 	root, err := cluster.Root()
@@ -37,7 +37,7 @@ func (u *user) tool(stdin, name string, args ...string) (string, error) {
 	return string(output), err
 }
 
-// works is tool, for what has to succeed.
+// works is tool for a command that has to succeed.
 func (u *user) works(name string, args ...string) string {
 	u.t.Helper()
 	output, err := u.tool("", name, args...)
@@ -66,8 +66,8 @@ func (u *user) chart(templates ...string) string {
 	return folder
 }
 
-// imagesOfPods watches the pods of the namespace from now on. The function that it returns ends the watch, and returns every
-// image that a pod had.
+// imagesOfPods watches the pods of the namespace from now on. The returned function ends the watch, and returns every image
+// that a pod had.
 func (u *user) imagesOfPods() func() map[string]bool {
 	u.t.Helper()
 	api, err := client.NewWithWatch(world.cluster.Config, client.Options{})
@@ -120,7 +120,7 @@ func hook(manifest, when string) string {
 	return strings.Replace(manifest, "  annotations:\n", "  annotations:\n    helm.sh/hook: "+when+"\n", 1)
 }
 
-// TestAChartInOneRun installs a Tag and its users. Helm makes custom resources last.
+// TestAChartInOneRun installs a Tag and its workloads. Helm creates custom resources last.
 func TestAChartInOneRun(t *testing.T) {
 	for _, helm := range helms {
 		t.Run(helm, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestAChartInOneRun(t *testing.T) {
 	}
 }
 
-// TestAJobOfAChartIsRefusedBeforeItsTag: Helm makes the Job first, and waits for nothing.
+// TestAJobOfAChartIsRefusedBeforeItsTag: Helm creates the Job first, and waits for nothing.
 func TestAJobOfAChartIsRefusedBeforeItsTag(t *testing.T) {
 	for _, helm := range helms {
 		t.Run(helm, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestAJobOfAChartIsRefusedBeforeItsTag(t *testing.T) {
 	}
 }
 
-// TestAChartIsUpgradedAndRolledBack holds what docs/gitops.md says of the generation in a chart.
+// TestAChartIsUpgradedAndRolledBack tests the rules of docs/gitops.md for the generation in a chart.
 func TestAChartIsUpgradedAndRolledBack(t *testing.T) {
 	for _, helm := range helms {
 		t.Run(helm, func(t *testing.T) {
@@ -179,7 +179,7 @@ func TestAChartIsUpgradedAndRolledBack(t *testing.T) {
 				t.Errorf("the image is %s, want %s", got, second)
 			}
 			u.push("build 2")
-			release("upgrade", "2") // revision 3 asks for one
+			release("upgrade", "2") // revision 3 requests one
 			u.becomes("tag/myapp", ".status.generation", "2")
 
 			output, err := u.tool("", helm, "rollback", "myapp", "2")

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// longImage is an image of exactly so many characters, which no registry has.
+// longImage returns an image with exactly so many characters, which no registry has.
 func longImage(length int, end string) string {
 	const start = "registry.test/"
 	return start + strings.Repeat("a", length-len(start)-len(end)) + end
 }
 
-// longestHistory is a status with so many generations, each as long as the schema allows, of which 0 is in use, and with the
-// longest reason.
+// longestHistory returns a status with so many generations, each as long as the schema allows, of which 0 is in use, and with
+// the longest reason.
 func longestHistory(u *user, generations int, image string) string {
 	type reference struct {
 		Generation     int    `json:"generation"`
@@ -38,8 +38,8 @@ func longestHistory(u *user, generations int, image string) string {
 	return string(content)
 }
 
-// TestTheLargestTagIsWritten fills a Tag with what the schema allows. Its next import and its next failure are written as those of any
-// other, and it stays small beside the 1.5 MiB that etcd stores.
+// TestTheLargestTagIsWritten fills a Tag to the limits of the schema. Its next import and its next failure are written as those
+// of any other Tag, and it stays small beside the 1.5 MiB that etcd stores.
 func TestTheLargestTagIsWritten(t *testing.T) {
 	for _, row := range []struct{ generations, bytes int }{{5, 16 << 10}, {25, 64 << 10}} {
 		t.Run(fmt.Sprint(row.generations, " generations"), func(t *testing.T) {

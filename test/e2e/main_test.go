@@ -20,10 +20,10 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// startLimit bounds the start of everything.
+// startLimit bounds the start of the world.
 const startLimit = 5 * time.Minute
 
-// world is what all tests share. Each has a namespace of its own in it.
+// world is shared by all tests. Each has its own namespace.
 var world struct {
 	cluster        *cluster.Cluster
 	registry       *cluster.Registry
@@ -36,7 +36,7 @@ var world struct {
 	logs           *logBuffer
 }
 
-// managerUser is who the manager is to the API server.
+// managerUser is the manager's username.
 var managerUser = cluster.Username(cluster.Namespace, cluster.ServiceAccount)
 
 // The private registry's user.
@@ -76,7 +76,7 @@ func run(m *testing.M) (code int, err error) {
 	return code, err
 }
 
-// granted is what the cluster grants, to whomever.
+// granted is what the cluster grants, to any subject.
 func granted() (audit.RBAC, error) {
 	admin, err := client.New(world.cluster.Config, client.Options{})
 	if err != nil {
@@ -85,8 +85,8 @@ func granted() (audit.RBAC, error) {
 	return audit.Live(context.Background(), admin)
 }
 
-// theRoleIsExact looks at all that the manager asked of the API server in all tests: nothing was refused, and nothing that
-// the shipped roles grant was never used.
+// theRoleIsExact checks all requests of the manager in all tests: the API server forbade none, and the manager used every right
+// of the shipped roles.
 func theRoleIsExact(rbac audit.RBAC) error {
 	events, err := audit.ReadFiles(world.cluster.AuditLog())
 	if err != nil {
@@ -99,7 +99,7 @@ func theRoleIsExact(rbac audit.RBAC) error {
 	return report.Err()
 }
 
-// wholeRun says whether all tests ran: a few do not make the log that is looked at.
+// wholeRun reports whether all tests ran: the log of a few tests is incomplete.
 func wholeRun() bool {
 	return flag.Lookup("test.run").Value.String() == ""
 }
@@ -152,7 +152,7 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	}
 	world.manager, err = cluster.RunManager(ctx, runManager, cluster.ManagerOptions{
 		Dir: filepath.Join(dir, "manager"), Cluster: world.cluster, Webhook: webhook, RegistriesConf: world.registriesConf,
-		// as shipped, so that all that the roles grant is used, but for what nobody wants to wait an hour for
+		// as shipped, so that the manager uses all its rights, without a wait of an hour
 		Args: []string{"--leader-elect=true", "--metrics-secure=true", "--mirror-verify-interval=5s"},
 	})
 	if err == nil {
@@ -161,7 +161,7 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	return stop, err
 }
 
-// runManager is the manager's own command, in this process.
+// runManager runs the manager's own command, in this process.
 func runManager(ctx context.Context, args []string) error {
 	command := app.NewCommand(func(string) (string, bool) { return "", false }, world.logs)
 	command.SetArgs(args)
@@ -196,7 +196,7 @@ func (b *logBuffer) bytes() []byte {
 	return bytes.Clone(b.buffer.Bytes())
 }
 
-// lines are the log's lines that contain all of the parts.
+// lines returns the lines of the log with all of the parts.
 func (b *logBuffer) lines(parts ...string) []string {
 	var found []string
 	for line := range strings.Lines(string(b.bytes())) {

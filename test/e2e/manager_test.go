@@ -22,7 +22,7 @@ func (u *user) fetch(url string) string {
 	return u.body(response, err)
 }
 
-// body is that of an answer that has to be good.
+// body returns the body of a response, which has to be 200.
 func (u *user) body(response *http.Response, err error) string {
 	u.t.Helper()
 	if err != nil {
@@ -36,7 +36,7 @@ func (u *user) body(response *http.Response, err error) string {
 	return string(body)
 }
 
-// scraper is a client that Prometheus could be: it may read the metrics, and says so with a token.
+// scraper returns a client as Prometheus has: it has a token, and may read the metrics.
 func (u *user) scraper() func() string {
 	u.t.Helper()
 	u.kubectl("create serviceaccount prometheus")
@@ -102,7 +102,7 @@ func TestHealth(t *testing.T) {
 	u.has(u.fetch(world.manager.ReadyURL+"?verbose=true"), "[+]webhook ok", "[+]certificate ok", "[+]tags ok")
 }
 
-// TestAManagerWithoutStreamedLists starts a second replica that asks as it has to ask an API server before 1.34.
+// TestAManagerWithoutStreamedLists starts a second replica with the requests that an API server before 1.34 needs.
 func TestAManagerWithoutStreamedLists(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -122,7 +122,7 @@ func TestAManagerWithoutStreamedLists(t *testing.T) {
 	}
 }
 
-// TestBrokenCertificateIsRestored happens beside the other tests: none of their admissions fails.
+// TestBrokenCertificateIsRestored runs beside the other tests: none of their admission requests fails.
 func TestBrokenCertificateIsRestored(t *testing.T) {
 	newUser(t)
 	installation := &user{t: t, namespace: cluster.Namespace}
@@ -137,8 +137,8 @@ func TestBrokenCertificateIsRestored(t *testing.T) {
 	})
 }
 
-// theLogIsSound looks at all that the manager said in all tests: JSON with levels, no refusal by the authorizer, for the shipped role is
-// enough, and no secret.
+// theLogIsSound checks the manager's log of all tests: it is JSON with levels, no request was forbidden, since the shipped role
+// is sufficient, and it has no secret.
 func theLogIsSound() error {
 	var problems []error
 	lines := world.logs.lines()

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/crane"
 )
 
-// TestLaterSignatureIsMirrored as cosign sign makes one in CI: after the image was pushed, and mirrored.
+// TestLaterSignatureIsMirrored adds a signature as cosign sign does in CI: after the image was pushed, and mirrored.
 func TestLaterSignatureIsMirrored(t *testing.T) {
 	u := newUser(t)
 	image := u.cached("myapp")

@@ -11,8 +11,8 @@ import (
 	"github.com/images-io/tagger/test/audit"
 )
 
-// TestADeletionInTheMiddleOfACopyEndsIt: the source sends no blob, so that the copy would go on for long. It is one test, as both count
-// who reads at the source.
+// TestADeletionInTheMiddleOfACopyEndsIt: the source sends no blob, so that the copy would take long. It is one test, as both
+// parts count the readers at the source.
 func TestADeletionInTheMiddleOfACopyEndsIt(t *testing.T) {
 	t.Parallel()
 	for name, deletion := range map[string]string{
@@ -40,15 +40,15 @@ func TestADeletionInTheMiddleOfACopyEndsIt(t *testing.T) {
 			}
 			u.kubectl(strings.Replace(deletion, "%s", u.namespace, 1))
 			u.eventually("no blob to be read", reads(false))
-			neighbour.imported("myapp") // what the end of the copy brought about has happened by then
+			neighbour.imported("myapp") // by then the end of the copy has had its effects
 			u.mirrorHas("myapp")
 			u.wroteNothingInVain()
 		})
 	}
 }
 
-// wroteNothingInVain says that the manager's last write to a Tag of the namespace took the finalizer away, and that no write was refused
-// but those whose condition did not hold any more.
+// wroteNothingInVain checks that the manager's last write to a Tag of the namespace removed the finalizer, and that the API
+// server rejected only writes whose condition did not hold any more.
 func (u *user) wroteNothingInVain() {
 	u.t.Helper()
 	events, err := audit.ReadFiles(world.cluster.AuditLog())

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/crane"
 )
 
-// hostingYAML is the ConfigMap of KEP-1755: we write to one address, and nodes read from another.
+// hostingYAML is the ConfigMap of KEP-1755: Tagger writes to one address, and nodes pull from another.
 func hostingYAML(push, pull string) string {
 	return fmt.Sprintf(`apiVersion: v1
 kind: ConfigMap
@@ -24,27 +24,27 @@ data:
 `, push, pull)
 }
 
-// asSeenByNodes is where nodes read what is at an address of ours.
+// asSeenByNodes returns the address from which nodes pull, given Tagger's.
 func asSeenByNodes(address string) string {
 	return strings.Replace(address, "127.0.0.1", "localhost", 1)
 }
 
-// administrator may make the ConfigMap.
+// administrator may create the ConfigMap.
 func (u *user) administrator() *user { return &user{t: u.t, namespace: "kube-public"} }
 
-// hosts says where the internal registry is.
+// hosts sets the address of the internal registry.
 func (u *user) hosts(push, pull string) {
 	u.t.Helper()
 	u.administrator().with(hostingYAML(push, pull), "apply --server-side --force-conflicts -f -")
 }
 
-// inMirror is an image of the source as it is in the internal registry.
+// inMirror returns the reference of a source's image in the internal registry.
 func (u *user) inMirror(tag, image string) string {
 	_, digest, _ := strings.Cut(image, "@")
 	return asSeenByNodes(world.mirror.Address) + "/" + u.namespace + "/" + tag + "@" + digest
 }
 
-// cached makes a cached Tag of the first build, and waits until it is mirrored. It returns the image there.
+// cached creates a cached Tag of the first build, and waits until it is mirrored. It returns the image there.
 func (u *user) cached(name string, more ...string) string {
 	u.t.Helper()
 	u.hosts(world.mirror.Address, asSeenByNodes(world.mirror.Address))
@@ -58,7 +58,7 @@ func cachedYAML(name, from string, more ...string) string {
 	return strings.Replace(tagYAML(name, from, more...), "cache: false", "cache: true", 1)
 }
 
-// mirrorHas waits until the repository of a Tag has just those tags.
+// mirrorHas waits until the repository of a Tag has exactly those tags.
 func (u *user) mirrorHas(name string, want ...string) {
 	u.t.Helper()
 	u.eventually("the internal registry to have the tags "+strings.Join(want, ", "), func() error {
@@ -73,7 +73,7 @@ func (u *user) mirrorHas(name string, want ...string) {
 	})
 }
 
-// atDigest is an image without its repository.
+// atDigest returns an image without its repository.
 func atDigest(image string) string {
 	_, digest, _ := strings.Cut(image, "@")
 	return "@" + digest
@@ -83,7 +83,7 @@ func (u *user) mirrorPath(name, identifier string) string {
 	return world.mirror.Address + "/" + u.namespace + "/" + name + identifier
 }
 
-// events are the messages of events of a reason.
+// events returns the messages of events of a reason.
 func (u *user) events(reason string) string {
 	u.t.Helper()
 	return u.kubectl("get events --field-selector reason=" + reason + " -o jsonpath={.items[*].message}")
@@ -103,7 +103,7 @@ func (u *user) said(reason string, parts ...string) {
 	})
 }
 
-// TestInternalRegistryOfAConfigMap runs before the others, who share it.
+// TestInternalRegistryOfAConfigMap runs before the others, which share it.
 func TestInternalRegistryOfAConfigMap(t *testing.T) {
 	u := newUserAlone(t)
 	u.administrator().kubectl("delete configmap/local-registry-hosting --ignore-not-found")
@@ -120,7 +120,7 @@ func TestInternalRegistryOfAConfigMap(t *testing.T) {
 	u.becomes("tag/myapp", ".status.references[0].imageReference", image)
 	u.mirrorHas("myapp", "0")
 
-	u.hosts("127.0.0.1:1", asSeenByNodes(world.mirror.Address)) // where nobody listens
+	u.hosts("127.0.0.1:1", asSeenByNodes(world.mirror.Address)) // without a listener
 	u.becomes("tag/myapp", `.status.conditions[?(@.type=="Mirrored")].reason`, "MirrorUnavailable")
 	u.request("myapp", 1)
 	u.becomes("tag/myapp", ready+".reason", "MirrorUnavailable")

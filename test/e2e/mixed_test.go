@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// writers are ways to make an object without server-side apply, and so to own its fields by an update.
+// writers create an object without server-side apply, and so own its fields by an update.
 var writers = map[string]string{
 	"kubectl apply, client-side": "apply -f -",
 	"kubectl create":             "create -f -",
@@ -72,7 +72,7 @@ func TestEditsOfThePinnedImageNoConflict(t *testing.T) {
 	}
 }
 
-// TestRewriteOfManagedFields makes the request with which kubectl and Flux take fields over from others.
+// TestRewriteOfManagedFields makes the request with which kubectl and Flux take over fields.
 func TestRewriteOfManagedFields(t *testing.T) {
 	u := newUser(t)
 	u.push("build 0")
@@ -116,7 +116,7 @@ func TestReplaceAfterAHandledCheck(t *testing.T) {
 	u.becomes("tag/myapp", ".status.lastHandledRequest", "1")
 	u.push("build 1")
 	u.with(tagYAML("myapp", u.source()), "replace -f -")
-	u.kubectl("annotate tag/myapp images.io/requested-check=2") // what is handled after the replace shows that it did nothing
+	u.kubectl("annotate tag/myapp images.io/requested-check=2") // its handling shows that the replace had no effect
 	u.becomes("tag/myapp", ".status.lastHandledRequest", "2")
 	if got := u.get("tag/myapp", ".status.references[*].trigger"); got != "Push Import" {
 		t.Errorf("the triggers are %s, want Push Import", got)

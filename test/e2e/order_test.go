@@ -56,7 +56,7 @@ func TestADeploymentWhoseTagHasNoImport(t *testing.T) {
 	}
 }
 
-// emptyStatus are ways to empty the status of a Tag by hand, given its manifest.
+// emptyStatus are ways to clear the status of a Tag by hand, given its manifest.
 var emptyStatus = map[string]func(u *user, manifest string){
 	"kubectl patch": func(u *user, _ string) {
 		u.kubectl(`patch tag/myapp --subresource=status --type=json -p [{"op":"remove","path":"/status"}]`)
@@ -64,8 +64,8 @@ var emptyStatus = map[string]func(u *user, manifest string){
 	"kubectl replace": func(u *user, manifest string) { u.with(manifest, "replace --subresource=status -f -") },
 }
 
-// TestStatusClearedByHandIsRestored empties the status of a Tag that was rolled back, after its registry has gone on. Nobody
-// asked for what is there now.
+// TestStatusClearedByHandIsRestored clears the status of a Tag that was rolled back, after its registry has a newer build,
+// which no user requested.
 func TestStatusClearedByHandIsRestored(t *testing.T) {
 	for name, empty := range emptyStatus {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestStatusClearedByHandIsRestored(t *testing.T) {
 	}
 }
 
-// admitsNothingBare asks what a new Deployment that names the Tag would be.
+// admitsNothingBare creates, as a dry run, a Deployment that names the Tag.
 func (u *user) admitsNothingBare(pinned string) {
 	u.t.Helper()
 	got := u.with(deploymentYAML("new", "myapp"), "create --dry-run=server -o jsonpath={"+containerImage+"} -f -")
@@ -121,7 +121,7 @@ func TestControllerRepairsWithoutTheWebhook(t *testing.T) {
 	}
 }
 
-// excludeNamespace has the API server not call the pinner for the user's namespace, and the backstop let that pass.
+// excludeNamespace makes the API server skip the pinner for the user's namespace, and the backstop, too.
 func excludeNamespace(u *user) {
 	u.t.Helper()
 	for object, selector := range map[string]string{

@@ -8,7 +8,7 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// TestKubectlTag uses the plugin as kubectl finds it, in the PATH.
+// TestKubectlTag calls the plugin as kubectl finds it, in the PATH.
 func TestKubectlTag(t *testing.T) {
 	u := newUser(t)
 	u.path = binaries(t)

@@ -17,7 +17,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 )
 
-// corpMirror is the registry that the second mutator writes in place of the test's.
+// corpMirror is the registry that the second mutator writes.
 const corpMirror = "mirror.corp"
 
 // corp returns an image in the registry of the second mutator.
@@ -27,7 +27,7 @@ func corp(image string) string { return strings.Replace(image, world.registry.Ad
 type secondMutator struct {
 	// install returns the manifest of the mutator for the namespace.
 	install func(u *user) string
-	// late says that the mutator sees an image only in the first write after Tagger wrote it.
+	// late means that the mutator sees an image only in the first write after Tagger wrote it.
 	late bool
 }
 
@@ -67,7 +67,7 @@ webhooks:
 	}
 }
 
-// rewriteRegistry answers an AdmissionReview of a Deployment.
+// rewriteRegistry responds to an AdmissionReview of a Deployment.
 func rewriteRegistry(w http.ResponseWriter, request *http.Request) {
 	var review admissionv1.AdmissionReview
 	var deployment appsv1.Deployment
@@ -89,11 +89,11 @@ func rewriteRegistry(w http.ResponseWriter, request *http.Request) {
 	patch, _ := json.Marshal(operations) // strings always marshal
 	review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true, Patch: patch, PatchType: new(admissionv1.PatchTypeJSONPatch)}
 	review.Request = nil
-	_ = json.NewEncoder(w).Encode(review) // the API server reports an answer that is cut off
+	_ = json.NewEncoder(w).Encode(review) // the API server reports a truncated response
 }
 
 // secondPolicy is the same mutator as a policy of the API server, for the first container. It has no matchConditions: the API
-// server asks a policy again only where it matched before.
+// server calls a policy again only if it matched before.
 func secondPolicy(reinvocation string) func(u *user) string {
 	return func(u *user) string {
 		u.deleteAtEnd("mutatingadmissionpolicybinding/" + u.namespace)
@@ -128,7 +128,7 @@ spec:
 	}
 }
 
-// deleteAtEnd deletes an object of the cluster after the test, whose context has ended then.
+// deleteAtEnd deletes an object of the cluster after the test, with a context of its own.
 func (u *user) deleteAtEnd(object string) {
 	u.t.Cleanup(func() {
 		if output, err := u.runWith(context.Background(), "", "delete", "--ignore-not-found", object); err != nil {
@@ -140,15 +140,15 @@ func (u *user) deleteAtEnd(object string) {
 // pinnedApp is a Deployment that follows a Tag beside the second mutator.
 type pinnedApp struct {
 	name, apply string
-	// generation counts the changes of the template that have a reason. Each has a ReplicaSet.
+	// generation counts the expected changes of the template. Each has a ReplicaSet.
 	generation int
-	// isRewritten reports that the mutator saw the image.
+	// isRewritten means that the mutator saw the image.
 	isRewritten bool
-	// rollouts are the events of the moves.
+	// rollouts are the events of the rollouts.
 	rollouts []string
 }
 
-// image returns what the API server stores.
+// image returns the image that the API server stores.
 func (a *pinnedApp) image(image string) string {
 	if a.isRewritten {
 		return corp(image)
@@ -156,7 +156,7 @@ func (a *pinnedApp) image(image string) string {
 	return image
 }
 
-// edit expects any write: it changes the template only where the mutator sees the image for the first time.
+// edit expects any write: the template changes only if the mutator sees the image for the first time.
 func (a *pinnedApp) edit() {
 	if !a.isRewritten {
 		a.generation++
@@ -171,8 +171,8 @@ func (a *pinnedApp) move(mutator secondMutator, image string) {
 	a.rollouts = append(a.rollouts, fmt.Sprintf(`Rollout %s container "app": Tag myapp is %s`, a.name, a.image(image)))
 }
 
-// TestASecondMutatorRewritesTheRegistry: an image with the recorded digest is the recorded image, in whatever repository. One of
-// the Deployments is older than the mutator.
+// TestASecondMutatorRewritesTheRegistry: an image with the recorded digest is the recorded image, in any repository. One of the
+// Deployments is older than the mutator.
 func TestASecondMutatorRewritesTheRegistry(t *testing.T) {
 	for name, mutator := range secondMutators {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +226,7 @@ func (u *user) installs(mutator secondMutator, image string) {
 	})
 }
 
-// editsWithoutEffect makes requests that roll and detach nothing, but for what the mutator rewrites in the first of them.
+// editsWithoutEffect makes requests that roll and detach nothing, apart from the mutator's change in the first of them.
 func (u *user) editsWithoutEffect(image string, apps []*pinnedApp) {
 	u.t.Helper()
 	u.kubectl("label deployments --all --overwrite seen=" + image[len(image)-8:])
@@ -258,7 +258,7 @@ func (u *user) stores(after, image string, apps []*pinnedApp) {
 	})
 }
 
-// saysTheMovesOnly waits until the events of the moves are those of the Deployments, beside the scaling.
+// saysTheMovesOnly waits until the Deployments have the events of their rollouts, besides those of scaling.
 func (u *user) saysTheMovesOnly(apps []*pinnedApp) {
 	u.t.Helper()
 	const path = `{range .items[?(@.reason!="ScalingReplicaSet")]}{.reason} {.involvedObject.name} {.message}{"\n"}{end}`

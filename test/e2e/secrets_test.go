@@ -21,7 +21,7 @@ func secretYAML(name, config string) string {
 		name, base64.StdEncoding.EncodeToString([]byte(config)))
 }
 
-// private pushes a build to the private registry, and makes a Tag of it.
+// private pushes a build to the private registry, and creates a Tag of it.
 func (u *user) private(name, path string) (image string) {
 	u.t.Helper()
 	source := world.private.Address + "/" + path + ":latest"

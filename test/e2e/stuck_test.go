@@ -66,7 +66,7 @@ func TestOtherPodsThatDoNotStartStay(t *testing.T) {
 	u.kubectl("set image statefulset/other app=quay.io/company/else:1")
 	u.kubectl("set image statefulset/ondelete app=quay.io/company/else:1")
 	u.kubectl("annotate statefulset/newest seen=yes")
-	// A StatefulSet of the same controller that is worked on later is done: so are the others.
+	// The controller has handled a later StatefulSet, so it has handled the others.
 	u.with(statefulSetYAML("last", "later"), "apply -f -")
 	u.pushTo(world.registry.Address+"/"+u.namespace+"/later:latest", "later")
 	u.with(tagYAML("later", world.registry.Address+"/"+u.namespace+"/later:latest", "generation: 0"), "apply -f -")

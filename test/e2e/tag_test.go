@@ -25,7 +25,7 @@ func TestManifestAppliedAgainMovesNothing(t *testing.T) {
 				if generation != 0 {
 					u.has(output, "Warning:", "declared before", "kubectl tag upgrade")
 				}
-				u.with(manifest, "diff --server-side="+fmt.Sprint(name == "server-side")+" -f -") // it fails where there is a difference
+				u.with(manifest, "diff --server-side="+fmt.Sprint(name == "server-side")+" -f -") // it fails if there is a difference
 			}
 
 			u.push("build 1")
@@ -55,12 +55,12 @@ func TestManifestAppliedAgainMovesNothing(t *testing.T) {
 	}
 }
 
-// TestRequestsOfTools holds what tells an apply from an edit, by the requests that each tool makes.
+// TestRequestsOfTools tests how admission distinguishes an apply from an edit, with the requests of each tool.
 func TestRequestsOfTools(t *testing.T) {
 	const patch = "patch tag/myapp --type=merge --field-manager="
 	lastApplied := `{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{\"spec\":{\"generation\":%d}}"}},"spec":{"generation":%d}}`
 	for name, row := range map[string]struct {
-		// first declares generation 0, again repeats it after the Tag has moved to 1. Without manifest lines are arguments.
+		// first declares generation 0, again repeats it after the Tag has generation 1. Without manifest lines are arguments.
 		first, again string
 		moves        bool
 	}{
@@ -118,7 +118,7 @@ func TestManifestWithANewGeneration(t *testing.T) {
 	}
 }
 
-// TestManifestsWithoutAnApply are those of tools that replace the object by the manifest, or merge the manifest into it.
+// TestManifestsWithoutAnApply has the requests of tools that replace the object by the manifest, or merge the manifest into it.
 func TestManifestsWithoutAnApply(t *testing.T) {
 	for name, line := range map[string]string{
 		"replaced by kubectl": "replace -f -",
@@ -150,7 +150,7 @@ func TestManifestsWithoutAnApply(t *testing.T) {
 	}
 }
 
-// TestReadAndReplacedObjectIsAnEdit: it brings the annotation, which no manifest has.
+// TestReadAndReplacedObjectIsAnEdit: the object has the annotation, which no manifest has.
 func TestReadAndReplacedObjectIsAnEdit(t *testing.T) {
 	for name, first := range map[string]string{"applied": "apply -f -", "created": "create -f -"} {
 		t.Run(name, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestExplicitBumpOfTheSameDigest(t *testing.T) {
 	u.becomes("tag/myapp", ".status.references[*].imageReference", image+" "+image)
 }
 
-// tagJSON is a manifest without spaces, for an argument of kubectl.
+// tagJSON returns a manifest without spaces, for an argument of kubectl.
 func tagJSON(name, from string, generation int) string {
 	return fmt.Sprintf(`{"apiVersion":"images.io/v1","kind":"Tag","metadata":{"name":%q},"spec":{"from":%q,"generation":%d}}`, name, from, generation)
 }

@@ -17,27 +17,27 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// patience bounds every wait. It is long, three times what a question to a registry may take: a wait ends when its condition holds.
+// patience bounds every wait. It is three times the timeout of a request to a registry: a wait ends when its condition holds.
 const patience = 90 * time.Second
 
-// user is somebody with kubectl and a namespace.
+// user runs kubectl in a namespace.
 type user struct {
 	t         *testing.T
 	namespace string
-	// path is where kubectl looks for plugins first.
+	// path is the folder in which kubectl looks for plugins first.
 	path string
 }
 
 var namespaceNames = strings.NewReplacer("/", "-", "_", "-", ",", "")
 
-// newUser gives a test a namespace of its own, beside the others.
+// newUser gives a test a namespace of its own.
 func newUser(t *testing.T) *user {
 	t.Helper()
 	t.Parallel()
 	return newUserAlone(t)
 }
 
-// newUserAlone is for a test that changes what all share, before the others run.
+// newUserAlone is for a test that changes shared objects, before the others run.
 func newUserAlone(t *testing.T) *user {
 	t.Helper()
 	name := strings.ToLower(namespaceNames.Replace(t.Name()))
@@ -47,12 +47,12 @@ func newUserAlone(t *testing.T) *user {
 	return u
 }
 
-// run runs kubectl with the words of a line, and with what it reads from standard input.
+// run runs kubectl with the words of a line, and with its standard input.
 func (u *user) run(stdin string, args ...string) (string, error) {
 	return u.runWith(u.t.Context(), stdin, args...)
 }
 
-// runWith is run with a context, for what outlives that of the test.
+// runWith is run with a context, for commands that outlive the test's.
 func (u *user) runWith(ctx context.Context, stdin string, args ...string) (string, error) {
 	root, err := cluster.Root()
 	if err != nil {
@@ -67,12 +67,12 @@ func (u *user) runWith(ctx context.Context, stdin string, args ...string) (strin
 	return string(output), err
 }
 
-// options puts the namespace behind the words, since a plugin takes no flags before its name.
+// options puts the namespace after the words, since a plugin takes no flags before its name.
 func (u *user) options(args []string) []string {
 	return append(args, "--namespace", u.namespace)
 }
 
-// kubectl runs a line that has to work. Words are separated by spaces.
+// kubectl runs a line that has to succeed. Words are separated by spaces.
 func (u *user) kubectl(line string) string {
 	u.t.Helper()
 	return u.with("", line)
@@ -88,7 +88,7 @@ func (u *user) with(stdin, line string) string {
 	return output
 }
 
-// refused is with, for what has to fail. It returns what kubectl says.
+// refused is with for a command that has to fail. It returns kubectl's output.
 func (u *user) refused(stdin, line string) string {
 	u.t.Helper()
 	output, err := u.run(stdin, strings.Fields(line)...)
@@ -98,13 +98,13 @@ func (u *user) refused(stdin, line string) string {
 	return output
 }
 
-// get is a JSONPath of an object.
+// get returns a JSONPath of an object.
 func (u *user) get(object, path string) string {
 	u.t.Helper()
 	return u.kubectl("get " + object + " -o jsonpath={" + path + "}")
 }
 
-// becomes waits until a JSONPath of an object is something.
+// becomes waits until a JSONPath of an object has a value.
 func (u *user) becomes(object, path, want string) {
 	u.t.Helper()
 	u.eventually(object+" "+path+" is "+want, func() error {
@@ -139,7 +139,7 @@ func (u *user) has(text string, parts ...string) {
 	}
 }
 
-// source is an image in the registry that belongs to the test.
+// source returns the test's image in the registry.
 func (u *user) source() string { return world.registry.Address + "/" + u.namespace + "/myapp:latest" }
 
 // push pushes a build and returns the image by its digest.
@@ -157,7 +157,7 @@ func (u *user) pushTo(image, build string, options ...crane.Option) string {
 	return image[:strings.LastIndex(image, ":")] + "@" + digest
 }
 
-// imported makes a Tag of the first build, and waits for its import. It returns the image.
+// imported creates a Tag of the first build, and waits for its import. It returns the image.
 func (u *user) imported(name string) string {
 	u.t.Helper()
 	image := u.push("build 0")
@@ -166,7 +166,7 @@ func (u *user) imported(name string) string {
 	return image
 }
 
-// moved pushes a build, moves the Tag to its generation, and waits for it. It returns the image.
+// moved pushes a build, upgrades the Tag to its generation, and waits for it. It returns the image.
 func (u *user) moved(name string, generation int) string {
 	u.t.Helper()
 	image := u.push(fmt.Sprint("build ", generation))
@@ -175,7 +175,7 @@ func (u *user) moved(name string, generation int) string {
 	return image
 }
 
-// request moves a Tag as kubectl tag does.
+// request selects a generation as kubectl tag does.
 func (u *user) request(name string, generation int) {
 	u.t.Helper()
 	u.kubectl(fmt.Sprintf("annotate tag/%s --overwrite --field-manager=kubectl-tag images.io/requested-generation=%d", name, generation))

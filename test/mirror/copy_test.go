@@ -37,7 +37,7 @@ import (
 
 const username, password = "robot", "s3cret"
 
-// side is a real registry, and how a program gets in.
+// side is a real registry, with the credentials of a client.
 type side struct {
 	*cluster.Registry
 	options []remote.Option
@@ -102,7 +102,8 @@ func (s *side) tag(t *testing.T, path, tag string) name.Reference {
 	return made
 }
 
-// newClient is of a manager whose administrator lists the sources and the token services, and trusts their authorities.
+// newClient returns the client of a manager whose administrator lists the sources and the token services, and trusts their
+// authorities.
 func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Options)) *registry.Client {
 	t.Helper()
 	var conf strings.Builder
@@ -131,7 +132,7 @@ func newClient(t *testing.T, source, mirror *side, change ...func(*registry.Opti
 	return registry.New(options)
 }
 
-// bundled is a file with the authorities of all, or none.
+// bundled returns a file with the authorities of all, or none.
 func bundled(t *testing.T, sides ...*side) string {
 	t.Helper()
 	var all []byte
@@ -198,7 +199,7 @@ func copied(t *testing.T, client *registry.Client, order registry.CopyRequest) t
 	return done
 }
 
-// pushed is an index of two platforms, at the source.
+// pushed pushes an index of two platforms to the source.
 func pushed(t *testing.T, source *side, tag string) (gcr.ImageIndex, string) {
 	t.Helper()
 	index, err := random.Index(1<<16, 3, 2)
@@ -245,7 +246,7 @@ func TestCopiesBetweenRealRegistries(t *testing.T) {
 	}
 }
 
-// pulled reads all of an image.
+// pulled reads a whole image.
 func pulled(t *testing.T, from *side, path, tag, digest string) {
 	t.Helper()
 	if err := ledger.Pull(from.tag(t, path, tag), digest, from.options...); err != nil {

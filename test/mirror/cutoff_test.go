@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// cuts is how often a copy is cut off, and cutsPerCopy how often the same one is at most.
+	// cuts is the number of interruptions, and cutsPerCopy the largest number for one copy.
 	cuts        = 200
 	cutsPerCopy = 4
 )
 
-// behindADoor is a registry that is reached through a ledger only.
+// behindADoor is a registry that clients reach through a ledger only.
 func behindADoor(t *testing.T, s *side) (*side, *ledger.Ledger) {
 	t.Helper()
 	door := ledger.Open(s.Address, 0)
@@ -25,8 +25,8 @@ func behindADoor(t *testing.T, s *side) (*side, *ledger.Ledger) {
 	return &side{Registry: &cluster.Registry{Address: door.Address}, options: s.options, login: s.login, plain: true}, door
 }
 
-// TestCopiesCutOffAtRandomSteps ends the process of a copy at random steps. What arrived is not sent again by the next one,
-// and there is nothing under the tag before all of the image is there.
+// TestCopiesCutOffAtRandomSteps ends the process of a copy at random steps. The next one does not send again what arrived, and
+// the tag does not exist before the whole image does.
 func TestCopiesCutOffAtRandomSteps(t *testing.T) {
 	random, source := seed.New(t), start(t, "")
 	mirror, door := behindADoor(t, start(t, ""))
@@ -50,7 +50,7 @@ func TestCopiesCutOffAtRandomSteps(t *testing.T) {
 		}
 		steps := random.Int64N(whole)
 		if cut%cutsPerCopy > 0 {
-			steps /= 2 // for there is less to do
+			steps /= 2 // since less is left
 		}
 		_, failure := run(tag, steps)
 		isThere, err := ledger.PullIfThere(mirror.tag(t, "cache/shop/"+tag, "0"), digest, mirror.options...)

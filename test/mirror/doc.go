@@ -1,3 +1,3 @@
-// Package mirror copies images between real registries (distribution), as the manager does: with passwords and with tokens, by
-// TLS of a private authority, and where deletion is on or off.
+// Package mirror copies images between real registries (distribution), as the manager does: with passwords and with tokens,
+// over TLS with a private authority, and with deletion on or off.
 package mirror

@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	// faultsInARow are fewer than those that have a registry left alone, where it does not ask for that itself.
+	// faultsInARow is below the number of failures that opens the circuit breaker, unless the registry asks to wait.
 	faultsInARow = 3
-	// cutAfter is after how many bytes a blob is cut off, of 64 KiB.
+	// cutAfter is the number of bytes after which a blob is truncated, of 64 KiB.
 	cutAfter = 1000
 )
 
-// fault is what happens to requests for blobs on their way to a registry.
+// fault is a failure of requests for blobs on their way to a registry.
 type fault func(registry http.Handler) http.Handler
 
-// faultyWay is a registry that is reached through a proxy, which has a few requests for blobs go wrong.
+// faultyWay is a proxy to a registry, with failures of a few requests for blobs.
 func faultyWay(t *testing.T, to *side, goesWrong fault) (*side, *atomic.Int32) {
 	t.Helper()
 	behind := ledger.Behind(to.Address)
@@ -66,7 +66,7 @@ func delays(next http.Handler) http.Handler {
 	})
 }
 
-// cutsOff has the connection end after so many bytes of what is sent, or received.
+// cutsOff ends the connection after so many bytes of the request, or of the response.
 func cutsOff(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
@@ -91,7 +91,7 @@ func (c *cutting) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// falsifies has other bytes arrive than were sent.
+// falsifies changes bytes in transit.
 func falsifies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != nil {
@@ -121,14 +121,14 @@ func inverse(p []byte) []byte {
 	return made
 }
 
-// TestFaultsOnTheWayToRealRegistries: whatever goes wrong, it has a reason that says on which side, nothing that is not whole has a tag,
-// another try goes on with what arrived, and in the end all is there.
+// TestFaultsOnTheWayToRealRegistries: each failure has a reason that names the side, no incomplete image has a tag, a retry
+// continues with what arrived, and in the end the image is complete.
 func TestFaultsOnTheWayToRealRegistries(t *testing.T) {
 	for name, row := range map[string]struct {
 		goesWrong fault
-		// reason is that of a source; empty where no copy fails.
+		// reason is the reason for a source; empty if no copy fails.
 		reason v1.Reason
-		// isMended: the mirror refuses what arrived, and it is sent once more.
+		// isMended: the mirror refuses what arrived, and the copy sends it once more.
 		isMended bool
 	}{
 		"a delay":     {goesWrong: delays},

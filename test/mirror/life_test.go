@@ -13,8 +13,8 @@ var errDead = errors.New("the process has ended")
 // pieceSize is how much of a body is sent or read in one step, in bytes.
 const pieceSize = 8 << 10
 
-// life is a process that ends at one of its steps: before it sends a request, in the middle of what it sends or reads, or
-// when the answer is on its way. After that it does nothing more.
+// life is a process that ends at one of its steps: before it sends a request, in the middle of what it sends or reads, or while
+// the response is in flight. After that it does nothing more.
 type life struct {
 	left atomic.Int64
 	end  context.CancelFunc
@@ -36,7 +36,7 @@ func (l *life) step() error {
 	return errDead
 }
 
-// wire has each step of a transport be one of the life's.
+// wire makes each step of a transport a step of the life.
 func (l *life) wire(next http.RoundTripper) http.RoundTripper { return mortal{life: l, next: next} }
 
 type mortal struct {
@@ -68,7 +68,7 @@ func (m mortal) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// pieces is a body of which each piece is a step.
+// pieces is a body in which each piece is a step.
 type pieces struct {
 	io.ReadCloser
 	life *life

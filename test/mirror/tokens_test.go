@@ -24,7 +24,7 @@ import (
 
 const issuer = "tests"
 
-// tokenService gives tokens for whatever its one user asks, signed as distribution wants them.
+// tokenService issues tokens for all requests of its one user, signed as distribution requires.
 type tokenService struct {
 	*httptest.Server
 	host               string
@@ -54,7 +54,7 @@ func newTokenService(t *testing.T, username, password string) (*tokenService, *c
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.host = "localhost:" + port // by an address, go-containerregistry does not ask a private network
+	s.host = "localhost:" + port // go-containerregistry refuses addresses of private networks
 	return s, &cluster.TokenIssuer{Realm: "http://" + s.host + "/token", Service: "registry", Issuer: issuer, Certificate: file}
 }
 

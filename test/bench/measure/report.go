@@ -77,7 +77,7 @@ func (r *Report) verdict() error {
 		}
 	}
 	if missed > 0 {
-		return fmt.Errorf("%d counts or ratios miss their bar", missed)
+		return fmt.Errorf("%d counts or ratios miss their target", missed)
 	}
 	return nil
 }
