@@ -10,25 +10,25 @@ import (
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 )
 
-// The annotation in which the API server says what authorization decided.
+// The annotation with the API server's authorization decision.
 const (
 	decision = "authorization.k8s.io/decision"
 	forbid   = "forbid"
 )
 
-// Report says where a role and its use differ. Both lists are sorted, and name each thing once.
+// Report has the differences between a role and its use. Both lists are sorted, without duplicates.
 type Report struct {
-	// Requests is how many requests of the user are in the log.
+	// Requests is the number of the user's requests in the log.
 	Requests int
 
-	// Refused names what the user asked for and was not granted.
+	// Refused names the requests that the user made without a right.
 	Refused []string
 
-	// Unused names what was granted and never asked for: verb by verb, resource by resource, name by name.
+	// Unused names the rights without a request: verb by verb, resource by resource, name by name.
 	Unused []string
 }
 
-// Compare looks at the requests of one user. Those that are done in somebody else's name count as the other's.
+// Compare checks the requests of one user. Impersonated requests count for the impersonated user.
 func Compare(events []auditv1.Event, rbac RBAC, user string) (Report, error) {
 	unused, err := rbac.grantsOf(user)
 	if err != nil {
@@ -56,7 +56,7 @@ func Compare(events []auditv1.Event, rbac RBAC, user string) (Report, error) {
 	return report, nil
 }
 
-// NothingRefused looks at a log for what the user was refused, where not all is used that is granted.
+// NothingRefused checks a log for forbidden requests of the user only, where some rights may be unused.
 func NothingRefused(log, user string) error {
 	events, err := ReadFiles(log)
 	if err != nil {
@@ -69,7 +69,7 @@ func NothingRefused(log, user string) error {
 	return report.Err()
 }
 
-// isRefused tells what authorization refuses from what admission does, such as an event for a namespace that is going.
+// isRefused distinguishes a denial by authorization from one by admission, such as an event for a terminating namespace.
 func isRefused(event auditv1.Event) bool {
 	if said, ok := event.Annotations[decision]; ok {
 		return said == forbid
@@ -93,7 +93,7 @@ func describe(event auditv1.Event) string {
 	return what
 }
 
-// Err is nil where the role is exactly what was used. A log without a request of the user proves nothing.
+// Err returns nil if the role is exactly what the user used. It returns an error for a log without a request of the user.
 func (r Report) Err() error {
 	if r.Requests == 0 {
 		return fmt.Errorf("the audit log has no request of the user")

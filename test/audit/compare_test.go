@@ -14,12 +14,12 @@ import (
 
 const user = "system:serviceaccount:tagger-system:manager"
 
-// request is a line of an audit log, of the user, that was allowed.
+// request is a line of an audit log: an allowed request of the user.
 const request = `{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","stage":"ResponseComplete","verb":"%s","requestURI":"%s",` +
 	`"user":{"username":"` + user + `"},"objectRef":{"resource":"%s","namespace":"%s","name":"%s","apiGroup":"%s","subresource":"%s"},` +
 	`"responseStatus":{"code":200},"annotations":{"authorization.k8s.io/decision":"allow"}}`
 
-// on is a request of the user: a verb, a resource as group/resource or group/resource/subresource, a namespace, a name.
+// on returns a request of the user: a verb, a resource as group/resource or group/resource/subresource, a namespace, a name.
 func on(verb, resource, namespace, name string) string {
 	parts := append(strings.Split(resource, "/"), "")
 	return fmt.Sprintf(request, verb, "/apis", parts[1], namespace, name, parts[0], parts[2])

@@ -9,10 +9,10 @@ import (
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 )
 
-// grant is the least that RBAC can grant: one verb on one resource, or on one path, that one role gives.
+// grant is the smallest right of RBAC: one verb on one resource, or on one path, in one role.
 type grant struct {
-	role      string // kind and name, for the reader
-	namespace string // empty means all, and what is in none
+	role      string // kind and name, for messages
+	namespace string // empty means all, and cluster-scoped objects
 	verb      string
 	group     string
 	resource  string // with a subresource: resource/subresource
@@ -20,8 +20,7 @@ type grant struct {
 	path      string // of a non-resource URL, instead of group, resource and name
 }
 
-// grantsOf are the grants of the bindings that name the user, not those of the groups that every account is in: they are
-// the cluster's.
+// grantsOf returns the grants of the bindings that name the user, not those of the groups that every account is in.
 func (r RBAC) grantsOf(user string) ([]grant, error) {
 	var all []grant
 	for _, binding := range r.ClusterRoleBindings {
@@ -60,7 +59,7 @@ func names(subjects []rbacv1.Subject, user string) bool {
 	})
 }
 
-// rules are those of the role that is referred to, in the namespace of the binding where it is a Role.
+// rules returns the rules of the referenced role, in the namespace of the binding if it is a Role.
 func (r RBAC) rules(ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error) {
 	for _, role := range r.ClusterRoles {
 		if ref.Kind == "ClusterRole" && role.Name == ref.Name {
@@ -75,7 +74,7 @@ func (r RBAC) rules(ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, 
 	return nil, fmt.Errorf("there is no %s %s", ref.Kind, ref.Name)
 }
 
-// atoms takes rules apart.
+// atoms splits rules into grants.
 func atoms(ref rbacv1.RoleRef, namespace string, rules []rbacv1.PolicyRule) []grant {
 	var all []grant
 	for _, rule := range rules {
@@ -112,7 +111,7 @@ func (g grant) onResources(rule rbacv1.PolicyRule) []grant {
 	return all
 }
 
-// uses says whether a request is what is granted. A wildcard is used by nothing: it grants more than any log can show.
+// uses reports whether a request needs the grant. A wildcard never counts as used: it grants more than any log can show.
 func (g grant) uses(event auditv1.Event) bool {
 	if g.verb != event.Verb {
 		return false
@@ -134,7 +133,7 @@ func resource(ref *auditv1.ObjectReference) string {
 	return ref.Resource + "/" + ref.Subresource
 }
 
-// String names the grant as one would look for it: "patch tags.images.io, of ClusterRole manager-role".
+// String names the grant in the form "patch tags.images.io, of ClusterRole manager-role".
 func (g grant) String() string {
 	what := g.path
 	if what == "" {
@@ -149,7 +148,7 @@ func (g grant) String() string {
 	return fmt.Sprintf("%s %s, of %s", g.verb, what, g.role)
 }
 
-// qualified is resource.group[/subresource], as kubectl writes it.
+// qualified returns resource.group[/subresource], as kubectl writes it.
 func qualified(group, resource string) string {
 	if group == "" {
 		return resource

@@ -10,7 +10,7 @@ import (
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 )
 
-// ReadFiles returns the events of audit logs, such as one and its rotated forerunners, or those of several API servers.
+// ReadFiles returns the events of audit logs, such as one and its rotated files, or those of several API servers.
 func ReadFiles(paths ...string) ([]auditv1.Event, error) {
 	var events []auditv1.Event
 	for _, path := range paths {
@@ -27,8 +27,8 @@ func ReadFiles(paths ...string) ([]auditv1.Event, error) {
 	return events, nil
 }
 
-// Read returns the events of an audit log. A line that was cut off at the end, since the API server was killed while it
-// wrote, is left out.
+// Read returns the events of an audit log. It leaves out a truncated line at the end, after the API server was killed during a
+// write.
 func Read(log io.Reader) ([]auditv1.Event, error) {
 	var events []auditv1.Event
 	decoder := json.NewDecoder(log)

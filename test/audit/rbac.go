@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// RBAC is what an installation grants.
+// RBAC has the roles and bindings of an installation.
 type RBAC struct {
 	ClusterRoles        []rbacv1.ClusterRole
 	Roles               []rbacv1.Role
@@ -18,7 +18,7 @@ type RBAC struct {
 	RoleBindings        []rbacv1.RoleBinding
 }
 
-// Live reads what the cluster grants.
+// Live reads the roles and bindings of the cluster.
 func Live(ctx context.Context, cluster client.Reader) (RBAC, error) {
 	var (
 		clusterRoles        rbacv1.ClusterRoleList
@@ -34,7 +34,7 @@ func Live(ctx context.Context, cluster client.Reader) (RBAC, error) {
 	return RBAC{clusterRoles.Items, roles.Items, clusterRoleBindings.Items, roleBindings.Items}, nil
 }
 
-// Rendered takes what manifests grant; objects of other kinds do not count.
+// Rendered reads the roles and bindings of manifests, and ignores other kinds.
 func Rendered(objects []*unstructured.Unstructured) (RBAC, error) {
 	var rbac RBAC
 	for _, object := range objects {

@@ -24,7 +24,7 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// patience is three times what is promised: ten seconds from a change of the Secret until it is served.
+// patience is three times the promise: ten seconds from a change of the Secret until it is served.
 const patience = 30 * time.Second
 
 func eventually(t *testing.T, what string, condition func() error) {
@@ -46,7 +46,7 @@ func secret(ctx context.Context) (*corev1.Secret, error) {
 	return &secret, world.api.Get(ctx, secretKey, &secret)
 }
 
-// material is what the Secret holds.
+// material returns the content of the Secret.
 func material(t *testing.T) certificates.Material {
 	t.Helper()
 	secret, err := secret(t.Context())
@@ -56,7 +56,7 @@ func material(t *testing.T) certificates.Material {
 	return certificates.Parse(secret.Data, time.Now())
 }
 
-// edit changes the Secret as an administrator would, whatever the replicas do meanwhile.
+// edit changes the Secret as an administrator would, also while the replicas write.
 func edit(t *testing.T, change func(data map[string][]byte)) {
 	t.Helper()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
@@ -72,7 +72,7 @@ func edit(t *testing.T, change func(data map[string][]byte)) {
 	}
 }
 
-// editMaterial is edit for something that can be read.
+// editMaterial is edit for a Secret with valid content.
 func editMaterial(t *testing.T, change func(m *certificates.Material)) {
 	t.Helper()
 	edit(t, func(data map[string][]byte) {
@@ -88,7 +88,7 @@ func editMaterial(t *testing.T, change func(m *certificates.Material)) {
 	})
 }
 
-// ageAuthority makes the first authority older than it is. Key and name stay, so whatever it signed is good.
+// ageAuthority makes the first authority older. Key and name stay, so its signatures stay valid.
 func ageAuthority(t *testing.T, by time.Duration) {
 	t.Helper()
 	editMaterial(t, func(m *certificates.Material) {
@@ -96,7 +96,7 @@ func ageAuthority(t *testing.T, by time.Duration) {
 	})
 }
 
-// ageServing makes the serving certificate older than it is.
+// ageServing makes the serving certificate older.
 func ageServing(t *testing.T, by time.Duration) {
 	t.Helper()
 	editMaterial(t, func(m *certificates.Material) {
@@ -105,7 +105,7 @@ func ageServing(t *testing.T, by time.Duration) {
 	})
 }
 
-// reissue signs a certificate again, earlier; by itself where no authority is given.
+// reissue signs a certificate again with an earlier date; by itself without an authority.
 func reissue(t *testing.T, certificate, authority *x509.Certificate, public crypto.PublicKey, signer crypto.Signer, earlier time.Duration) *x509.Certificate {
 	t.Helper()
 	template := *certificate
@@ -125,7 +125,7 @@ func reissue(t *testing.T, certificate, authority *x509.Certificate, public cryp
 	return reissued
 }
 
-// bundles are the caBundles of all webhooks.
+// bundles returns the caBundles of all webhooks.
 func bundles(ctx context.Context) ([][]byte, error) {
 	var mutating admissionv1.MutatingWebhookConfiguration
 	var validating admissionv1.ValidatingWebhookConfiguration
@@ -145,7 +145,7 @@ func bundles(ctx context.Context) ([][]byte, error) {
 	return bundles, nil
 }
 
-// served is the certificate that a replica serves now, whoever trusts it.
+// served returns the certificate that a replica serves now, trusted or not.
 func (r *replica) served() (*x509.Certificate, error) {
 	connection, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
@@ -155,7 +155,7 @@ func (r *replica) served() (*x509.Certificate, error) {
 	return connection.ConnectionState().PeerCertificates[0], nil
 }
 
-// inStep waits until Secret, caBundles and both replicas agree, on something that is sound.
+// inStep waits until Secret, caBundles and both replicas are consistent and valid.
 func inStep(t *testing.T) {
 	t.Helper()
 	eventually(t, "Secret, caBundles and replicas to agree", func() error { return agree(t.Context()) })
@@ -187,7 +187,7 @@ func agree(ctx context.Context) error {
 	return nil
 }
 
-// fetch is the status and the body of a GET.
+// fetch returns the status and the body of a GET.
 func fetch(ctx context.Context, url string) (int, string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

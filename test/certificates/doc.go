@@ -1,4 +1,3 @@
-// Package certificates holds what the plain installation promises about the certificate of its webhooks: two replicas of
-// the real manager, with what the shipped roles allow, a real API server that asks them, and an administrator who breaks
-// things.
+// Package certificates tests the promises of the plain installation about the certificate of its webhooks: two replicas of the
+// real manager, with the shipped roles, a real API server that calls them, and an administrator who breaks things.
 package certificates

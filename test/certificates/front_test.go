@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// front is what a Service is: each connection goes to the next replica. It does not look into what is sent.
+// front is a Service: each connection goes to the next replica. It does not read the bytes.
 type front struct {
 	listener net.Listener
 	replicas []string
@@ -27,7 +27,7 @@ func newFront(replicas []string) (*front, error) {
 
 func (f *front) url() string { return "https://" + f.listener.Addr().String() }
 
-// stop returns when the connections are closed too, which they are when the API server and the replicas have ended.
+// stop returns when the connections are closed, too, after the API server and the replicas have exited.
 func (f *front) stop() error {
 	err := f.listener.Close()
 	f.open.Wait()
@@ -54,7 +54,7 @@ func (f *front) forward(caller net.Conn) {
 	done := make(chan struct{}, 2)
 	for _, ends := range [][2]net.Conn{{caller, replica}, {replica, caller}} {
 		f.open.Go(func() {
-			_, _ = io.Copy(ends[0], ends[1]) // it ends with the connection, however that ends
+			_, _ = io.Copy(ends[0], ends[1]) // it ends with the connection
 			done <- struct{}{}
 		})
 	}

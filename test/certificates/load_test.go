@@ -30,7 +30,7 @@ const (
 	workers             = 16
 )
 
-// failures are counted, and the first one is kept.
+// failures counts failures, and keeps the first one.
 type failures struct {
 	mu    sync.Mutex
 	count int
@@ -51,7 +51,7 @@ func (f *failures) all() (int, error) {
 	return f.count, f.first
 }
 
-// load is something that is done again and again until it is stopped.
+// load is an action that repeats until it is stopped.
 type load struct {
 	failures
 	done    atomic.Int64
@@ -74,7 +74,7 @@ func (l *load) stop() {
 
 func (l *load) rate() float64 { return float64(l.done.Load()) / time.Since(l.began).Seconds() }
 
-// repeat does something at a rate that the limiter allows, at most so many times.
+// repeat repeats an action at the rate of the limiter, at most so many times concurrently.
 func (l *load) repeat(ctx context.Context, limiter *rate.Limiter, most int64, do func(i int64) error) {
 	for limiter.Wait(ctx) == nil {
 		i := l.done.Add(1)
@@ -87,11 +87,11 @@ func (l *load) repeat(ctx context.Context, limiter *rate.Limiter, most int64, do
 	}
 }
 
-// startLoad creates Deployments, all but one a second as a server-side dry run. Every one has to be pinned.
+// startLoad creates Deployments, all but one a second as a server-side dry run. Each has to be pinned.
 func startLoad(t *testing.T, want string) *load {
 	t.Helper()
 	l, ctx := newLoad(t)
-	limiter := rate.NewLimiter(admissionsTried, admissionsTried) // what a pause left out is made up for
+	limiter := rate.NewLimiter(admissionsTried, admissionsTried) // requests missed in a pause are made afterwards
 	for range workers {
 		l.running.Go(func() {
 			l.repeat(ctx, limiter, maxAdmissions, func(i int64) error {
@@ -99,7 +99,7 @@ func startLoad(t *testing.T, want string) *load {
 				if i%admissionsPerSecond != 0 {
 					options = append(options, client.DryRunAll)
 				}
-				// what has begun is finished, so that the end of the test is no failure
+				// Started requests complete, so that the end of the test is not a failure.
 				return admitted(context.WithoutCancel(ctx), "load-"+strconv.FormatInt(i, 10), want, options...)
 			})
 		})
@@ -107,8 +107,8 @@ func startLoad(t *testing.T, want string) *load {
 	return l
 }
 
-// startCalls opens connection after connection to each replica, as an API server would that knows of the caBundle by a
-// watch, and late. The real one keeps its connections, and would hide a moment at which no new one can be made.
+// startCalls opens connection after connection to each replica, as an API server does that learns of the caBundle by a watch,
+// and late. The real one keeps its connections, and would hide a moment without new ones.
 func startCalls(t *testing.T) *load {
 	t.Helper()
 	l, ctx := newLoad(t)
@@ -138,10 +138,10 @@ func call(address string, bundle func() ([]byte, error)) error {
 	return connection.Close()
 }
 
-// lag is how far behind the watch of an API server is taken to be. A replica waits for longer (certificates.Policy.Settle).
+// lag is the assumed delay of an API server's watch. A replica waits longer (certificates.Policy.Settle).
 const lag = 2 * time.Second
 
-// history is what a watch told of the caBundle of the webhook for workloads.
+// history has the versions of the caBundle of the webhook for workloads, from a watch.
 type history struct {
 	mu      sync.Mutex
 	bundles [][]byte
@@ -159,7 +159,7 @@ func (h *history) record(object any) {
 	h.bundles, h.seen = append(h.bundles, configuration.Webhooks[0].ClientConfig.CABundle), append(h.seen, time.Now())
 }
 
-// bundle is what somebody knows who is behind.
+// bundle returns the version that a client with the delay knows.
 func (h *history) bundle() ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -171,7 +171,7 @@ func (h *history) bundle() ([]byte, error) {
 	return nil, errors.New("nothing is known yet")
 }
 
-// watchBundle returns the caBundle, as somebody knows it whose watch is behind.
+// watchBundle returns the caBundle that a client with a delayed watch knows.
 func watchBundle(t *testing.T) func() ([]byte, error) {
 	t.Helper()
 	clientset, err := kubernetes.NewForConfig(world.cluster.Config)

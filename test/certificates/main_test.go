@@ -24,13 +24,13 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// managerUser is who the replicas are to the API server.
+// managerUser is the replicas' username.
 var managerUser = cluster.Username(cluster.Namespace, cluster.ServiceAccount)
 
-// startLimit bounds the start of everything.
+// startLimit bounds the start of the world.
 const startLimit = 5 * time.Minute
 
-// world is what all tests share.
+// world is shared by all tests.
 var world struct {
 	cluster  *cluster.Cluster
 	registry *cluster.Registry
@@ -39,14 +39,14 @@ var world struct {
 	replicas [2]*replica
 }
 
-// replica is one of the managers, and where it serves by itself.
+// replica is one of the managers, with its own address.
 type replica struct {
 	*cluster.Manager
 	address string
 }
 
 func TestMain(m *testing.M) {
-	log.SetLogger(logr.Discard()) // the replicas that count have logs of their own
+	log.SetLogger(logr.Discard()) // the replicas have their own logs
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "certificates:", err)
@@ -124,7 +124,7 @@ func newClient(config *rest.Config) (client.Client, error) {
 	return client.New(config, client.Options{Scheme: known})
 }
 
-// reserve reserves an address for each replica, and makes the front.
+// reserve reserves an address for each replica, and starts the front.
 func reserve() (webhooks [2]*cluster.Webhook, err error) {
 	var addresses []string
 	for i := range webhooks {
@@ -137,7 +137,7 @@ func reserve() (webhooks [2]*cluster.Webhook, err error) {
 	return webhooks, err
 }
 
-// startReplicas starts both at once, with no certificate anywhere, and returns when both are ready.
+// startReplicas starts both at once, without any certificate, and returns when both are ready.
 func startReplicas(ctx context.Context, dir string, webhooks [2]*cluster.Webhook) error {
 	conf := filepath.Join(dir, "registries.conf")
 	content := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", world.registry.Address)

@@ -24,7 +24,7 @@ import (
 // short is a policy whose certificates are renewed after four seconds, and whose authorities after eight.
 var short = certificates.Policy{AuthorityLife: 12 * time.Second, ServingLife: 6 * time.Second, Overlap: time.Second, Settle: 100 * time.Millisecond}
 
-// TestCertificatesAreRenewedByThemselves leaves two replicas alone with a short policy.
+// TestCertificatesAreRenewedByThemselves runs two replicas with a short policy.
 func TestCertificatesAreRenewedByThemselves(t *testing.T) {
 	t.Parallel()
 	installation := certificates.Installation{
@@ -85,7 +85,7 @@ func unusedWebhooks(installation certificates.Installation) []client.Object {
 	}
 }
 
-// runReplica runs a manager that does nothing but keep a certificate, until the test ends.
+// runReplica runs a manager that only keeps a certificate, until the test ends.
 func runReplica(t *testing.T, installation certificates.Installation, served *certificates.Served) {
 	t.Helper()
 	mgr, err := ctrl.NewManager(world.cluster.Config, ctrl.Options{

@@ -20,7 +20,7 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// TestReplicasThatStartTogetherAgree relies on TestMain, which started two at once where there was nothing.
+// TestReplicasThatStartTogetherAgree relies on TestMain, which started two at once without a Secret.
 func TestReplicasThatStartTogetherAgree(t *testing.T) {
 	inStep(t)
 	imported(t)

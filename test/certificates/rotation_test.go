@@ -11,11 +11,11 @@ import (
 	"github.com/images-io/tagger/internal/certificates"
 )
 
-// rounds is how often everything rotates under load.
+// rounds is the number of rotations under load.
 const rounds = 2
 
-// TestRotationUnderLoad rotates certificate and authority, again and again, while 200 admissions a second run, one of them
-// for real, and while each replica is called 50 times a second by somebody who trusts what API servers do. Nobody notices.
+// TestRotationUnderLoad rotates certificate and authority, again and again, during 200 admission requests a second, one of them
+// not a dry run, and 50 calls a second to each replica by a client that trusts the caBundle. None of them fails.
 func TestRotationUnderLoad(t *testing.T) {
 	want := imported(t)
 	inStep(t)
@@ -36,17 +36,17 @@ func TestRotationUnderLoad(t *testing.T) {
 		}
 	}
 	if load.rate() < admissionsPerSecond/4 || load.done.Load() >= maxAdmissions || calls.done.Load() < 100 {
-		t.Error("there was no load to speak of, or not to the end") // a quarter of it is all that a busy machine may give
+		t.Error("there was no load to speak of, or not to the end") // a busy machine may give a quarter of it
 	}
 }
 
-// renewServing has two thirds of the serving certificate's life pass.
+// renewServing makes two thirds of the serving certificate's life pass.
 func renewServing(t *testing.T) {
 	t.Helper()
 	ageServing(t, certificates.Default.ServingLife*3/4)
 	old := material(t).Serving.Leaf
 	if old.NotAfter.After(time.Now().Add(certificates.Default.ServingLife / 2)) {
-		old = nil // it is renewed already
+		old = nil // it has been renewed
 	}
 	changed(t, "the renewed certificate", func(now *x509.Certificate) error {
 		if old != nil && now.Equal(old) {
@@ -56,7 +56,7 @@ func renewServing(t *testing.T) {
 	})
 }
 
-// replaceAuthority has two thirds of the authority's life pass, then an overlap, then another.
+// replaceAuthority makes two thirds of the authority's life pass, then an overlap, then another.
 func replaceAuthority(t *testing.T) {
 	t.Helper()
 	old := material(t)
@@ -78,7 +78,7 @@ func replaceAuthority(t *testing.T) {
 	authorities(t, 1)
 }
 
-// loseSecret has everything made anew while replicas serve what nobody can find any more.
+// loseSecret deletes the Secret while replicas serve the lost certificate.
 func loseSecret(t *testing.T) {
 	t.Helper()
 	old := material(t)
@@ -86,8 +86,8 @@ func loseSecret(t *testing.T) {
 	changed(t, "a certificate of another authority", notSignedBy(old.Authorities[0]))
 }
 
-// swapAuthority puts another's authority in the place of the one that signed what is served: that is served on, for it is
-// still trusted, and a new authority gets known.
+// swapAuthority replaces the authority of the served certificate by another one: replicas keep serving the certificate, which
+// is still trusted, and API servers learn a new authority.
 func swapAuthority(t *testing.T) {
 	t.Helper()
 	old, other := material(t), foreign(t)
@@ -110,7 +110,7 @@ func notSignedBy(authority *x509.Certificate) func(*x509.Certificate) error {
 	}
 }
 
-// changed waits until all agree, and what is served is as wanted.
+// changed waits until all agree, and the served certificate is as wanted.
 func changed(t *testing.T, what string, wanted func(now *x509.Certificate) error) {
 	t.Helper()
 	began := time.Now()
@@ -127,7 +127,7 @@ func changed(t *testing.T, what string, wanted func(now *x509.Certificate) error
 	t.Logf("%s is served after %s", what, time.Since(began).Round(time.Millisecond))
 }
 
-// authorities waits until so many are trusted, by all.
+// authorities waits until all trust so many authorities.
 func authorities(t *testing.T, want int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d authorities", want), func() error {

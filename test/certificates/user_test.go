@@ -34,7 +34,7 @@ var pinned = sync.OnceValues(func() (string, error) {
 	return image + "@" + digest, nil
 })
 
-// imported waits until the Tag of all users is imported, and both replicas know.
+// imported waits until the Tag of all users is imported, and both replicas have it.
 func imported(t *testing.T) string {
 	t.Helper()
 	want, err := pinned()

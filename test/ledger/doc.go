@@ -1,3 +1,3 @@
-// Package ledger stands before a registry and books what is sent to it, so that a test can tell whether a copy that was cut off
-// sent anything twice, and whether what it left is whole.
+// Package ledger is a proxy before a registry that records uploads, so that a test can tell whether an interrupted copy sent
+// anything twice, and whether its result is complete.
 package ledger

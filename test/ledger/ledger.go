@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// Ledger is the door of a registry.
+// Ledger is a proxy to a registry.
 type Ledger struct {
-	// Address is host:port of the door.
+	// Address is host:port of the proxy.
 	Address string
 
 	server *httptest.Server
@@ -27,31 +27,32 @@ type Ledger struct {
 	mu       sync.Mutex
 	requests int
 	awaited  map[int]chan struct{}
-	// acknowledged are the blobs that the registry said it has, by repository and digest, and how many requests there were by then;
-	// begun is which request began an upload, by its path; and again are the blobs that were sent although the upload began later.
+	// acknowledged are the blobs that the registry confirmed, by repository and digest, with the number of requests so far;
+	// begun is the request that started an upload, by its path; and again are the blobs that were sent although the upload
+	// started later.
 	acknowledged, begun map[string]int
 	again               []string
 	mounts              []Mount
 }
 
-// Mount is a request to take a blob from a repository (distribution-spec, "Mounting a blob from another repository").
+// Mount is a request to mount a blob of a repository (distribution-spec, "Mounting a blob from another repository").
 type Mount struct {
 	// Into and From are the paths of repositories.
 	Into, From string
 }
 
-// Behind leads to the registry at an address, in plain HTTP. Clients may give up on a request, so it says nothing of errors.
+// Behind returns a proxy to the registry at an address, in plain HTTP. Clients may cancel a request, so it logs no errors.
 func Behind(registry string) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: registry})
-			r.Out.Host = r.In.Host // so that the registry names the door where it names itself
+			r.Out.Host = r.In.Host // so that the registry's locations name the proxy
 		},
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 }
 
-// Open opens a door before the registry at an address, in plain HTTP. Each request waits there for the delay.
+// Open starts a proxy to the registry at an address, in plain HTTP. It delays each request.
 func Open(registry string, delay time.Duration) *Ledger {
 	l := &Ledger{delay: delay, awaited: map[int]chan struct{}{}, acknowledged: map[string]int{}, begun: map[string]int{}}
 	behind := Behind(registry)
@@ -68,17 +69,17 @@ func Open(registry string, delay time.Duration) *Ledger {
 	return l
 }
 
-// Close closes the door.
+// Close closes the proxy.
 func (l *Ledger) Close() { l.server.Close() }
 
-// Requests is how many there were.
+// Requests returns the number of requests.
 func (l *Ledger) Requests() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.requests
 }
 
-// Request is closed as soon as there were so many requests.
+// Request returns a channel that is closed after so many requests.
 func (l *Ledger) Request(count int) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,15 +94,14 @@ func (l *Ledger) Request(count int) <-chan struct{} {
 	return l.awaited[count]
 }
 
-// Mounts are those that were asked for.
+// Mounts returns the requested mounts.
 func (l *Ledger) Mounts() []Mount {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.mounts)
 }
 
-// Check returns an error where a blob was sent once more although the registry had said that it has it, or where none was
-// ever sent.
+// Check returns an error if a blob was sent once more although the registry had confirmed it, or if none was ever sent.
 func (l *Ledger) Check() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,7 +116,7 @@ func (l *Ledger) Check() error {
 
 type numberKey struct{}
 
-// book counts a request, and notes its number in it.
+// book counts a request, and stores its number in it.
 func (l *Ledger) book(r *http.Request) *http.Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,7 +136,7 @@ func (l *Ledger) book(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), numberKey{}, l.requests))
 }
 
-// answered notes which uploads begin, and which blobs have arrived.
+// answered records which uploads begin, and which blobs have arrived.
 func (l *Ledger) answered(response *http.Response) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -155,13 +155,13 @@ func (l *Ledger) answered(response *http.Response) error {
 	return nil
 }
 
-// uploaded is the repository and the digest of a blob that a request brings (distribution-spec, "POST then PUT").
+// uploaded returns the repository and the digest of a blob in a request (distribution-spec, "POST then PUT").
 func uploaded(r *http.Request) (blob string, isUpload bool) {
 	into := repository(r)
 	return into + "@" + r.URL.Query().Get("digest"), into != "" && r.Method == http.MethodPut
 }
 
-// repository is the path of the repository that a blob is uploaded to, empty where none is.
+// repository returns the path of the repository of an upload, or nothing.
 func repository(r *http.Request) string {
 	path, _, found := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/uploads/")
 	if !found {

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// Pull reads all of an index: itself, which must have the digest, and the manifest, the config and the layers of each image
-// in it.
+// Pull reads a whole index: the index, which must have the digest, and the manifest, the config and the layers of each image in
+// it.
 func Pull(at name.Reference, digest string, options ...remote.Option) error {
 	index, err := remote.Index(at, options...)
 	if err != nil {
@@ -38,7 +38,7 @@ func Pull(at name.Reference, digest string, options ...remote.Option) error {
 	return nil
 }
 
-// PullIfThere is Pull, where there is something.
+// PullIfThere is Pull if the reference exists.
 func PullIfThere(at name.Reference, digest string, options ...remote.Option) (isThere bool, err error) {
 	var answer *transport.Error
 	if _, err = remote.Head(at, options...); errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
@@ -70,7 +70,7 @@ func pullImage(index gcr.ImageIndex, digest gcr.Hash) error {
 	return nil
 }
 
-// pullLayer reads a layer. What reads it compares it with its digest.
+// pullLayer reads a layer and compares it with its digest.
 func pullLayer(layer gcr.Layer) error {
 	content, err := layer.Compressed()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package limits runs the manager as config/manager ships it, with its memory limit, under what tenants may do to it.
+// Package limits runs the manager as config/manager ships it, with its memory limit, under attacks by tenants.
 package limits
 
 import (
@@ -25,10 +25,10 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// readyLimit is three times what docs/security.md promises for a Tag of another namespace: 10 s.
+// readyLimit is three times the promise of docs/security.md for a Tag of another namespace: 10 s.
 const readyLimit = 30 * time.Second
 
-// sent and declared are the sizes of a review that a client sends and stops: 6.4 of 7 MB.
+// sent and declared are the sizes of an incomplete review: 6.4 of 7 MB.
 const sent, declared = 6_400_000, 7_000_000
 
 // TestLargeReviewsDoNotEndTheManager sends reviews to the manager's port from many connections at once.
@@ -73,7 +73,7 @@ func TestLargeReviewsDoNotEndTheManager(t *testing.T) {
 	}
 }
 
-// arrival is how long a review may take to arrive.
+// arrival is the time limit for a review to arrive.
 const arrival = 10 * time.Second
 
 func TestReviewsAreLimitedInSizeAndTime(t *testing.T) {
@@ -83,7 +83,7 @@ func TestReviewsAreLimitedInSizeAndTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Expect", "100-continue") // the response comes before the body, and the connection ends
+		request.Header.Set("Expect", "100-continue") // the response precedes the body, and the connection ends
 		response, err := w.client.Do(request)
 		if err != nil {
 			t.Fatal(err)
@@ -169,7 +169,7 @@ func newWorld(t *testing.T, env ...string) *world {
 	return w
 }
 
-// becomesReady creates a Tag in a namespace of its own and returns how long it took to be Ready.
+// becomesReady creates a Tag in a namespace of its own and returns the time until it is Ready.
 func (w *world) becomesReady(t *testing.T) time.Duration {
 	t.Helper()
 	w.tags++

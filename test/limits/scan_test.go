@@ -23,13 +23,13 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// failedLimit is three times what the manager waits for a silent host: 30 s.
+// failedLimit is three times the manager's timeout for a silent host: 30 s.
 const failedLimit = 90 * time.Second
 
-// tenantNamespace is where a tenant writes Tags to find out what listens in the cluster's networks.
+// tenantNamespace is the namespace of a tenant that scans the cluster's networks with Tags.
 const tenantNamespace = "tenant"
 
-// causes are what a port scan tells apart, with what the manager's log says of each.
+// causes are the results that a port scan distinguishes, with the text of the manager's log for each.
 var causes = map[string]string{
 	"closed":              "the connection failed", // the proxy responds with 502
 	"silent":              "it does not answer in time",
@@ -37,9 +37,9 @@ var causes = map[string]string{
 	"unknown certificate": "its certificate is for another name",
 }
 
-// TestTenantDoesNotScanNetworks: a Tag says the same of a private host whatever listens there, in its status, its
-// conditions and its events. Only the manager's log tells. The manager reaches the hosts through a proxy, which connects to
-// listeners on loopback in their place.
+// TestTenantDoesNotScanNetworks: a Tag of a private host has the same status, conditions and events, whatever listens there.
+// Only the manager's log has the cause. The manager reaches the hosts through a proxy, which connects to listeners on loopback
+// instead.
 func TestTenantDoesNotScanNetworks(t *testing.T) {
 	hosts := map[string]string{} // by the name of a Tag
 	targets, causeAt := map[string]string{}, map[string]string{}
@@ -65,7 +65,7 @@ func TestTenantDoesNotScanNetworks(t *testing.T) {
 	for name := range hosts {
 		w.fails(ctx, t, name)
 	}
-	all := map[string][]string{} // the names of Tags by what they say
+	all := map[string][]string{} // the names of Tags by their texts
 	for name, host := range hosts {
 		told := w.told(ctx, t, name)
 		if !strings.Contains(told, host+" cannot be reached; ") {
@@ -96,7 +96,7 @@ func hasLine(written string, parts ...string) bool {
 	return false
 }
 
-// fails waits until a Tag has an attempt and an event of it.
+// fails waits until a Tag has an attempt and an event about it.
 func (w *world) fails(ctx context.Context, t *testing.T, name string) {
 	t.Helper()
 	for {
@@ -122,7 +122,7 @@ func (w *world) read(ctx context.Context, t *testing.T, name string) (*v1.Tag, [
 	return tag, events.Items
 }
 
-// told returns each text that a tenant sees of a Tag, once, and without times.
+// told returns each text of a Tag that a tenant sees, once, and without times.
 func (w *world) told(ctx context.Context, t *testing.T, name string) string {
 	t.Helper()
 	tag, events := w.read(ctx, t, name)
@@ -148,7 +148,7 @@ func privateListeners(t *testing.T) map[string]string {
 		t.Cleanup(func() { _ = listener.Close() })
 		return listener
 	}
-	closed, silent := listen(), listen() // the kernel accepts what connects to the silent one
+	closed, silent := listen(), listen() // the kernel accepts connections to the silent one
 	_ = closed.Close()
 	plain, unknown := httptest.NewServer(http.NotFoundHandler()), httptest.NewUnstartedServer(http.NotFoundHandler())
 	unknown.Config.ErrorLog = log.New(io.Discard, "", 0) // the manager ends each handshake

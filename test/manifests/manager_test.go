@@ -15,8 +15,8 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// TestTheManagerAsItIsShipped starts bin/manager with the flags of config/manager that matter here: leader election, and
-// metrics for those who may. Its certificate is in files, as under OLM.
+// TestTheManagerAsItIsShipped starts bin/manager with some flags of config/manager: leader election, and metrics for authorized
+// users. Its certificate is in files, as under OLM.
 func TestTheManagerAsItIsShipped(t *testing.T) {
 	withoutWebhooks(t)
 	dir := t.TempDir()

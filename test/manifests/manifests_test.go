@@ -1,4 +1,4 @@
-// Package manifests holds what the shipped manifests promise by themselves, on an API server without a manager.
+// Package manifests tests the promises of the shipped manifests, on an API server without a manager.
 package manifests
 
 import (
@@ -62,7 +62,7 @@ func must(t *testing.T, stdin, line string) string {
 	return output
 }
 
-// installed applies config/default as a user would. Nobody answers for the webhooks that it brings.
+// installed applies config/default as a user would. No manager serves its webhooks.
 func installed(t *testing.T) {
 	t.Helper()
 	must(t, "", "apply -k config/default")
@@ -128,7 +128,7 @@ func TestManagerReadsOneConfigMapOnly(t *testing.T) {
 		"auth can-i list replicasets.apps --namespace default":                        "yes",
 		"auth can-i delete replicasets.apps --namespace default":                      "no",
 	} {
-		if output, _ := kubectl(t, "", line+as); strings.TrimSpace(output) != want { // it ends with an error where it says no
+		if output, _ := kubectl(t, "", line+as); strings.TrimSpace(output) != want { // it exits with an error for the answer no
 			t.Errorf("kubectl %s says %q, want %s", line, output, want)
 		}
 	}
@@ -155,7 +155,7 @@ func TestManagerPodIsRestricted(t *testing.T) {
 	must(t, string(manifest), "create --namespace tagger-system --dry-run=server -f -")
 }
 
-// TestWebhookIsCalledForItsObjectsOnly relies on nobody answering: what the API server asks fails.
+// TestWebhookIsCalledForItsObjectsOnly relies on the missing manager: requests that call the webhook fail.
 func TestWebhookIsCalledForItsObjectsOnly(t *testing.T) {
 	withoutWebhooks(t)
 	must(t, deployment("plain", "", "nginx:1"), "apply -f -")
@@ -228,7 +228,7 @@ func TestTheSchemaHoldsWhileNoManagerRuns(t *testing.T) {
 	}
 }
 
-// withoutWebhooks takes the webhooks away, as before an installation.
+// withoutWebhooks removes the webhooks, as before an installation.
 func withoutWebhooks(t *testing.T) {
 	t.Helper()
 	must(t, "", "delete --ignore-not-found mutatingwebhookconfiguration/tagger-mutating-webhook-configuration validatingwebhookconfiguration/tagger-validating-webhook-configuration")
@@ -298,7 +298,7 @@ func TestTheWebhookMayBeForTheAPIServerOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := filepath.Rel(folder, filepath.Join(root, "config")) // kustomize wants relative paths
+	config, err := filepath.Rel(folder, filepath.Join(root, "config")) // kustomize requires relative paths
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package seed gives tests randomness that can be had once more.
+// Package seed gives tests reproducible randomness.
 package seed
 
 import (
@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// New is the test's own source of randomness. It prints the seed that, as TAGGER_SEED, makes the next run begin like this one.
+// New returns the test's own source of randomness. It prints the seed that, as TAGGER_SEED, makes the next run start like this
+// one.
 func New(t testing.TB) *rand.Rand {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())

@@ -1,2 +1,2 @@
-// Package upgrade replaces one version of Tagger by another where Tags and workloads are stored.
+// Package upgrade replaces one version of Tagger by another while Tags and workloads exist.
 package upgrade

@@ -22,10 +22,10 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// namespace holds what is stored.
+// namespace is the namespace of the stored objects.
 const namespace = "shop"
 
-// storeFormer pushes the images, and stores what the former version left, under its definition.
+// storeFormer pushes the images, and stores the objects of the former version, under its definition.
 func (w *world) storeFormer() {
 	w.t.Helper()
 	ctx := w.t.Context()
@@ -87,14 +87,14 @@ func (w *world) stored() objects {
 	return found
 }
 
-// history is what a Tag's status says of generations.
+// history returns the generations of a Tag's status.
 func history(tag v1.Tag) v1.TagStatus {
 	return v1.TagStatus{
 		Generation: tag.Status.Generation, Digest: tag.Status.Digest, References: tag.Status.References, Mirrored: tag.Status.Mirrored,
 	}
 }
 
-// sameAs compares what is stored now: specs, histories, and the records of workloads.
+// sameAs compares the stored objects: specs, histories, and the records of workloads.
 func (w *world) sameAs(want objects) {
 	w.t.Helper()
 	got := w.stored()
@@ -116,7 +116,7 @@ func (w *world) sameAs(want objects) {
 	}
 }
 
-// isAttemptedAgain returns an error while no import was tried since.
+// isAttemptedAgain returns an error while Tagger has not tried an import since.
 func (w *world) isAttemptedAgain(ctx context.Context, old v1.Tag) error {
 	tag := tag(old.Name)
 	if err := w.client.Get(ctx, client.ObjectKeyFromObject(tag), tag); err != nil {
@@ -128,7 +128,7 @@ func (w *world) isAttemptedAgain(ctx context.Context, old v1.Tag) error {
 	return nil
 }
 
-// isStalled returns an error while a Tag does not say that only an edit helps.
+// isStalled returns an error while the status of a Tag does not require an edit.
 func (w *world) isStalled(ctx context.Context, name string, reason v1.Reason) error {
 	tag := tag(name)
 	if err := w.client.Get(ctx, client.ObjectKeyFromObject(tag), tag); err != nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// former is what an earlier version installed and stored: its commit.
+// former is the commit of an earlier version, whose installation and objects are in testdata.
 const former = "testdata/474cb00"
 
-// TestUpgradeAndDowngradeKeepObjects: no spec changes, no workload rolls out, and no generation is lost, with either definition.
-// The Tag called large has a first generation that is refused today.
+// TestUpgradeAndDowngradeKeepObjects: no spec changes, no workload rolls out, and no generation is lost, with either
+// definition. The Tag with the name large has a first generation that today's schema rejects.
 func TestUpgradeAndDowngradeKeepObjects(t *testing.T) {
 	w := newWorld(t)
 	w.storeFormer()
@@ -58,7 +58,7 @@ func TestUpgradeAndDowngradeKeepObjects(t *testing.T) {
 	w.sameAs(moved)
 }
 
-// TestTagsOfOldRulesCanBeEdited: it is stored since before the rule.
+// TestTagsOfOldRulesCanBeEdited has a Tag from before the rule.
 func TestTagsOfOldRulesCanBeEdited(t *testing.T) {
 	w := newWorld(t)
 	w.storeFormer()

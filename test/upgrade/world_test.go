@@ -43,7 +43,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard()) // the tests' own clients have nothing to say
+	ctrl.SetLogger(logr.Discard()) // logs of the tests' own clients
 	w := &world{t: t, dir: t.TempDir()}
 	var err error
 	w.cluster, err = cluster.Start(t.Context(), cluster.Options{Dir: filepath.Join(w.dir, "cluster")})

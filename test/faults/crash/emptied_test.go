@@ -15,8 +15,8 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// TestStatusClearedWithoutALeader empties the status of a Tag that was rolled back, and whose registry has gone on, when
-// the leader is gone. No bare name is admitted meanwhile. Then it is what it was, though the manager that takes over has only
+// TestStatusClearedWithoutALeader clears the status of a Tag that was rolled back, and whose registry has a newer build, after
+// the leader is gone. Admission admits no bare name meanwhile. Then the status is restored, although the new leader has only
 // watched until then.
 func TestStatusClearedWithoutALeader(t *testing.T) {
 	t.Parallel()
@@ -31,7 +31,7 @@ func TestStatusClearedWithoutALeader(t *testing.T) {
 	s.move(v1.AnnotationRequestedGeneration, "0")
 	s.becomes("a downgrade", 0, 1, "User", "")
 	before := s.deployment("app")
-	s.push("stable") // which nobody asks for
+	s.push("stable") // which no user requests
 
 	managers = p.leads(managers.leader, managers.other)
 	p.end(managers.leader)
@@ -51,7 +51,7 @@ func TestStatusClearedWithoutALeader(t *testing.T) {
 	})
 }
 
-// empty does what kubectl patch --subresource=status does.
+// empty clears the status as kubectl patch --subresource=status does.
 func (s *story) empty() {
 	s.t.Helper()
 	patch := client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/status"}]`))
@@ -60,7 +60,7 @@ func (s *story) empty() {
 	}
 }
 
-// nothingBareIsAdmitted makes a Deployment that names the emptied Tag, and applies the manifest of one that is pinned.
+// nothingBareIsAdmitted creates a Deployment that names the emptied Tag, and applies the manifest of a pinned one.
 func (s *story) nothingBareIsAdmitted(pinned *appsv1.Deployment) {
 	s.t.Helper()
 	s.try("create a Deployment", func() error { return s.client.Create(s.t.Context(), newDeployment(s.namespace, "new", "app")) })

@@ -13,13 +13,14 @@ import (
 	"github.com/images-io/tagger/test/seed"
 )
 
-// freezes is how many leaders are frozen while Tags move, and answers how many while they wait for a registry's answer.
+// freezes is the number of leaders that are suspended while generations change, and answers the number while they wait for a
+// registry.
 const freezes, answers = 4, 3
 
-// TestALeaderIsFrozenPastItsLease stops the leader's process until another one leads, and lets it go on: for up to the
-// deadline of a renewal there are two leaders then, one of them with what it knew before.
+// TestALeaderIsFrozenPastItsLease suspends the leader's process until another one leads, and resumes it: until the deadline of
+// a renewal there are two leaders, one of them with an old state.
 func TestALeaderIsFrozenPastItsLease(t *testing.T) {
-	p := newPlane(t) // beside no other test: who is frozen has to lead still, and not to have lost its lease to a busy machine
+	p := newPlane(t) // not in parallel: the suspended manager must still be the leader, which a busy machine may prevent
 	managers := p.newPair()
 	m := p.newMover(seed.New(t), "moving")
 	h := p.watchHistory(m.namespace)
@@ -37,12 +38,12 @@ func TestALeaderIsFrozenPastItsLease(t *testing.T) {
 	m.settles(h, managers)
 }
 
-// freeze freezes the leader until another one leads, and has done something. Then it waits for the frozen one to notice that
-// it leads no more, which ends it.
+// freeze suspends the leader until another one leads, and has made a change. Then it waits for the suspended one to find that
+// it has lost the lease, and to exit.
 func (p *plane) freeze(managers pair, do func()) pair {
 	p.t.Helper()
 	frozen := managers.leader
-	p.service.remove(frozen.endpoint) // it answers no probe
+	p.service.remove(frozen.endpoint) // it does not respond to probes
 	p.signal(frozen, syscall.SIGSTOP)
 	next := p.leads(managers.other, p.shipped())
 	do()
@@ -66,8 +67,9 @@ func (p *plane) signal(m *manager, signal syscall.Signal) {
 	}
 }
 
-// freezeWithAnswers has every Tag checked, and freezes the leader when the registry's answers are on their way to it. The
-// other one handles the same requests and newer ones. There is nothing new: the numbers of the requests are all that changes.
+// freezeWithAnswers requests a check of every Tag, and suspends the leader while the registry's responses are on their way to
+// it. The other one handles the same requests and newer ones. There are no new digests: only the numbers of the requests
+// change.
 func (m *mover) freezeWithAnswers(managers pair, first int) pair {
 	m.t.Helper()
 	managers = m.leads(managers.leader, managers.other)
@@ -76,10 +78,10 @@ func (m *mover) freezeWithAnswers(managers pair, first int) pair {
 	m.eventually("the leader to ask the registry, and to be frozen", func(context.Context) error {
 		if managers.leader.hasEnded() {
 			managers = m.leads(managers.leader, managers.other)
-			m.registry.open() // the door is shut for one leader after the other
+			m.registry.open() // the gate holds the requests of one leader after the other
 			m.registry.close()
 		}
-		if held := m.registry.held(); held < 5 { // of the 8 that may wait for one registry
+		if held := m.registry.held(); held < 5 { // of the 8 concurrent requests to one registry
 			return fmt.Errorf("it has asked %d times", held)
 		}
 		return managers.leader.Signal(syscall.SIGSTOP)
@@ -92,7 +94,7 @@ func (m *mover) freezeWithAnswers(managers pair, first int) pair {
 	})
 }
 
-// requestAll asks for a check of every Tag, until nobody changes it at the same time.
+// requestAll requests a check of every Tag, until no other client changes it at the same time.
 func (m *mover) requestAll(request int) {
 	m.t.Helper()
 	m.each(func(moved *movedTag) error {

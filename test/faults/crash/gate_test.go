@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// gate is a registry's door. While it is shut, whoever asks for a manifest waits for the answer.
+// gate is a registry that can hold requests for manifests.
 type gate struct {
 	http.Handler
 
@@ -36,14 +36,14 @@ func (g *gate) wait(r *http.Request) chan struct{} {
 	return nil
 }
 
-// close shuts the door.
+// close holds requests from now on.
 func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.shut, g.waiting = make(chan struct{}), 0
 }
 
-// open answers those who wait, if it is shut.
+// open responds to held requests.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -53,7 +53,7 @@ func (g *gate) open() {
 	}
 }
 
-// held is how many wait.
+// held returns the number of held requests.
 func (g *gate) held() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -22,14 +22,14 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// history is everything that a namespace's Tags and Deployments ever were, in the order of the API server. Whatever must
-// not be is told as soon as it is seen.
+// history has all versions of a namespace's Tags and Deployments, in the order of the API server. It reports a forbidden
+// version at once.
 type history struct {
 	t  *testing.T
 	mu sync.Mutex
-	// images is what each generation of each Tag is, for ever.
+	// images has the image of each generation of each Tag.
 	images map[string]map[int64]string
-	// current is what each Tag was, one after the other, and workloads what each Deployment was.
+	// current has the generations that each Tag selected, in order, and workloads the images of each Deployment.
 	current, workloads map[string][]string
 	last               map[string]*v1.Tag
 	events             int
@@ -64,7 +64,7 @@ func (p *plane) watchHistory(namespace string) *history {
 	return h
 }
 
-// listed watches what a list is about. The API server ends watches that do not keep up, and they are taken up where they were.
+// listed watches the objects of a list. The API server ends watches that are too slow, and the watch continues where it ended.
 type listed struct {
 	client    client.WithWatch
 	namespace string
@@ -96,7 +96,7 @@ func (h *history) saw(object runtime.Object) {
 	}
 }
 
-// deployment takes note of a Deployment's image. What names a Tag, or is nothing to pull, must never be stored.
+// deployment records a Deployment's image. The name of a Tag, or an image that cannot be pulled, must never be stored.
 func (h *history) deployment(d *appsv1.Deployment) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +108,7 @@ func (h *history) deployment(d *appsv1.Deployment) {
 	h.workloads[d.Name] = appendNew(h.workloads[d.Name], image)
 }
 
-// tag takes note of a Tag, and compares it with what it was before.
+// tag records a Tag, and compares it with the version before.
 func (h *history) tag(tag *v1.Tag) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -122,7 +122,7 @@ func (h *history) tag(tag *v1.Tag) {
 	h.last[tag.Name] = tag
 }
 
-// references are the problems of a Tag's list of generations by itself, and with what each of them was before.
+// references returns the problems of a Tag's generations, and of each compared with earlier versions.
 func (h *history) references(tag *v1.Tag) (problems []string) {
 	if h.images[tag.Name] == nil {
 		h.images[tag.Name] = map[int64]string{}
@@ -142,7 +142,7 @@ func (h *history) references(tag *v1.Tag) (problems []string) {
 	return problems
 }
 
-// backwards is what a Tag was before and is not any more.
+// backwards returns the changes of a Tag that reverted an earlier one.
 func backwards(before, after *v1.Tag) (problems []string) {
 	if before == nil {
 		return nil
@@ -168,7 +168,7 @@ func backwards(before, after *v1.Tag) (problems []string) {
 	return problems
 }
 
-// isTrimmed says whether a generation had to make room for newer ones.
+// isTrimmed reports whether a generation had to make room for newer ones.
 func isTrimmed(tag *v1.Tag, generation int64) bool {
 	newer := 0
 	for _, ref := range tag.Status.References {
@@ -176,11 +176,11 @@ func isTrimmed(tag *v1.Tag, generation int64) bool {
 			newer++
 		}
 	}
-	return newer >= v1.DefaultHistoryLimit-1 // one place may be taken by the one in use
+	return newer >= v1.DefaultHistoryLimit-1 // the one in use may take one slot
 }
 
-// followed are the problems of Deployments that were not, one after the other, what their Tags were. They may leave out
-// what a Tag was for a moment. Each has the name of its Tag.
+// followed returns the problems of Deployments whose images were not, in order, those of their Tags. They may skip a generation
+// that was selected for a moment. Each has the name of its Tag.
 func (h *history) followed() (problems []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -198,7 +198,7 @@ func (h *history) followed() (problems []string) {
 	return problems
 }
 
-// rollouts is how often the Deployments changed their image.
+// rollouts returns the number of the Deployments' changes of image.
 func (h *history) rollouts() (count int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -215,7 +215,7 @@ func appendNew(images []string, image string) []string {
 	return append(images, image)
 }
 
-// number is a request of these tests; none is 0.
+// number returns a number for a request of these tests; none is 0.
 func number(request string) int {
 	n, err := strconv.Atoi(request)
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 	"github.com/images-io/tagger/test/seed"
 )
 
-// kills is how many times bin/manager is killed; every fifth time both of two are, so that nobody is there.
+// kills is the number of times that bin/manager is killed; every fifth time both replicas are.
 const kills = 20
 
-// TestManagersKilled kills the shipped manager, from outside and without a warning, while 100 Tags move.
+// TestManagersKilled kills the shipped manager with SIGKILL, while the generations of 100 Tags change.
 func TestManagersKilled(t *testing.T) {
 	t.Parallel()
 	random := seed.New(t)
@@ -32,7 +32,7 @@ func TestManagersKilled(t *testing.T) {
 	m.settles(h, managers)
 }
 
-// kill kills the leader, or both, and replaces what is gone.
+// kill kills the leader, or both, and starts replacements.
 func (p *plane) kill(managers pair, both bool) pair {
 	p.t.Helper()
 	p.end(managers.leader)

@@ -18,10 +18,10 @@ import (
 	"github.com/images-io/tagger/internal/config"
 )
 
-// endsAt is the variable that makes this binary a manager, and says at which point it ends.
+// endsAt is the variable that makes this binary a manager, with the point at which it exits.
 const endsAt = "TAGGER_TEST_ENDS_AT"
 
-// lanes is how many control planes there are at a time. They wait for leases most of the time.
+// lanes is the number of concurrent control planes. They wait for leases most of the time.
 const lanes = "4"
 
 func TestMain(m *testing.M) {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	ctrl.SetLogger(logr.Discard()) // the tests' own clients have nothing to say
+	ctrl.SetLogger(logr.Discard()) // logs of the tests' own clients
 	flag.Parse()
 	if err := flag.Set("test.parallel", lanes); err != nil {
 		panic(err)
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// manage is bin/manager, but for the point at which it ends.
+// manage runs bin/manager's command, with the point at which it exits.
 func manage(text string) error {
 	p, err := parsePoint(text)
 	if err != nil {

@@ -36,7 +36,7 @@ type manager struct {
 // shipped starts bin/manager.
 func (p *plane) shipped() *manager { return p.start("", point{where: never, namespace: "*"}) }
 
-// ending starts a manager that ends at the point.
+// ending starts a manager that exits at the point.
 func (p *plane) ending(at point) *manager {
 	p.t.Helper()
 	program, err := os.Executable()
@@ -46,11 +46,11 @@ func (p *plane) ending(at point) *manager {
 	return p.start(program, at)
 }
 
-// maxStarts is how often a manager may end before it is ready.
+// maxStarts is how often a manager may exit before it is ready.
 const maxStarts = 5
 
-// start starts a manager, and another one where that becomes the leader, and ends at its point or for a lost lease, before it
-// is seen to be ready.
+// start starts a manager, and another one if that becomes the leader, and exits at its point or for a lost lease, before its
+// probe succeeds.
 func (p *plane) start(program string, at point) *manager {
 	p.t.Helper()
 	for starts := 1; ; starts++ {
@@ -90,17 +90,17 @@ func (p *plane) tryStart(program string, at point) (*manager, error) {
 	return m, nil
 }
 
-// end ends a manager that may have ended, or may be frozen.
+// end stops a manager that may have exited, or may be suspended.
 func (p *plane) end(m *manager) {
 	p.service.remove(m.endpoint)
-	_ = m.Signal(syscall.SIGKILL) // fails where it has ended
-	<-m.Ended()                   // Stop wants a good end of what it ends itself
+	_ = m.Signal(syscall.SIGKILL) // fails if it has exited
+	<-m.Ended()                   // Stop requires exit code 0 of a process that it stops
 	if err := m.Stop(); err != nil {
 		p.t.Error(err)
 	}
 }
 
-// leads says whether a manager is the leader.
+// leads reports whether a manager is the leader.
 func (m *manager) leads(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -123,7 +123,7 @@ type pair struct{ leader, other *manager }
 // newPair starts two shipped managers.
 func (p *plane) newPair() pair { return p.leads(p.shipped(), p.shipped()) }
 
-// leads waits until one of two managers leads. One that ends meanwhile is replaced.
+// leads waits until one of two managers leads. It replaces one that exits meanwhile.
 func (p *plane) leads(managers ...*manager) (found pair) {
 	p.t.Helper()
 	p.eventually("a leader", func(ctx context.Context) error {
@@ -139,14 +139,14 @@ func (p *plane) leads(managers ...*manager) (found pair) {
 	return found
 }
 
-// restarted has another manager in the place of one that lost its lease.
+// restarted replaces a manager that lost its lease by another one.
 func (p *plane) restarted(managers pair) pair {
 	p.t.Helper()
 	return pair{leader: p.living(managers.leader), other: p.living(managers.other)}
 }
 
-// living is the manager, or another one of its kind where it lost its lease, as the kubelet would have it: on a busy machine that
-// happens. Nothing else ends a manager by itself.
+// living returns the manager, or a replacement if it lost its lease, as the kubelet would start: on a busy machine that
+// happens. A manager exits by itself for no other reason.
 func (p *plane) living(m *manager) *manager {
 	p.t.Helper()
 	if !m.hasEnded() {
@@ -157,7 +157,7 @@ func (p *plane) living(m *manager) *manager {
 	return p.start(m.program, m.point)
 }
 
-// holder is who has the lease, and since when.
+// holder returns the holder of the lease, and since when.
 func (p *plane) holder(ctx context.Context) string {
 	var lease coordinationv1.Lease
 	if err := p.client.Get(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: "tagger.images.io"}, &lease); err != nil {
@@ -166,7 +166,7 @@ func (p *plane) holder(ctx context.Context) string {
 	return fmt.Sprintf("%s, renewed at %s", ptr.Deref(lease.Spec.HolderIdentity, "nobody"), lease.Spec.RenewTime)
 }
 
-// reason is how a manager ended by itself. The test fails unless it lost its lease.
+// reason returns why a manager exited by itself. The test fails unless it lost its lease.
 func (m *manager) reason() error {
 	m.t.Helper()
 	if said := m.said(); !bytes.HasSuffix(bytes.TrimSpace(said), []byte("leader election lost")) {

@@ -13,10 +13,10 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// tick is how often a replica is looked at.
+// tick is the interval between checks of a replica.
 const tick = 100 * time.Millisecond
 
-// replica is a manager that is started again whenever it ends, as a kubelet would, but at once.
+// replica is a manager that is restarted whenever it exits, as by a kubelet, but at once.
 type replica struct {
 	*reviewer
 	exits atomic.Int32
@@ -40,7 +40,7 @@ func (w *world) replica(name string, webhook *cluster.Webhook, args ...string) *
 	return r
 }
 
-// supervise starts the manager again whenever it has ended, until the context ends.
+// supervise restarts the manager whenever it exits, until the context ends.
 func (r *replica) supervise(ctx context.Context, manager *cluster.Manager, options cluster.ManagerOptions) {
 	for {
 		if manager != nil {
@@ -51,6 +51,6 @@ func (r *replica) supervise(ctx context.Context, manager *cluster.Manager, optio
 			return
 		}
 		r.exits.Add(1)
-		manager, _ = cluster.StartManager(ctx, options) // nil where it ended before it was ready
+		manager, _ = cluster.StartManager(ctx, options) // nil if it exited before it was ready
 	}
 }

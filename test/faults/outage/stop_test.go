@@ -26,17 +26,17 @@ import (
 )
 
 const (
-	// stops is how soon the manager has ended after it was told to.
+	// stops is how long the manager may take to exit after a signal.
 	stops = 10 * time.Second
-	// clients is how many connections admission is asked on, and reviews how many reviews at once on each.
+	// clients is the number of connections to admission, and reviews the number of concurrent reviews on each.
 	clients, reviews = 6, 10
 )
 
-// filtered is controller-runtime's, of an informer that ends while an event arrives: it never hands the event on.
+// filtered is controller-runtime's, of an informer that ends while an event arrives: it never passes the event on.
 var filtered = goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop")
 
-// TestStopCompletesAdmissionRequests sends SIGTERM to bin/manager while it reads a Tag for each of sixty
-// reviews, and while it imports from a registry that does not answer.
+// TestStopCompletesAdmissionRequests sends SIGTERM to bin/manager while it reads a Tag for each of sixty reviews, and while it
+// imports from a registry that does not respond.
 func TestStopCompletesAdmissionRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -66,7 +66,7 @@ func TestStopCompletesAdmissionRequests(t *testing.T) {
 	if errs := wait(); len(errs) > 0 {
 		t.Errorf("%d of %d reviews were not answered as they should have been, such as: %v", len(errs), clients*reviews, errs[0])
 	}
-	w.do(<-stopped) // an error says that it was killed, or ended with another exit code than 0
+	w.do(<-stopped) // an error means that it was killed, or exited with another code than 0
 	t.Logf("the manager ended %.1f s after SIGTERM, with %d reviews and an import under way; the promise is %s", time.Since(told).Seconds(), clients*reviews, stops)
 	if took := time.Since(told); took > 3*stops {
 		t.Errorf("it ended after %s", took)
@@ -74,13 +74,13 @@ func TestStopCompletesAdmissionRequests(t *testing.T) {
 	w.leaseIsFree()
 }
 
-// TestAManagerThatEndedLeavesNoGoroutine runs it in this process, under load. It is not parallel to others, which have
-// goroutines of their own.
+// TestAManagerThatEndedLeavesNoGoroutine runs a manager in this process, under load. It is not parallel to other tests, which
+// have goroutines of their own.
 func TestAManagerThatEndedLeavesNoGoroutine(t *testing.T) {
 	w := newWorld(t)
 	webhook := w.webhook("manager")
 	w.install(webhook)
-	w.do(w.admin.List(t.Context(), &v1.TagList{})) // our own connection
+	w.do(w.admin.List(t.Context(), &v1.TagList{})) // the test's own connection
 	before := goleak.IgnoreCurrent()
 	run := func(ctx context.Context, args []string) error {
 		command := app.NewCommand(func(string) (string, bool) { return "", false }, io.Discard)
@@ -92,7 +92,7 @@ func TestAManagerThatEndedLeavesNoGoroutine(t *testing.T) {
 	tags := w.tags(10)
 	w.deployments(tags...)
 	w.move(tags...)
-	w.eventually("the moves", func(ctx context.Context) error { return w.standAt(ctx, tags) }) // one of them would wait for the stalled registry first
+	w.eventually("the moves", func(ctx context.Context) error { return w.standAt(ctx, tags) }) // otherwise one of them could wait for the stalled registry
 	w.stall("stalled")
 
 	reviewing, cancel := context.WithCancel(t.Context())
@@ -119,15 +119,15 @@ func TestAManagerThatEndedLeavesNoGoroutine(t *testing.T) {
 	}
 	w.leaseIsFree()
 	http.DefaultClient.CloseIdleConnections()  // the probes'
-	w.do(w.cluster.StopAPIServer(t.Context())) // so that idle connections end, which client-go keeps for a minute and a half
-	w.registry.slowDown(nil)                   // a request to a registry that others may share goes on for half a minute
+	w.do(w.cluster.StopAPIServer(t.Context())) // so that idle connections close, which client-go keeps for a minute and a half
+	w.registry.slowDown(nil)                   // a shared request to a registry continues for half a minute
 	w.eventually("no goroutine", func(context.Context) error {
 		w.registry.hangUp() // idle connections are kept for a while
 		return goleak.Find(before, filtered)
 	})
 }
 
-// stall has the import of one more generation begin, of which the registry never says anything.
+// stall starts the import of one more generation, for which the registry never responds.
 func (w *world) stall(tag string) {
 	w.t.Helper()
 	stalled := make(chan struct{})
@@ -155,7 +155,7 @@ func (w *world) stall(tag string) {
 	})
 }
 
-// unseen makes a Tag that the manager does not hear of, so that admission has to read it.
+// unseen creates a Tag that the manager's watch does not receive, so that admission has to read it.
 func (w *world) unseen(proxy *proxy) string {
 	w.t.Helper()
 	const name = "unseen"
@@ -169,7 +169,7 @@ func (w *world) unseen(proxy *proxy) string {
 	return name
 }
 
-// underReview asks for many admissions at once. The function that it returns waits for the answers.
+// underReview sends many admission requests at once. The returned function waits for the responses.
 func (w *world) underReview(webhook *cluster.Webhook, tag string) (wait func() []error) {
 	answers := make(chan error)
 	for range clients {
@@ -189,7 +189,7 @@ func (w *world) underReview(webhook *cluster.Webhook, tag string) (wait func() [
 	}
 }
 
-// leaseIsFree fails the test unless the leader gave its lease back.
+// leaseIsFree fails the test unless the leader has released its lease.
 func (w *world) leaseIsFree() {
 	w.t.Helper()
 	var lease coordinationv1.Lease

@@ -22,8 +22,9 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// TestTheManagerIsCutOffForAMinute has the manager alone lose the API server, in the middle of imports, while users go on
-// and their requests still reach its webhook. When it is back, what its watches would go on from is compacted.
+// TestTheManagerIsCutOffForAMinute disconnects the manager alone from the API server, in the middle of imports, while users
+// continue and their requests still reach its webhook. When it is connected again, the resource versions of its watches are
+// compacted.
 func TestTheManagerIsCutOffForAMinute(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -90,10 +91,11 @@ func (w *world) pinned(ctx context.Context, tag string) error {
 	return nil
 }
 
-// lag is how late the events of watches are.
+// lag is the delay of the events of watches.
 const lag = 30 * time.Second
 
-// TestWatchEventsAreHalfAMinuteLate moves Tags twice while the manager sees everything late, its own writes included.
+// TestWatchEventsAreHalfAMinuteLate changes generations twice while the manager sees all events late, including those of its
+// own writes.
 func TestWatchEventsAreHalfAMinuteLate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -110,7 +112,7 @@ func TestWatchEventsAreHalfAMinuteLate(t *testing.T) {
 	w.converges("the first move with late events", tags, 2)
 	w.move(tags...)
 	w.converges("the second move with late events", tags, 3)
-	// What is late still may not undo anything when it comes.
+	// Late events must not undo anything when they arrive.
 	_, errs := throughout(t.Context(), lag+5*time.Second, time.Second, func(ctx context.Context) error {
 		return errors.Join(w.standAt(ctx, tags), w.follow(ctx, tags, 3))
 	})
@@ -131,7 +133,7 @@ type history struct {
 	states map[string][]string
 }
 
-// record starts to watch, past the proxy.
+// record starts to watch, without the proxy.
 func (w *world) record() *history {
 	w.t.Helper()
 	h := &history{states: map[string][]string{}}
@@ -165,7 +167,7 @@ func (h *history) add(key, state string) {
 	}
 }
 
-// check fails the test where a Tag or a Deployment was at a generation twice, or went back.
+// check fails the test if a Tag or a Deployment had a generation twice, or an older one again.
 func (h *history) check(w *world) {
 	w.t.Helper()
 	h.mu.Lock()

@@ -32,16 +32,16 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// namespace is where every test works, on a control plane of its own.
+// namespace is the namespace of every test, on a control plane of its own.
 const namespace = "default"
 
-// The promise is to converge within promised; tests wait three times as long, and say how long it took.
+// The promise is to converge within promised; tests wait three times as long, and print the time.
 const (
 	promised = 30 * time.Second
 	patience = 3 * promised
 )
 
-// world is a control plane, a registry, and somebody who uses them.
+// world is a control plane, a registry, and their user.
 type world struct {
 	t        *testing.T
 	dir      string
@@ -50,7 +50,7 @@ type world struct {
 	registry *countingRegistry
 	// conf is the path of a registries.conf that allows the registry.
 	conf string
-	// images is what each Tag is at each of its generations.
+	// images has the image of each generation of each Tag.
 	images map[string][]string
 }
 
@@ -79,7 +79,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// webhook makes an endpoint for a manager.
+// webhook creates an endpoint for a manager.
 func (w *world) webhook(name string) *cluster.Webhook {
 	w.t.Helper()
 	webhook, err := cluster.NewWebhook(filepath.Join(w.dir, name, "webhook"))
@@ -89,7 +89,7 @@ func (w *world) webhook(name string) *cluster.Webhook {
 	return webhook
 }
 
-// install installs Tagger, whose webhooks are at the endpoint.
+// install installs Tagger, with webhooks at the endpoint.
 func (w *world) install(webhook *cluster.Webhook) {
 	w.t.Helper()
 	if err := cluster.Install(w.t.Context(), w.cluster, webhook.Endpoint); err != nil {
@@ -97,7 +97,7 @@ func (w *world) install(webhook *cluster.Webhook) {
 	}
 }
 
-// options are those of a manager with more flags.
+// options returns those of a manager with more flags.
 func (w *world) options(name string, webhook *cluster.Webhook, args ...string) cluster.ManagerOptions {
 	return cluster.ManagerOptions{
 		Dir: filepath.Join(w.dir, name), Cluster: w.cluster, Webhook: webhook, RegistriesConf: w.conf, Args: args,
@@ -115,7 +115,7 @@ func (w *world) manager(options cluster.ManagerOptions) *cluster.Manager {
 	return manager
 }
 
-// behind starts a manager that sees the API server through a proxy alone.
+// behind starts a manager that reaches the API server through a proxy only.
 func (w *world) behind(webhook *cluster.Webhook) *proxy {
 	w.t.Helper()
 	p, kubeconfig := w.proxied()
@@ -123,7 +123,7 @@ func (w *world) behind(webhook *cluster.Webhook) *proxy {
 	return p
 }
 
-// proxied makes a proxy, and the flag of a manager that uses it.
+// proxied starts a proxy, and returns the flag of a manager that uses it.
 func (w *world) proxied() (p *proxy, kubeconfig string) {
 	w.t.Helper()
 	config, err := w.cluster.ServiceAccountConfig(cluster.Namespace, cluster.ServiceAccount)
@@ -138,7 +138,7 @@ func (w *world) proxied() (p *proxy, kubeconfig string) {
 	return p, "--kubeconfig=" + path
 }
 
-// tail shows the end of a log where the test failed: its folder goes with the test.
+// tail prints the end of a log if the test failed: its folder is removed with the test.
 func (w *world) tail(path string) {
 	if !w.t.Failed() {
 		return
@@ -148,7 +148,7 @@ func (w *world) tail(path string) {
 	}
 }
 
-// tags makes Tags and waits for their first import.
+// tags creates Tags and waits for their first import.
 func (w *world) tags(count int) []string {
 	w.t.Helper()
 	names := make([]string, count)
@@ -175,7 +175,7 @@ func (w *world) push(tag string) {
 	w.images[tag] = append(w.images[tag], w.registry.address+"/"+tag+"@"+digest)
 }
 
-// move pushes a build for each Tag and moves it there.
+// move pushes a build for each Tag and selects its generation.
 func (w *world) move(tags ...string) {
 	w.t.Helper()
 	for _, name := range tags {
@@ -184,7 +184,7 @@ func (w *world) move(tags ...string) {
 	}
 }
 
-// request moves a Tag to the generation of its newest build, as kubectl tag does.
+// request selects the generation of the Tag's newest build, as kubectl tag does.
 func (w *world) request(name string) {
 	w.t.Helper()
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"%d"}}}`, v1.AnnotationRequestedGeneration, len(w.images[name])-1)
@@ -199,7 +199,7 @@ func mergePatch(patch string) client.Patch {
 	return client.RawPatch(types.MergePatchType, []byte(patch))
 }
 
-// deployments makes a Deployment for each Tag, of the same name.
+// deployments creates a Deployment for each Tag, of the same name.
 func (w *world) deployments(tags ...string) {
 	w.t.Helper()
 	for _, tag := range tags {
@@ -222,8 +222,7 @@ func deployment(name, image string) *appsv1.Deployment {
 	}
 }
 
-// standAt returns an error unless each Tag is Ready at its newest generation, and has each generation once, with the
-// image that was there.
+// standAt returns an error unless each Tag is Ready at its newest generation, and has each generation once, with its image.
 func (w *world) standAt(ctx context.Context, tags []string) error {
 	for _, name := range tags {
 		var tag v1.Tag
@@ -266,7 +265,7 @@ func (w *world) follow(ctx context.Context, tags []string, writes int64) error {
 	return nil
 }
 
-// converges waits until the Tags and their Deployments are where they should be, and says how long that took.
+// converges waits until the Tags and their Deployments have their newest generations, and prints the time.
 func (w *world) converges(after string, tags []string, writes int64) {
 	w.t.Helper()
 	start := time.Now()
@@ -291,7 +290,7 @@ func (w *world) eventually(what string, condition func(context.Context) error) {
 	w.t.Helper()
 	last := fmt.Errorf("never asked")
 	err := wait.PollUntilContextTimeout(w.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		if err := condition(ctx); err == nil || ctx.Err() == nil { // at the end of the time, what it was before says more
+		if err := condition(ctx); err == nil || ctx.Err() == nil { // after the timeout the error before is more useful
 			last = err
 		}
 		return last == nil, nil
@@ -301,7 +300,7 @@ func (w *world) eventually(what string, condition func(context.Context) error) {
 	}
 }
 
-// throughout asks again and again until the time is over, and returns how often that was answered, and the errors.
+// throughout repeats a request until the time is over, and returns the number of successes, and the errors.
 func throughout(ctx context.Context, duration, every time.Duration, ask func(context.Context) error) (answered int, errs []error) {
 	_ = wait.PollUntilContextTimeout(ctx, every, duration, true, func(context.Context) (bool, error) {
 		if err := ask(ctx); err != nil {
@@ -314,7 +313,7 @@ func throughout(ctx context.Context, duration, every time.Duration, ask func(con
 	return answered, errs
 }
 
-// countingRegistry is a registry in this process that counts what it is asked for, and can be slow.
+// countingRegistry is a registry in this process that counts requests, and can be slow.
 type countingRegistry struct {
 	address string
 	// hangUp ends every connection.
@@ -344,7 +343,7 @@ func newRegistry(t *testing.T) *countingRegistry {
 
 func (r *countingRegistry) count(request *http.Request) {
 	repository, _, ok := strings.Cut(strings.TrimPrefix(request.URL.Path, "/v2/"), "/manifests/")
-	if !ok || !strings.HasPrefix(request.UserAgent(), "tagger/") { // those who push ask, too
+	if !ok || !strings.HasPrefix(request.UserAgent(), "tagger/") { // clients that push send requests, too
 		return
 	}
 	r.mu.Lock()
@@ -356,14 +355,14 @@ func (r *countingRegistry) count(request *http.Request) {
 	}
 }
 
-// slowDown has the function called before a manifest is answered to the manager.
+// slowDown sets a function that is called before each response with a manifest to the manager.
 func (r *countingRegistry) slowDown(slow func(*http.Request)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.slow = slow
 }
 
-// requests is how often the manager asked for a Tag's manifest.
+// requests returns the number of the manager's requests for a Tag's manifest.
 func (r *countingRegistry) requests(tag string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,6 +1,6 @@
 //go:build faults
 
-// Package slow lets registries be as slow as they like, against the real limits: the tests of internal/registry wait shorter.
+// Package slow runs slow registries against the real limits: the tests of internal/registry use shorter ones.
 package slow
 
 import (
@@ -25,7 +25,8 @@ import (
 	"github.com/images-io/tagger/internal/registry"
 )
 
-// TestASlowRegistryIsGivenUp: a header may take 15 s, the next byte 30 s, and all that one resolve asks for 30 s (DESIGN 6, Limits).
+// TestASlowRegistryIsGivenUp: a header may take 15 s, the next byte 30 s, and all requests of one resolve 30 s (DESIGN 6,
+// Limits).
 func TestASlowRegistryIsGivenUp(t *testing.T) {
 	for name, row := range map[string]struct {
 		answer http.HandlerFunc
@@ -56,7 +57,7 @@ func TestASlowRegistryIsGivenUp(t *testing.T) {
 	}
 }
 
-// reach is a client for the server, which the administrator lists, and a source there.
+// reach returns a client for the server, which the administrator lists, and a source there.
 func reach(t *testing.T, server *httptest.Server) (reference.Source, *registry.Client) {
 	t.Helper()
 	address := strings.TrimPrefix(server.URL, "http://")
@@ -75,7 +76,7 @@ func reach(t *testing.T, server *httptest.Server) (reference.Source, *registry.C
 	return source, registry.New(registry.Options{Options: transport.Options{Configuration: configuration}})
 }
 
-// greeting answers who asks how to ask, and leaves the manifests to next.
+// greeting responds to /v2/, and leaves the manifests to next.
 func greeting(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v2/" {
@@ -84,7 +85,7 @@ func greeting(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// noHead has the manifest be read.
+// noHead makes the client read the manifest.
 func noHead(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
@@ -111,7 +112,7 @@ func dripping(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// drippingHeader sends a header by hand, one byte a second.
+// drippingHeader sends a header one byte a second.
 func drippingHeader(w http.ResponseWriter, r *http.Request) {
 	connection, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -125,7 +126,7 @@ func drippingHeader(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// drip writes once a second until nobody reads any more.
+// drip writes once a second until the client leaves.
 func drip(r *http.Request, write func() error) {
 	for second := time.NewTicker(time.Second); r.Context().Err() == nil; <-second.C {
 		if write() != nil {
