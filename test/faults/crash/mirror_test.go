@@ -20,16 +20,16 @@ import (
 	"github.com/images-io/tagger/test/seed"
 )
 
-// mirrorDelay is added to each request to the mirror, so that a manager can be killed between any two.
+// mirrorDelay is the delay of each request to the mirror, so that a manager can be killed between any two.
 const mirrorDelay = 10 * time.Millisecond
 
-// mirrored is a plane whose managers mirror into a real registry, and the door of that.
+// mirrored is a plane whose managers mirror into a real registry, through a ledger.
 type mirrored struct {
 	*plane
 	door *ledger.Ledger
 }
 
-// cachedTag is a Tag of an image that no other Tag has: what is there of another one would be mounted.
+// cachedTag is a Tag of an image that no other Tag has: blobs of another one would be mounted.
 type cachedTag struct{ name, from, digest string }
 
 func newMirrored(t *testing.T) *mirrored {
@@ -51,7 +51,7 @@ func newMirrored(t *testing.T) *mirrored {
 	return m
 }
 
-// push has an image of two platforms to mirror.
+// push pushes an image of two platforms.
 func (m *mirrored) push(name string) cachedTag {
 	m.t.Helper()
 	from := m.address + "/mirrored/" + name + ":latest"
@@ -78,7 +78,7 @@ func (m *mirrored) reference(text string) name.Reference {
 	return made
 }
 
-// begin makes the Tag.
+// begin creates the Tag.
 func (m *mirrored) begin(tag cachedTag) {
 	m.t.Helper()
 	made := newTag("mirrored", tag.name, tag.from)
@@ -86,7 +86,7 @@ func (m *mirrored) begin(tag cachedTag) {
 	m.try("making "+tag.name, func() error { return m.client.Create(m.t.Context(), made) })
 }
 
-// at is the Tag's generation 0 in the mirror.
+// at returns the Tag's generation 0 in the mirror.
 func (m *mirrored) at(tag cachedTag) name.Reference {
 	m.t.Helper()
 	return m.reference(m.door.Address + "/mirrored/" + tag.name + ":0")
@@ -108,9 +108,8 @@ func (m *mirrored) ends(tag cachedTag) {
 	})
 }
 
-// TestManagersKilledWhileTheyMirror kills the shipped manager between any two requests to the mirror; every fifth time both
-// of two. The next one goes on with what arrived, and there is nothing under a tag of the mirror before all of the image is
-// there.
+// TestManagersKilledWhileTheyMirror kills the shipped manager between any two requests to the mirror; every fifth time both of
+// two. The next one continues with what arrived, and no tag of the mirror exists before the whole image does.
 func TestManagersKilledWhileTheyMirror(t *testing.T) {
 	t.Parallel()
 	chance, m := seed.New(t), newMirrored(t)

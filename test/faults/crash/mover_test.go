@@ -24,16 +24,16 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// many is how many Tags move, each with a Deployment of its name.
+// many is the number of Tags, each with a Deployment of its name.
 const many = 100
 
-// moverInterval is how often the mover moves some of the Tags, and at most how many.
+// moverInterval is the interval between bursts of the mover; a burst changes at most so many Tags.
 const (
 	moverInterval = 400 * time.Millisecond
 	moverBurst    = 8
 )
 
-// mover is everybody who moves Tags: people, pipelines, registries that tell of a push.
+// mover represents the users that change generations: people, pipelines, registries with push notifications.
 type mover struct {
 	*plane
 	t         *testing.T
@@ -45,18 +45,18 @@ type mover struct {
 	accepted, refused map[string]int
 }
 
-// movedTag is a Tag and what it was asked for.
+// movedTag is a Tag with the requests for it.
 type movedTag struct {
 	name string
-	// source is which of its two images it follows, and pushed are the digests that each of them was, the oldest first.
+	// source is the index of the image that it follows, and pushed are the digests that each image had, the oldest first.
 	source int
 	pushed [2][]string
-	// least is the oldest digest of the source that the newest generation may be; -1 when nothing was asked for that still counts.
+	// least is the oldest digest of the source that the newest generation may have; -1 without a pending request.
 	least    int
 	requests int
 }
 
-// move is one way of moving a Tag. It changes the Tag, and says what the newest generation has to be afterwards.
+// move is one way to change a generation. It changes the Tag, and sets the expected digest of the newest generation.
 type move struct {
 	name  string
 	apply func(m *mover, ctx context.Context, moved *movedTag, tag *v1.Tag) error
@@ -69,7 +69,7 @@ var moves = []move{
 	{"other source", (*mover).otherSource},
 }
 
-// newMover makes the Tags and the Deployments, and waits until all are imported and pinned.
+// newMover creates the Tags and the Deployments, and waits until all are imported and pinned.
 func (p *plane) newMover(random *rand.Rand, namespace string) *mover {
 	p.t.Helper()
 	p.namespace(namespace)
@@ -96,7 +96,7 @@ func (p *plane) newMover(random *rand.Rand, namespace string) *mover {
 	return m
 }
 
-// each does something for every Tag, some at a time.
+// each calls a function for every Tag, some concurrently.
 func (m *mover) each(do func(*movedTag) error) {
 	m.t.Helper()
 	work := make(chan *movedTag)
@@ -122,14 +122,14 @@ func (m *mover) each(do func(*movedTag) error) {
 	}
 }
 
-// start moves Tags until stop is called.
+// start changes Tags until stop is called.
 func (m *mover) start() (stop func()) {
 	ctx, cancel := context.WithCancel(m.t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = wait.PollUntilContextCancel(ctx, moverInterval, true, func(context.Context) (bool, error) {
-			m.burst(m.t.Context()) // to its end: what is carried out and cut off would be asked for and not known
+			m.burst(m.t.Context()) // without a timeout: the result of an interrupted request would be unknown
 			return false, nil
 		})
 	}()
@@ -140,7 +140,7 @@ func (m *mover) start() (stop func()) {
 	}
 }
 
-// burst moves some Tags at once, none twice.
+// burst changes some Tags concurrently, none twice.
 func (m *mover) burst(ctx context.Context) {
 	var moving sync.WaitGroup
 	for _, i := range m.random.Perm(len(m.tags))[:1+m.random.IntN(moverBurst)] {
@@ -150,7 +150,7 @@ func (m *mover) burst(ctx context.Context) {
 	moving.Wait()
 }
 
-// move moves one Tag. A move may be refused: nobody answers for admission, or the Tag changed meanwhile.
+// move changes one Tag. The API server may reject it: no manager responds, or the Tag changed meanwhile.
 func (m *mover) move(ctx context.Context, way move, moved *movedTag) {
 	var tag v1.Tag
 	err := m.client.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: moved.name}, &tag)
@@ -170,10 +170,10 @@ func (m *mover) move(ctx context.Context, way move, moved *movedTag) {
 	}
 }
 
-// upgrade asks for a new generation, of a new image half of the time.
+// upgrade requests a new generation, of a new image half of the time.
 func (m *mover) upgrade(ctx context.Context, moved *movedTag, tag *v1.Tag) error {
 	if tag.Reference(tag.WantedGeneration()) == nil {
-		return nil // what is being imported already may be what the image was before
+		return nil // an import in progress may have the digest from before
 	}
 	if len(moved.pushed[moved.source])%2 == 0 {
 		if err := m.push(ctx, moved, moved.source); err != nil {
@@ -187,7 +187,7 @@ func (m *mover) upgrade(ctx context.Context, moved *movedTag, tag *v1.Tag) error
 	return nil
 }
 
-// downgrade asks for a generation that is there.
+// downgrade selects an existing generation.
 func (m *mover) downgrade(ctx context.Context, moved *movedTag, tag *v1.Tag) error {
 	known := tag.Status.References
 	to := known[len(moved.pushed[0])%len(known)].Generation
@@ -196,12 +196,12 @@ func (m *mover) downgrade(ctx context.Context, moved *movedTag, tag *v1.Tag) err
 	}
 	isPending := tag.Annotations[v1.AnnotationRequestedCheck] != tag.Status.LastHandledRequest
 	if tag.Reference(tag.WantedGeneration()) == nil && !isPending {
-		moved.least = -1 // it takes back what was asked for
+		moved.least = -1 // it cancels the former request
 	}
 	return nil
 }
 
-// check pushes a new image, and tells of it. One time in three there is nothing new.
+// check pushes a new image, and requests a check. One time in three there is no new image.
 func (m *mover) check(ctx context.Context, moved *movedTag, tag *v1.Tag) error {
 	moved.requests++
 	if moved.requests%3 != 0 {
@@ -228,14 +228,14 @@ func (m *mover) otherSource(ctx context.Context, moved *movedTag, tag *v1.Tag) e
 	return nil
 }
 
-// asked says that the newest generation has to be what the source is now, or is later.
+// asked expects the newest generation to have the current digest of the source, or a later one.
 func (t *movedTag) asked() { t.least = len(t.pushed[t.source]) - 1 }
 
 func (m *mover) request(ctx context.Context, tag *v1.Tag, generation int64) error {
 	return m.annotate(ctx, tag, v1.AnnotationRequestedGeneration, strconv.FormatInt(generation, 10), "kubectl-tag")
 }
 
-// annotate writes one annotation of the very Tag that was read.
+// annotate writes one annotation of exactly the version that was read.
 func (m *mover) annotate(ctx context.Context, tag *v1.Tag, key, value, manager string) error {
 	before := tag.DeepCopy()
 	tag = tag.DeepCopy()
@@ -246,23 +246,23 @@ func (m *mover) annotate(ctx context.Context, tag *v1.Tag, key, value, manager s
 	return m.client.Patch(ctx, tag, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(manager))
 }
 
-// patch is a merge patch of a user who is told that admission did not answer, and tries again.
+// patch sends a merge patch, and retries while admission does not respond.
 func (p *plane) patch(object client.Object, text string, options ...client.PatchOption) error {
 	return retry.OnError(patientBackoff, isOutage, func() error {
 		return p.client.Patch(p.t.Context(), object, client.RawPatch(types.MergePatchType, []byte(text)), options...)
 	})
 }
 
-// patientBackoff tries again for as long as it takes for a manager to take over.
+// patientBackoff retries until another manager takes over.
 var patientBackoff = wait.Backoff{Duration: 100 * time.Millisecond, Steps: int(patience / (100 * time.Millisecond))}
 
-// isOutage says that nobody answered for admission.
+// isOutage reports an error of a webhook without a manager.
 func isOutage(err error) bool {
 	return apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook")
 }
 
-// isTrimmedAway says that a generation made room between the read and the request: admission is asked before the API server
-// finds the conflict.
+// isTrimmedAway reports that a generation was trimmed between the read and the request: the API server calls admission before
+// it finds the conflict.
 func isTrimmedAway(err error) bool {
 	return strings.Contains(err.Error(), "is not one of the imported generations")
 }
@@ -280,7 +280,7 @@ func (m *mover) push(ctx context.Context, moved *movedTag, source int) error {
 	return err
 }
 
-// isAsked returns an error unless the Tag's newest generation is what was asked for.
+// isAsked returns an error unless the Tag's newest generation is the requested one.
 func (m *mover) isAsked(moved *movedTag, tag *v1.Tag) error {
 	if moved.least < 0 {
 		return nil

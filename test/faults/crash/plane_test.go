@@ -31,16 +31,15 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// patience bounds every wait. What is waited for is promised within the 2 s of the lease and 2 s more, but the machine may
-// be a busy one.
+// patience bounds every wait. The promise is the 2 s of the lease and 2 s more, but the machine may be busy.
 const patience = 60 * time.Second
 
-// lease is what the managers are told: another one takes over after 2 s.
+// lease has the flags of the managers: another one takes over after 2 s.
 var lease = []string{
 	"--leader-elect=true", "--leader-elect-lease-duration=2s", "--leader-elect-renew-deadline=1500ms", "--leader-elect-retry-period=250ms",
 }
 
-// plane is a control plane, a registry, and the way to the managers.
+// plane is a control plane, a registry, and the route to the managers.
 type plane struct {
 	t        *testing.T
 	dir      string
@@ -51,11 +50,11 @@ type plane struct {
 	address  string // the registry's
 	client   client.WithWatch
 	managers int
-	// cacheRegistry is where the managers mirror to; empty means nowhere.
+	// cacheRegistry is the managers' internal registry; empty means none.
 	cacheRegistry string
 }
 
-// newPlane starts all but the managers, which must not be refused anything until it ends.
+// newPlane starts everything but the managers. At its end it fails if the API server forbade them a request.
 func newPlane(t *testing.T) *plane {
 	t.Helper()
 	p := &plane{t: t, dir: t.TempDir()}
@@ -82,7 +81,7 @@ func newPlane(t *testing.T) *plane {
 	return p
 }
 
-// install applies config/default, whose webhooks lead to the service.
+// install applies config/default, with webhooks at the service.
 func (p *plane) install() {
 	p.t.Helper()
 	var err error
@@ -109,7 +108,7 @@ func (p *plane) install() {
 	}
 }
 
-// namespace makes a namespace.
+// namespace creates a namespace.
 func (p *plane) namespace(name string) {
 	p.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -118,7 +117,7 @@ func (p *plane) namespace(name string) {
 	}
 }
 
-// try does something until admission answers for it.
+// try repeats a request until admission responds.
 func (p *plane) try(what string, do func() error) {
 	p.t.Helper()
 	if err := retry.OnError(patientBackoff, isOutage, do); err != nil {

@@ -17,31 +17,31 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Where a process may end. All of it is counted from the moment at which the process has become the leader.
+// Where a process may exit. All counts start when the process becomes the leader.
 const (
-	// never lets it live.
+	// never does not end it.
 	never = "never"
-	// beforeWrite ends it when it has decided on the N-th write, which is not sent.
+	// beforeWrite ends it before it sends its N-th write.
 	beforeWrite = "before-write"
-	// afterWrite ends it when the N-th write is carried out, whose answer it does not see.
+	// afterWrite ends it after its N-th write is stored, before it reads the response.
 	afterWrite = "after-write"
-	// sent ends it when N bytes have gone to the API server, in the middle of a request most of the time.
+	// sent ends it after N bytes to the API server, in the middle of a request most of the time.
 	sent = "sent"
-	// received ends it when N bytes have come from the API server, in the middle of an answer or a watch event.
+	// received ends it after N bytes from the API server, in the middle of a response or a watch event.
 	received = "received"
-	// later ends it after N milliseconds, wherever it is, waiting for a registry for instance.
+	// later ends it after N milliseconds, such as while it waits for a registry.
 	later = "milliseconds"
 )
 
-// point is where a process ends: by itself, at once, without a chance to do anything more.
+// point is where a process exits: by SIGKILL, without a chance to do anything more.
 type point struct {
 	where string
 	count int64
-	// namespace is the one in which writes count; "*" counts them in all but Tagger's own.
+	// namespace is the one whose writes count; "*" counts them in all but Tagger's own.
 	namespace string
 }
 
-// String is the text that parsePoint reads.
+// String returns the text that parsePoint parses.
 func (p point) String() string { return fmt.Sprintf("%s %d %s", p.where, p.count, p.namespace) }
 
 func parsePoint(text string) (p point, err error) {
@@ -51,7 +51,7 @@ func parsePoint(text string) (p point, err error) {
 	return p, err
 }
 
-// randomPoint is somewhere in the first moments of a leader.
+// randomPoint returns a point in the first moments of a leader.
 func randomPoint(random *rand.Rand) point {
 	p := point{namespace: "*"}
 	switch random.IntN(6) {
@@ -69,7 +69,7 @@ func randomPoint(random *rand.Rand) point {
 	return p
 }
 
-// ending watches what goes over the connections to the API server.
+// ending counts the traffic to the API server.
 type ending struct {
 	point
 	mu      sync.Mutex
@@ -77,7 +77,7 @@ type ending struct {
 	counted int64
 }
 
-// install has all clients that are made of the configuration go through here.
+// install makes all clients of the configuration use the counter.
 func (e *ending) install(cluster *rest.Config) {
 	cluster.Wrap(func(next http.RoundTripper) http.RoundTripper { return watched{ending: e, next: next} })
 	cluster.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -89,8 +89,8 @@ func (e *ending) install(cluster *rest.Config) {
 	}
 }
 
-// count adds up what happens at places of a kind. It does not return when the point is reached. What is over the count is
-// said first, so that a connection can send just what is under it.
+// count adds to a count. It does not return when the point is reached. It returns the number of bytes up to the point, so that
+// a connection can send exactly those.
 func (e *ending) count(where string, n int64) (over int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -101,10 +101,10 @@ func (e *ending) count(where string, n int64) (over int64) {
 	return max(e.counted-e.point.count+1, 0)
 }
 
-// die is what a machine that loses its power does to a process.
+// die ends the process as a power failure does.
 func die() {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	select {} // the signal is on its way, and nothing more shall happen here
+	select {} // the signal is on its way, so wait
 }
 
 func (e *ending) isLeading() {
@@ -138,7 +138,7 @@ func (w watched) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// isLease says whether a request takes the lease, or renews it.
+// isLease reports whether a request acquires the lease, or renews it.
 func isLease(request *http.Request) bool {
 	return request.Method != http.MethodGet && strings.Contains(request.URL.Path, "/leases")
 }
@@ -155,13 +155,13 @@ func (w watched) isWrite(request *http.Request) bool {
 	return namespaced && namespace == w.namespace
 }
 
-// countedConn is a connection to the API server, TLS and all.
+// countedConn is a connection to the API server, below TLS.
 type countedConn struct {
 	net.Conn
 	*ending
 }
 
-// Write sends what comes before the point.
+// Write sends the bytes before the point.
 func (c countedConn) Write(p []byte) (int, error) {
 	if over := c.count(sent, int64(len(p))); over > 0 {
 		_, _ = c.Conn.Write(p[:max(int64(len(p))-over, 0)])
@@ -170,7 +170,7 @@ func (c countedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Read hands on what comes before the point.
+// Read returns the bytes before the point.
 func (c countedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.count(received, int64(n)) > 0 {

@@ -15,9 +15,9 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// TestProcessesThatEndBetweenTwoWrites plays one story again and again. Each time the leader ends at another of its writes:
-// just before it is sent, or when it is carried out and the answer is not seen. The other one takes over, and the story has
-// to go on, and end, as it does without.
+// TestProcessesThatEndBetweenTwoWrites repeats one story. Each time the leader exits at another of its writes: just before it
+// sends the write, or after the write is stored and before it reads the response. The other manager takes over, and the story
+// has to continue and end as it does without the exit.
 func TestProcessesThatEndBetweenTwoWrites(t *testing.T) {
 	t.Parallel()
 	for _, where := range []string{beforeWrite, afterWrite} {
@@ -28,25 +28,25 @@ func TestProcessesThatEndBetweenTwoWrites(t *testing.T) {
 	}
 }
 
-// leastWrites is how many writes a story has at least: of each change of the status, of a Deployment and of what a push asks for, and
-// the events that tell of it. Events of the same kind may be one. mostRounds is how often it is played at most.
+// leastWrites is the least number of writes of a story: one for each change of the status, of a Deployment and of a push's
+// request, and their events. Events of the same kind may be one. mostRounds is the largest number of repetitions.
 const leastWrites, mostRounds = 20, 80
 
 // stories are the ways in which a story can be interrupted.
 type stories struct {
 	*plane
 	where string
-	// count is the last write at which a leader was told to end, rounds how many leaders there were.
+	// count is the last write at which a leader had to exit, rounds the number of leaders.
 	count, rounds int64
-	// interrupted are the writes at which a leader ended.
+	// interrupted are the writes at which a leader exited.
 	interrupted map[int64]bool
-	// missed are those of leaders that ended otherwise: on a busy machine one may lose its lease.
+	// missed are those of leaders that exited for another reason: on a busy machine one may lose its lease.
 	missed []int64
-	// isWhole: it has gone through with a leader that was told to end at a write which did not come.
+	// isWhole: the story has completed with a leader whose write never came.
 	isWhole bool
 }
 
-// playAll plays the story until it has gone through, and then what was missed.
+// playAll repeats the story until it has completed, and then with the missed writes.
 func (s *stories) playAll() {
 	s.t.Helper()
 	for a, b := s.next(), s.next(); a.point.where != never || b.point.where != never; b = s.next() {
@@ -63,7 +63,7 @@ func (s *stories) playAll() {
 	}
 }
 
-// hasPlayed notes how the leader has ended, if it has.
+// hasPlayed records how the leader has exited, if it has.
 func (s *stories) hasPlayed(leader *manager) {
 	s.t.Helper()
 	switch {
@@ -79,7 +79,7 @@ func (s *stories) hasPlayed(leader *manager) {
 	}
 }
 
-// next starts a manager that ends at a write of its own story: one that was missed, or the next one while there are more.
+// next starts a manager that exits at a write of its own story: a missed one, or the next one while there are more.
 func (s *stories) next() *manager {
 	s.t.Helper()
 	if s.rounds++; s.rounds > mostRounds {
@@ -98,14 +98,14 @@ func (s *stories) next() *manager {
 	return s.ending(p)
 }
 
-// story is a Tag, its Deployment, and what is pushed.
+// story is a Tag, its Deployment, and the pushes.
 type story struct {
 	*plane
 	namespace string
 	digests   []string // by generation
 }
 
-// play tells the story from the first import to the last move, and waits after each step for what has to come of it.
+// play runs the story from the first import to the last generation, and waits after each step for its results.
 func (p *plane) play(namespace string) {
 	p.t.Helper()
 	p.namespace(namespace)
@@ -139,7 +139,7 @@ func (p *plane) play(namespace string) {
 	}
 }
 
-// create makes the Tag, and the Deployment once it is imported.
+// create creates the Tag, and the Deployment once it is imported.
 func (s *story) create() {
 	s.t.Helper()
 	s.push("stable")
@@ -163,7 +163,7 @@ func (s *story) image(name string) string {
 	return fmt.Sprintf("%s/%s/app:%s", s.address, s.namespace, name)
 }
 
-// move asks the Tag for something by annotation, as kubectl tag and pushes do.
+// move sends a request by annotation, as kubectl tag and pushes do.
 func (s *story) move(key, value string) {
 	s.t.Helper()
 	text := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, key, value)
@@ -180,7 +180,7 @@ func (s *story) from(name string) {
 	}
 }
 
-// becomes waits until the step is done, at the Tag and at the Deployment.
+// becomes waits until the Tag and the Deployment have completed the step.
 func (s *story) becomes(step string, generation, newest int64, trigger v1.Trigger, handled string) {
 	s.t.Helper()
 	s.eventually(s.namespace+": "+step, func(ctx context.Context) error {
@@ -198,7 +198,7 @@ func (s *story) becomes(step string, generation, newest int64, trigger v1.Trigge
 	})
 }
 
-// is returns an error unless the Tag stands at the generation, and has all up to the newest one, each with its digest.
+// is returns an error unless the Tag has the generation, and all up to the newest one, each with its digest.
 func (s *story) is(ctx context.Context, generation, newest int64, trigger v1.Trigger, handled string) error {
 	var tag v1.Tag
 	if err := s.client.Get(ctx, s.key(), &tag); err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/images-io/tagger/test/seed"
 )
 
-// randomPoints is how many processes end at random points, in all lanes together, and shares how many lanes there are.
+// randomPoints is the number of processes that exit at random points, in all lanes together, and shares the number of lanes.
 const randomPoints, shares = 200, 4
 
-// TestProcessesThatEndAtRandomPoints ends 200 leaders while 100 Tags move.
+// TestProcessesThatEndAtRandomPoints ends 200 leaders while the generations of 100 Tags change.
 func TestProcessesThatEndAtRandomPoints(t *testing.T) {
 	t.Parallel()
 	for share := range shares {
@@ -33,8 +33,8 @@ func TestProcessesThatEndAtRandomPoints(t *testing.T) {
 	}
 }
 
-// endAtRandom replaces the managers by others of which each ends at a random point of its time as leader, and is replaced in turn.
-// It returns the last two, which stay.
+// endAtRandom replaces the managers by others. Each exits at a random point of its time as leader, and is replaced. It returns
+// the last two, which stay.
 func (p *plane) endAtRandom(random *rand.Rand, shipped pair, count int) pair {
 	p.t.Helper()
 	a, b := p.ending(randomPoint(random)), p.ending(randomPoint(random))
@@ -60,7 +60,7 @@ func (p *plane) endAtRandom(random *rand.Rand, shipped pair, count int) pair {
 	return last
 }
 
-// gone waits until one of the managers has ended.
+// gone waits until one of the managers has exited.
 func (p *plane) gone(a, b *manager) *manager {
 	p.t.Helper()
 	select {

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// service leads TCP connections to an endpoint that answers, as a Service does. A connection ends with its endpoint.
+// service routes TCP connections to an endpoint that responds, as a Service does. A connection ends with its endpoint.
 type service struct {
 	listener net.Listener
 
@@ -45,7 +45,7 @@ func (s *service) add(endpoint string) {
 	s.endpoints = append(s.endpoints, endpoint)
 }
 
-// remove makes it not ready, and drops its connections: what a dead machine cannot do, its kernel's peers do in the end.
+// remove makes it not ready, and closes its connections: those of a dead machine time out in the end.
 func (s *service) remove(endpoint string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,8 +16,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// settles waits until everything is as it was asked for, and then looks at the way there. It returns the managers that run
-// by then.
+// settles waits until every request is fulfilled, and then checks the history. It returns the managers that run by then.
 func (m *mover) settles(h *history, managers pair) pair {
 	m.t.Helper()
 	m.eventually("all Tags and Deployments to be what was asked for", func(ctx context.Context) error {
@@ -31,7 +30,7 @@ func (m *mover) settles(h *history, managers pair) pair {
 	return managers
 }
 
-// tagsSettled returns an error while a Tag is not what it was asked for.
+// tagsSettled returns an error while a Tag does not fulfil its requests.
 func (m *mover) tagsSettled(ctx context.Context) error {
 	tags, err := m.list(ctx)
 	if err != nil {
@@ -64,7 +63,7 @@ func (m *mover) list(ctx context.Context) (map[string]*v1.Tag, error) {
 	return tags, nil
 }
 
-// settled returns an error while there is something left to do for a Tag.
+// settled returns an error while a Tag has pending work.
 func settled(tag *v1.Tag) error {
 	_, isRequested := tag.Annotations[v1.AnnotationRequestedGeneration]
 	current := tag.Current()
@@ -82,7 +81,7 @@ func settled(tag *v1.Tag) error {
 	}
 }
 
-// deploymentsSettled returns an error while a Deployment is not what its Tag is.
+// deploymentsSettled returns an error while a Deployment does not have its Tag's image.
 func (m *mover) deploymentsSettled(ctx context.Context) error {
 	tags, err := m.list(ctx)
 	if err != nil {
@@ -104,7 +103,7 @@ func (m *mover) deploymentsSettled(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// follows returns an error while a Deployment is not what the Tag is.
+// follows returns an error while a Deployment does not have the Tag's image.
 func follows(d *appsv1.Deployment, tag *v1.Tag) error {
 	image := d.Spec.Template.Spec.Containers[0].Image
 	if _, isRequested := d.Annotations[v1.AnnotationRequested]; isRequested {
@@ -128,7 +127,7 @@ func newTag(namespace, name, from string) *v1.Tag {
 	return &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: v1.TagSpec{From: from}}
 }
 
-// newDeployment opts in, and names the Tag.
+// newDeployment returns a Deployment that opts in, and names the Tag.
 func newDeployment(namespace, name, tag string) *appsv1.Deployment {
 	labels := map[string]string{"app": name}
 	return &appsv1.Deployment{

@@ -1,4 +1,5 @@
 //go:build faults
 
-// Package load has tenants fill their namespaces with what the manager reads, and runs it with the memory that it ships with.
+// Package load fills tenants' namespaces with objects that the manager reads, and runs it with the memory limit that it ships
+// with.
 package load

@@ -19,7 +19,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// pullSecret has as many entries as fit into so many KiB: 36,000 into the most that an API server stores.
+// pullSecret returns a secret with as many entries as fit into so many KiB: 36,000 into the most that an API server stores.
 func pullSecret(name string, kib int) *corev1.Secret {
 	auth := base64.StdEncoding.EncodeToString([]byte("a:b"))
 	var content strings.Builder
@@ -37,7 +37,7 @@ func pullSecret(name string, kib int) *corev1.Secret {
 	}
 }
 
-// TestPullSecretsWithoutEnd: many and large ones, of which some are within what is read of each.
+// TestPullSecretsWithoutEnd has many and large ones, of which some are within the bounds of each.
 func TestPullSecretsWithoutEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -63,7 +63,7 @@ func TestPullSecretsWithoutEnd(t *testing.T) {
 	w.endure()
 }
 
-// job is one of 1 MB: an API server decodes it to several times that.
+// job returns one of 1 MB: an API server decodes it to several times that.
 func job(name string) *batchv1.Job {
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: name},
@@ -74,7 +74,7 @@ func job(name string) *batchv1.Job {
 	}
 }
 
-// TestTagsThatPruneBesideLargeJobs: all of them are deleted at once, so that all read what their namespace runs.
+// TestTagsThatPruneBesideLargeJobs deletes all Tags at once, so that all read the usage of their namespace.
 func TestTagsThatPruneBesideLargeJobs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

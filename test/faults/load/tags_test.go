@@ -27,15 +27,17 @@ import (
 )
 
 const (
-	// storedTags are there before the manager, and newTags are created beside the copies, in namespaces of tagsPerNamespace each.
+	// storedTags exist before the manager starts, and newTags are created beside the copies, in namespaces of tagsPerNamespace
+	// each.
 	storedTags, newTags, tagsPerNamespace = 10_000, 500, 500
-	// copies is how many images are copied, each of copiedLayers layers of layerSize.
+	// copies is the number of copied images, each of copiedLayers layers of layerSize.
 	copies, copiedLayers, layerSize = 8, 4, 32 << 20
-	// creators is how many Tags are created at once.
+	// creators is the number of Tags that are created concurrently.
 	creators = 16
 )
 
-// TestTenThousandTagsBesideCopies: a manager starts where 10,000 Tags are stored, copies eight images of 128 MiB and imports 500 Tags.
+// TestTenThousandTagsBesideCopies: a manager starts with 10,000 stored Tags, copies eight images of 128 MiB and imports 500
+// Tags.
 func TestTenThousandTagsBesideCopies(t *testing.T) {
 	w := newWorldWithoutManager(t) // not in parallel: two cores are busy with it
 	cached := w.cachedTags()
@@ -56,8 +58,8 @@ func TestTenThousandTagsBesideCopies(t *testing.T) {
 	w.endure()
 }
 
-// storeTags stores Tags as a manager leaves them after five imports. The definition has no status subresource meanwhile, so that one
-// write is enough for each.
+// storeTags stores Tags as a manager leaves them after five imports. The definition has no status subresource meanwhile, so
+// that each needs one write.
 func (w *world) storeTags() {
 	w.t.Helper()
 	root, err := cluster.Root()
@@ -88,7 +90,7 @@ func (w *world) storeTags() {
 	})
 }
 
-// eachOf calls do for 0 to count-1, some at once.
+// eachOf calls do for 0 to count-1, some concurrently.
 func (w *world) eachOf(count int, do func(ctx context.Context, i int) error) {
 	w.t.Helper()
 	group, ctx := errgroup.WithContext(w.t.Context())
@@ -99,7 +101,7 @@ func (w *world) eachOf(count int, do func(ctx context.Context, i int) error) {
 	w.do(group.Wait())
 }
 
-// cachedTags pushes the images that are to be copied. Each Tag is in a namespace of its own, so that all copies may run at once.
+// cachedTags pushes the images to copy. Each Tag is in a namespace of its own, so that all copies may run concurrently.
 func (w *world) cachedTags() (tags []*v1.Tag) {
 	w.t.Helper()
 	for i := range copies {
@@ -116,7 +118,7 @@ func (w *world) cachedTags() (tags []*v1.Tag) {
 	return tags
 }
 
-// awaitImports waits until so many Tags were imported. The metrics, of which each Tag has some, are scraped for that.
+// awaitImports waits until so many Tags are imported, by the metrics of each Tag.
 func (w *world) awaitImports(count int) {
 	w.t.Helper()
 	w.await(settled, func(ctx context.Context) (bool, error) {

@@ -26,12 +26,12 @@ import (
 )
 
 const (
-	// tenant is the namespace that is full, and other is somebody else's.
+	// tenant is the full namespace, and other is another tenant's.
 	tenant, other = "tenant", "other"
-	// promised is when a Tag of another namespace is Ready; tests wait three times as long.
+	// promised is the time until a Tag of another namespace is Ready; tests wait three times as long.
 	promised = 10 * time.Second
 	patience = 3 * promised
-	// settled bounds what the tenant itself waits for.
+	// settled bounds the waits of the tenant.
 	settled = 4 * time.Minute
 )
 
@@ -55,7 +55,7 @@ func newWorld(t *testing.T) *world {
 
 func newWorldWithoutManager(t *testing.T) *world {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard()) // the tests' own clients have nothing to say
+	ctrl.SetLogger(logr.Discard()) // logs of the tests' own clients
 	w := &world{t: t, dir: t.TempDir()}
 	var err error
 	w.cluster, err = cluster.Start(t.Context(), cluster.Options{Dir: filepath.Join(w.dir, "cluster")})
@@ -97,7 +97,7 @@ func (w *world) startManager() {
 	w.t.Cleanup(func() { w.do(w.manager.Stop()) })
 }
 
-// endure says that the manager never ended, and stayed within its limit.
+// endure checks that the manager never exited, and stayed within its limit.
 func (w *world) endure() {
 	w.t.Helper()
 	if err := w.manager.Exited(); err != nil {
@@ -127,7 +127,7 @@ func (w *world) tag(namespace, name string, cache bool) *v1.Tag {
 	return &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: v1.TagSpec{From: w.registry.Address + "/app", Cache: cache}}
 }
 
-// tags are so many Tags of the tenant.
+// tags returns so many Tags of the tenant.
 func (w *world) tags(count int, cache bool) (tags []*v1.Tag) {
 	w.t.Helper()
 	for i := range count {

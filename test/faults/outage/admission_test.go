@@ -21,7 +21,7 @@ import (
 	"github.com/images-io/tagger/test/cluster"
 )
 
-// reviewer asks a manager for admission, as the API server does, when there is no API server to do it.
+// reviewer sends reviews to a manager, as the API server does, while the API server is down.
 type reviewer struct {
 	url    string
 	client *http.Client

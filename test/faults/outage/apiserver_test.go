@@ -11,9 +11,9 @@ import (
 // outage is how long the API server is gone.
 const outage = time.Minute
 
-// TestTheAPIServerIsGoneForAMinute kills it while Tags move, and has etcd forget everything that watches could go on from.
-// Two replicas run as shipped. The leader cannot renew its lease and ends, as every controller does; what it must not do
-// is end again and again. The other goes on answering admission from its cache all the time.
+// TestTheAPIServerIsGoneForAMinute kills it while generations change, and compacts etcd, so that no watch can continue. Two
+// replicas run as shipped. The leader cannot renew its lease and exits, as every controller does, but must not exit again and
+// again. The other serves admission from its cache all the time.
 func TestTheAPIServerIsGoneForAMinute(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

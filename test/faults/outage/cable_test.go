@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// cable leads connections from an address of its own to another one. It can be pulled out: connections break, and new ones
-// are refused.
+// cable forwards connections from an address of its own to another one. A test can cut it: connections break, and new ones are
+// refused.
 type cable struct {
 	t       *testing.T
 	address string
 	to      string
 
 	mu          sync.Mutex
-	listener    net.Listener // nil while it is pulled out
+	listener    net.Listener // nil while it is cut
 	connections []net.Conn
 }
 
@@ -29,7 +29,7 @@ func newCable(t *testing.T, to string) *cable {
 	return c
 }
 
-// restore plugs it in.
+// restore accepts connections again.
 func (c *cable) restore() {
 	c.t.Helper()
 	listener, err := net.Listen("tcp", c.address)
@@ -42,7 +42,7 @@ func (c *cable) restore() {
 	go c.accept(listener)
 }
 
-// cut pulls it out.
+// cut closes all connections, and refuses new ones.
 func (c *cable) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,7 +61,7 @@ func (c *cable) accept(listener net.Listener) {
 	for {
 		near, err := listener.Accept()
 		if err != nil {
-			return // it was pulled out
+			return // it was cut
 		}
 		if far, err := net.Dial("tcp", c.to); err == nil && c.keep(listener, near, far) {
 			go pump(near, far)
@@ -72,7 +72,7 @@ func (c *cable) accept(listener net.Listener) {
 	}
 }
 
-// keep remembers a connection to break, unless that is due already.
+// keep remembers a connection to close, unless the cable is cut.
 func (c *cable) keep(listener net.Listener, ends ...net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

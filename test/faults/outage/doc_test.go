@@ -1,5 +1,5 @@
 //go:build faults
 
-// Package outage holds what must hold while the API server is away, slow or shouted at, and while the manager is told to
-// stop: real control planes, the manager as it is shipped, and a proxy between them that breaks what it is told to.
+// Package outage tests the promises for a missing, slow or overloaded API server, and for a shutdown of the manager: real
+// control planes, the shipped manager, and a proxy between them with configurable faults.
 package outage

@@ -10,8 +10,8 @@ import (
 	"strconv"
 )
 
-// compact has etcd forget all but what is now, as it does every five minutes for the API server. It speaks the JSON of
-// etcd's gateway (https://etcd.io/docs/latest/dev-guide/api_grpc_gateway).
+// compact makes etcd drop all former versions, as it does every five minutes for the API server. It uses the JSON of etcd's
+// gateway (https://etcd.io/docs/latest/dev-guide/api_grpc_gateway).
 func (w *world) compact() {
 	w.t.Helper()
 	var now struct {

@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// changes is how often a label has to change in a second, and tried how often it does where the machine is fast enough.
+	// changes is the required number of changes of a label in a second, and tried the number on a machine that is fast enough.
 	changes, tried = 200, 240
-	// maxRounds is how often that is tried: other work may take a part of the machine for a while.
+	// maxRounds is the number of attempts: other work may take a part of the machine for a while.
 	maxRounds = 20
-	// registryTakes is how long the registry takes to answer, so that the import is in progress.
+	// registryTakes is the delay of the registry, so that the import is in progress.
 	registryTakes = 3 * time.Second
 )
 
-// TestLabelsChangeDuringAnImport has somebody write to the Tag all the time, so that whatever the
-// manager has read of it is out of date when it writes. What would take the API server too long is left out: the webhooks of
-// Tags, handing work over between processors, and collecting garbage often.
+// TestLabelsChangeDuringAnImport writes to the Tag all the time, so that the manager's version is out of date at every write.
+// It leaves out what would slow the API server down: the webhooks of Tags, several processors, and frequent garbage
+// collections.
 func TestLabelsChangeDuringAnImport(t *testing.T) {
-	t.Setenv("GOMAXPROCS", "1") // of all that the test starts
+	t.Setenv("GOMAXPROCS", "1") // for all processes of the test
 	t.Setenv("GOGC", "400")
-	w := newWorld(t) // beside no other test: the client has to be fast
+	w := newWorld(t) // not in parallel: the client has to be fast
 	webhook := w.webhook("manager")
 	w.install(webhook)
 	proxy := w.behind(webhook)
@@ -46,13 +46,13 @@ func TestLabelsChangeDuringAnImport(t *testing.T) {
 		})
 	})
 	w.atFullSpeed(func(round int) float64 {
-		created := newTag(fmt.Sprint("new-", round)) // which has no status yet
+		created := newTag(fmt.Sprint("new-", round)) // without a status
 		created.Spec.From = w.source(created.Name)
 		return w.landsAmidLabels(created.Name, proxy, func() { w.do(w.admin.Create(t.Context(), created)) })
 	})
 }
 
-// atFullSpeed plays rounds until the labels change as often in one as they have to.
+// atFullSpeed repeats rounds until the labels change as often in one as required.
 func (w *world) atFullSpeed(play func(round int) (perSecond float64)) {
 	w.t.Helper()
 	for round := range maxRounds {
@@ -63,8 +63,8 @@ func (w *world) atFullSpeed(play func(round int) (perSecond float64)) {
 	w.t.Errorf("in none of %d rounds labels changed %d times a second", maxRounds, changes)
 }
 
-// landsAmidLabels pushes a build, has its import begin, and waits for the status while labels change. It returns how often a
-// second they did.
+// landsAmidLabels pushes a build, starts its import, and waits for the status while labels change. It returns the number of
+// changes in a second.
 func (w *world) landsAmidLabels(tag string, proxy *proxy, begin func()) float64 {
 	w.t.Helper()
 	w.push(tag)
@@ -74,13 +74,13 @@ func (w *world) landsAmidLabels(tag string, proxy *proxy, begin func()) float64 
 	start, labels := time.Now(), w.relabel(tag)
 	w.eventually("the status of the import", func(ctx context.Context) error { return w.standAt(ctx, []string{tag}) })
 	took, perSecond := time.Since(start), labels.rate()
-	labels.goOn(changes) // what would be done once more is done by then
+	labels.goOn(changes) // repeated work is done by then
 	labels.stop()
 	w.do(w.standAt(w.t.Context(), []string{tag}))
 	imports, writes = w.registry.requests(tag)-imports, proxy.requests(http.MethodPatch, status)-writes
 	w.t.Logf("with %.0f changes of labels a second the status of Tag %s landed after %.1f s, %d imports and %d writes",
 		perSecond, tag, took.Seconds(), imports, writes)
-	if took < registryTakes-time.Second { // it may have been asked a moment before the labels changed
+	if took < registryTakes-time.Second { // its request may precede the changes
 		w.t.Errorf("the status landed after %s, before the registry answered", took)
 	}
 	if imports != 1 || writes < 1 || writes > 3 {
@@ -89,7 +89,7 @@ func (w *world) landsAmidLabels(tag string, proxy *proxy, begin func()) float64 
 	return perSecond
 }
 
-// labels is somebody who changes a label of a Tag all the time.
+// labels changes a label of a Tag all the time.
 type labels struct {
 	w       *world
 	tag     string
@@ -99,8 +99,7 @@ type labels struct {
 	running sync.WaitGroup
 }
 
-// relabel changes labels until stop. Who owns which field is forgotten first: keeping it would take the API server a quarter of
-// its time.
+// relabel changes labels until stop. First it clears the managed fields: they would take a quarter of the API server's time.
 func (w *world) relabel(tag string) *labels {
 	w.t.Helper()
 	w.do(w.admin.Patch(w.t.Context(), newTag(tag), mergePatch(`{"metadata":{"managedFields":[{}]}}`)))
@@ -111,7 +110,7 @@ func (w *world) relabel(tag string) *labels {
 }
 
 func (l *labels) change(ctx context.Context) {
-	limiter := rate.NewLimiter(tried, tried/10) // what a pause left out is made up for
+	limiter := rate.NewLimiter(tried, tried/10) // changes missed in a pause are made afterwards
 	for limiter.Wait(ctx) == nil {
 		patch := fmt.Sprintf(`{"metadata":{"labels":{"changed":"%d"}}}`, time.Now().UnixNano())
 		if err := l.w.admin.Patch(ctx, newTag(l.tag), mergePatch(patch)); err == nil {
@@ -122,7 +121,7 @@ func (l *labels) change(ctx context.Context) {
 	}
 }
 
-// goOn waits for so many changes more.
+// goOn waits for so many more changes.
 func (l *labels) goOn(more int64) {
 	l.w.t.Helper()
 	until := l.changed.Load() + more
@@ -134,7 +133,7 @@ func (l *labels) goOn(more int64) {
 	})
 }
 
-// rate is how often a second labels changed until now.
+// rate returns the number of changes in a second until now.
 func (l *labels) rate() float64 { return float64(l.changed.Load()) / time.Since(l.start).Seconds() }
 
 func (l *labels) stop() {

@@ -18,19 +18,19 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// proxy stands between the manager and the API server, and hands on what the manager says as the manager's own.
+// proxy is between the manager and the API server, and forwards requests with the manager's identity.
 type proxy struct {
 	*cable
 	server *httptest.Server
 
 	mu sync.Mutex
-	// lag is how late the events of watches are.
+	// lag is the delay of the events of watches.
 	lag time.Duration
-	// held is closed when the requests that hold names may go on.
+	// held is closed to release the requests that hold names.
 	held chan struct{}
 	hold func(*http.Request) bool
-	// waiting is how many requests are held, anew how many watches began with everything, by themselves or since they were
-	// told that their past is compacted.
+	// waiting is the number of held requests, anew the number of watches that started with a list, by themselves or because
+	// their resource version was compacted.
 	waiting, anew int
 	// seen counts requests, by method and path.
 	seen map[string]int
@@ -67,13 +67,13 @@ func newProxy(t *testing.T, config *rest.Config) *proxy {
 	return p
 }
 
-// config is how to reach the API server by way of the proxy.
+// config returns the configuration of a client that uses the proxy.
 func (p *proxy) config() *rest.Config {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
 	return &rest.Config{Host: "https://" + p.address, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
 }
 
-// serve hands a request on, at once or when it is released.
+// serve forwards a request, at once or when it is released.
 func (p *proxy) serve(reverse http.Handler, w http.ResponseWriter, r *http.Request) {
 	if held := p.holds(r); held != nil {
 		select {
@@ -84,7 +84,7 @@ func (p *proxy) serve(reverse http.Handler, w http.ResponseWriter, r *http.Reque
 	reverse.ServeHTTP(w, r)
 }
 
-// holds returns what the request has to wait for, or nil.
+// holds returns a channel for which the request has to wait, or nil.
 func (p *proxy) holds(r *http.Request) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,14 +99,14 @@ func (p *proxy) holds(r *http.Request) <-chan struct{} {
 	return p.held
 }
 
-// delay has the events of watches come late from now on.
+// delay delays the events of watches from now on.
 func (p *proxy) delay(lag time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lag = lag
 }
 
-// holdBack has the requests that the function names wait until release.
+// holdBack holds the requests that the function selects until release.
 func (p *proxy) holdBack(hold func(*http.Request) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,21 +122,21 @@ func (p *proxy) release() {
 	}
 }
 
-// counts are the requests that were held, and the watches that began anew.
+// counts returns the number of held requests, and of watches that started anew.
 func (p *proxy) counts() (waiting, anew int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.waiting, p.anew
 }
 
-// requests is how often that was asked for.
+// requests returns the number of such requests.
 func (p *proxy) requests(method, path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.seen[method+" "+path]
 }
 
-// late has what a watch brings wait as long as is said when it arrives.
+// late is the body of a watch with the delay at the time of arrival.
 func (p *proxy) late(response *http.Response) error {
 	if response.Request.URL.Query().Get("watch") != "true" {
 		return nil
@@ -149,7 +149,7 @@ func (p *proxy) late(response *http.Response) error {
 	return nil
 }
 
-// chunk is a part of a watch, and when it is due.
+// chunk is a part of a watch, with its time of delivery.
 type chunk struct {
 	due  time.Time
 	data []byte
