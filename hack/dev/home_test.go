@@ -28,7 +28,7 @@ func TestLockIsHeldOnce(t *testing.T) {
 	again.Close()
 }
 
-// A recorded process id is killed only where the process was started from our folder: ids are used again.
+// A process with a recorded id is killed only if it was started from the folder: the kernel reuses ids.
 func TestOnlyOurProcessesAreKilled(t *testing.T) {
 	ours := filepath.Join(t.TempDir(), "it has a space")
 	if err := os.Mkdir(ours, 0o755); err != nil {

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
-// TestALineBreakNeverStartsALogLine holds S14: what a tenant or a registry writes stays inside the line that quotes it.
+// TestALineBreakNeverStartsALogLine tests S14: text of a tenant or a registry stays inside the line that quotes it.
 func TestALineBreakNeverStartsALogLine(t *testing.T) {
 	for name, lineBreak := range map[string]string{
 		"line feed": "\n", "carriage return": "\r", "both": "\r\n", "vertical tab": "\v", "form feed": "\f",

@@ -23,7 +23,7 @@ func TestClientConfig_NoLimitAndUserAgent(t *testing.T) {
 	}
 }
 
-// TestEveryWatchedKindIsStripped: one that is forgotten costs memory and nothing else, so nobody would notice.
+// TestEveryWatchedKindIsStripped: a forgotten kind only costs memory, which no other test shows.
 func TestEveryWatchedKindIsStripped(t *testing.T) {
 	stripped := map[string]bool{}
 	for object, options := range cacheOptions().ByObject {

@@ -81,7 +81,7 @@ func (y *yard) start(options cluster.RegistryOptions) *cluster.Registry {
 	return registry
 }
 
-// guarded has a guard stand before the internal registry, who may answer in its place.
+// guarded puts a guard before the internal registry, which may respond instead.
 func guarded(t *testing.T, answer func(target http.Handler, w http.ResponseWriter, r *http.Request)) func(*config.Config) {
 	return func(cfg *config.Config) {
 		target := ledger.Behind(cfg.Cache.Address)
@@ -174,7 +174,7 @@ func (y *yard) repository() reference.MirrorRepository {
 	return at
 }
 
-// has fails the test unless the repository has just those tags.
+// has fails the test unless the repository has exactly those tags.
 func (y *yard) has(why string, want ...string) {
 	y.t.Helper()
 	credentials := crane.WithAuth(&authn.Basic{Username: user, Password: password})
@@ -193,10 +193,10 @@ func signature(image v1.MirroredImage) string {
 	return strings.Replace(digest, ":", "-", 1) + ".sig"
 }
 
-// remove takes a generation away while others are kept.
+// remove deletes a generation while others are kept.
 func (y *yard) remove(image v1.MirroredImage, kept ...v1.MirroredImage) {
 	y.t.Helper()
-	for range 2 { // after a crash it is done again
+	for range 2 { // a crash repeats it
 		if err := y.mirror.Remove(y.t.Context(), y.tag, image, digestsOf(kept...)); err != nil {
 			y.t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func digestsOf(images ...v1.MirroredImage) (digests []string) {
 	return digests
 }
 
-// holds are those of the digests that the repository has.
+// holds returns those of the digests that the repository has.
 func (y *yard) holds(digests ...string) (held []string) {
 	y.t.Helper()
 	for _, digest := range digests {
@@ -241,7 +241,7 @@ func TestRemove_DeletesReferrers(t *testing.T) {
 	y.has("all are taken away")
 }
 
-// TestRemove_KeepsPlatformOfKeptImage: a Tag that has one platform gets several, or the other way round.
+// TestRemove_KeepsPlatformOfKeptImage: a Tag with one platform gets several, or the reverse.
 func TestRemove_KeepsPlatformOfKeptImage(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{})
 	platform, other, index := y.platforms()
@@ -278,7 +278,7 @@ func TestRemove_KeepsReferrerOfKeptImage(t *testing.T) {
 	y.has("the second is a generation, too", "1", signature(second))
 }
 
-// TestRemove_ManyReferrers: the index of what is attached may be longer than that of an image.
+// TestRemove_ManyReferrers: the index of referrers may be longer than that of an image.
 func TestRemove_ManyReferrers(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{})
 	from := y.source.Address + "/company/myapp"
@@ -315,7 +315,7 @@ func TestRemove_ManyReferrers(t *testing.T) {
 	y.has("all are taken away")
 }
 
-// TestRemove_IncompleteImageLosesItsTag, where the registry deletes manifests but no tags, and goes away in the middle.
+// TestRemove_IncompleteImageLosesItsTag: the registry deletes manifests but no tags, and fails in the middle.
 func TestRemove_IncompleteImageLosesItsTag(t *testing.T) {
 	var deletions atomic.Int32
 	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -342,7 +342,7 @@ func TestRemove_IncompleteImageLosesItsTag(t *testing.T) {
 	}
 }
 
-// TestRemove_DoesNotWaitForOthers who try whether the internal registry works again, and asks nothing.
+// TestRemove_DoesNotWaitForOthers: another request probes the unresponsive registry, and Remove sends none.
 func TestRemove_DoesNotWaitForOthers(t *testing.T) {
 	var requests atomic.Int32
 	held, release := make(chan struct{}), make(chan struct{})
@@ -384,10 +384,10 @@ func TestRemove_DoesNotWaitForOthers(t *testing.T) {
 	}
 }
 
-// TestRemove_SilentRegistry, with the very limits: each try to take something away would keep a worker waiting else.
+// TestRemove_SilentRegistry uses the real limits: otherwise each deletion would block a worker.
 func TestRemove_SilentRegistry(t *testing.T) {
 	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are made, and nothing reads
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // it accepts connections, and reads nothing
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +432,7 @@ func TestRemove_IndexBeforePlatforms(t *testing.T) {
 	}
 }
 
-// TestRemove_ManifestThatStays: its tag goes, and it does not.
+// TestRemove_ManifestThatStays: the registry deletes the tag, and not the manifest.
 func TestRemove_ManifestThatStays(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{}, guarded(t, func(target http.Handler, w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "sha256:") {
@@ -458,7 +458,7 @@ func TestRemove_DeletionForbidden(t *testing.T) {
 	y.has("it forbids deletion", "0", signature(image))
 }
 
-// noPullSecrets is a namespace without any.
+// noPullSecrets returns no pull secrets.
 func noPullSecrets(_ context.Context, read func([]corev1.Secret)) ([]error, error) {
 	read(nil)
 	return nil, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// TestLogDetail_CauseOfAHiddenFailure: the Service does not exist, and its name is no public one.
+// TestLogDetail_CauseOfAHiddenFailure: the Service does not exist, and its name is not a public one.
 func TestLogDetail_CauseOfAHiddenFailure(t *testing.T) {
 	var lines []string
 	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
@@ -29,7 +29,7 @@ func TestLogDetail_CauseOfAHiddenFailure(t *testing.T) {
 	ctx, cancel := context.WithTimeout(logr.NewContext(t.Context(), log), time.Minute)
 	defer cancel()
 	var failure *regerr.Error
-	for since := time.Now(); !errors.As(err, &failure); { // the first answer comes later
+	for since := time.Now(); !errors.As(err, &failure); { // the first result arrives later
 		_, _, err = r.Resolve(ctx, source, noPullSecrets, importer.Terms{NotBefore: since, Namespace: "shop"})
 		if ctx.Err() != nil {
 			t.Fatal(err)

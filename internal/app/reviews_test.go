@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// review is a request with an AdmissionReview of that many bytes.
+// review returns a request with an AdmissionReview of that many bytes.
 func review(ctx context.Context, size int, query string) *http.Request {
 	body := "{" + strings.Repeat(" ", size-2) + "}"
 	return httptest.NewRequestWithContext(ctx, http.MethodPost, "/pin-workload"+query, strings.NewReader(body))

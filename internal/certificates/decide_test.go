@@ -18,7 +18,7 @@ var (
 	year  = Default.AuthorityLife
 )
 
-// sound is what the first replica makes.
+// sound returns the material of the first replica.
 func sound(t *testing.T) Material {
 	t.Helper()
 	return advanced(t, Material{}, start)
@@ -33,7 +33,7 @@ func advanced(t *testing.T, m Material, now time.Time) Material {
 	return m
 }
 
-// did is the steps that were taken, in order.
+// did returns the steps, in order.
 func did(t *testing.T, m Material, now time.Time) []Step {
 	t.Helper()
 	_, decisions, err := Default.Advance(m, names, now)
@@ -65,7 +65,7 @@ func TestWhatBecomesOfTheSecret(t *testing.T) {
 		"the certificate's key is garbage":            {garbage(corev1.TLSPrivateKeyKey), 0, sign},
 		"the certificate's key is another's":          {foreign(t, corev1.TLSPrivateKeyKey), 0, sign},
 		"the certificate is another authority's":      {foreign(t, corev1.TLSCertKey, corev1.TLSPrivateKeyKey), 0, sign},
-		"the authority's key is missing":              {garbage(SigningKeyKey), 0, []Step{AddAuthority}}, // what it signed is good for a while
+		"the authority's key is missing":              {garbage(SigningKeyKey), 0, []Step{AddAuthority}}, // its signatures stay valid for a while
 		"the authority's key is another's":            {foreign(t, SigningKeyKey), 0, []Step{AddAuthority}},
 		"the authority is another, its key is not":    {foreign(t, AuthoritiesKey), 0, anew},
 		"all of it is another installation's":         {foreign(t, AuthoritiesKey, SigningKeyKey, corev1.TLSCertKey, corev1.TLSPrivateKeyKey), 0, nothing}, // a backup
@@ -91,7 +91,7 @@ func TestWhatBecomesOfTheSecret(t *testing.T) {
 	}
 }
 
-// garbage makes some of the data unusable.
+// garbage makes some of the data invalid.
 func garbage(keys ...string) func(map[string][]byte) {
 	return func(data map[string][]byte) {
 		for _, key := range keys {
@@ -100,7 +100,7 @@ func garbage(keys ...string) func(map[string][]byte) {
 	}
 }
 
-// foreign takes some of the data from another installation.
+// foreign replaces some of the data by another installation's.
 func foreign(t *testing.T, keys ...string) func(map[string][]byte) {
 	t.Helper()
 	other, err := sound(t).Data()
@@ -125,8 +125,8 @@ func TestAnotherNameMeansAnotherCertificate(t *testing.T) {
 	}
 }
 
-// TestAnAuthorityChangesWithoutAGap goes through the change of an authority: at every moment what is served is signed by an
-// authority that was trusted for an overlap at least, and stays so for an overlap at least.
+// TestAnAuthorityChangesWithoutAGap changes the authority: at every moment the authority of the served certificate has been
+// trusted for at least an overlap, and stays trusted for at least an overlap.
 func TestAnAuthorityChangesWithoutAGap(t *testing.T) {
 	m := sound(t)
 	old := m.Authorities[0]
@@ -151,7 +151,7 @@ func TestAnAuthorityChangesWithoutAGap(t *testing.T) {
 	}
 }
 
-// TestAdvance_SecretStaysSound lets the manager be called exactly when it asked for, for ten years.
+// TestAdvance_SecretStaysSound calls the manager exactly when it requested that, for ten years.
 func TestAdvance_SecretStaysSound(t *testing.T) {
 	m, now, signed, authorities := Material{}, start, 0, 0
 	for now.Before(start.Add(10 * year)) {
@@ -195,7 +195,7 @@ func TestInstallationsRenewAtDifferentTimes(t *testing.T) {
 func TestAdvance_AuthoritiesAreBounded(t *testing.T) {
 	m := sound(t)
 	for i := range 20 {
-		m.Signer = nil // somebody deletes the key, again and again
+		m.Signer = nil // an administrator deletes the key, again and again
 		m = advanced(t, m, start.Add(time.Duration(i)*time.Second))
 	}
 	if len(m.Authorities) != maxAuthorities {
@@ -203,7 +203,7 @@ func TestAdvance_AuthoritiesAreBounded(t *testing.T) {
 	}
 }
 
-// TestClientsAcceptWhatIsServed asks crypto/tls, not our own check.
+// TestClientsAcceptWhatIsServed verifies with crypto/tls, not with the package's own check.
 func TestClientsAcceptWhatIsServed(t *testing.T) {
 	m := sound(t)
 	data, err := m.Data()

@@ -11,7 +11,7 @@ import (
 	"github.com/images-io/tagger/internal/config"
 )
 
-// complete parses flags and an environment, as at start.
+// complete parses flags and an environment, as the manager does at start.
 func complete(args []string, environment map[string]string) (config.Config, error) {
 	var cfg config.Config
 	flags := pflag.NewFlagSet("manager", pflag.ContinueOnError)
@@ -91,7 +91,7 @@ func TestComplete_MirrorHostNeedsDotOrPort(t *testing.T) {
 	}
 }
 
-// TestComplete_CredentialsWithoutAddress: the internal registry of the ConfigMap is spoken to without one.
+// TestComplete_CredentialsWithoutAddress: the internal registry of the ConfigMap has no credentials.
 func TestComplete_CredentialsWithoutAddress(t *testing.T) {
 	const want = "CACHE_REGISTRY_USERNAME and CACHE_REGISTRY_PASSWORD need CACHE_REGISTRY_ADDRESS; set all three, or none of them"
 	for name, environment := range map[string]map[string]string{

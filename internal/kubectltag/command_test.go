@@ -10,7 +10,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// tagAt is a Tag that stands at a generation and knows these.
+// tagAt returns a Tag with a current generation and others.
 func tagAt(wanted int64, known ...int64) *v1.Tag {
 	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: "myapp"}, Spec: v1.TagSpec{Generation: &wanted}}
 	for _, generation := range known {

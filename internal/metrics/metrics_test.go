@@ -20,7 +20,7 @@ import (
 	"github.com/images-io/tagger/internal/metrics"
 )
 
-// slow takes two seconds and fails as told.
+// slow takes two seconds and returns the given error.
 type slow struct {
 	clock *clocktesting.FakePassiveClock
 	err   error

@@ -12,7 +12,7 @@ import (
 	"github.com/images-io/tagger/internal/metrics"
 )
 
-// copier looks at what is measured while it copies.
+// copier reads the metrics during a copy.
 type copier struct {
 	importer.Mirror
 	during func()

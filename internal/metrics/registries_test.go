@@ -13,7 +13,7 @@ import (
 	"github.com/images-io/tagger/internal/metrics"
 )
 
-// wire answers each request as told; 0 is no answer.
+// wire returns the given responses; 0 is no response.
 type wire struct {
 	code   int
 	header http.Header

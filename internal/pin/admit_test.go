@@ -33,7 +33,7 @@ var tags = map[string]pin.Tag{
 	"new":    {Reason: "the import is pending"},
 }
 
-// corp is the image after another webhook wrote the registry of the company into it.
+// corp returns the image after another webhook wrote the company's registry into it.
 func corp(image string) string { return strings.Replace(image, "quay.io", "mirror.corp", 1) }
 
 func from(repository string) func(string) bool {
@@ -45,7 +45,7 @@ func lookup(name string) (pin.Tag, bool, error) {
 	return tag, ok, nil
 }
 
-// deployment is an annotated one with a container "app" of that image and pull policy; the record is what was pinned.
+// deployment returns an annotated one with a container "app" of that image and pull policy, and with the record.
 func deployment(image string, policy corev1.PullPolicy, record pin.Record) *appsv1.Deployment {
 	d := &appsv1.Deployment{}
 	d.Annotations = map[string]string{v1.AnnotationEnabled: "true"}
@@ -70,7 +70,7 @@ func workload(d *appsv1.Deployment) pin.Workload {
 
 type row struct {
 	old, new *appsv1.Deployment
-	// image, policy and record are what is stored in the end.
+	// image, policy and record are the stored ones in the end.
 	image  string
 	policy corev1.PullPolicy
 	record pin.Record
@@ -361,7 +361,7 @@ func TestAdmitCarriesOutRequests(t *testing.T) {
 			if _, err := pin.Admit(request); err != nil {
 				t.Fatal(err)
 			}
-			if row.trusted { // asked again, since another webhook changed something after us
+			if row.trusted { // a reinvocation, since another webhook changed something after Tagger
 				if _, err := pin.Admit(request); err != nil {
 					t.Fatal(err)
 				}
@@ -407,7 +407,7 @@ func TestAdmit_RefusesOptOutWithName(t *testing.T) {
 	}
 }
 
-// everyKind are the kinds of workloads with a container of that image.
+// everyKind returns the kinds of workloads with a container of that image.
 func everyKind(image string) map[string]any {
 	template := deployment(image, corev1.PullAlways, nil).Spec.Template
 	onDelete := appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
@@ -425,7 +425,7 @@ func optedIn() metav1.ObjectMeta {
 	return metav1.ObjectMeta{Annotations: map[string]string{v1.AnnotationEnabled: "true"}}
 }
 
-// TestABareNameIsATag holds DESIGN 4.5: whatever the kind, and whether the Tag is missing, new or fails.
+// TestABareNameIsATag tests DESIGN 4.5: for each kind, and for a missing, new or failing Tag.
 func TestABareNameIsATag(t *testing.T) {
 	for tag, reason := range map[string]string{
 		"empty": "NotFound", "new": "the import is pending", "away": "there is no such Tag in namespace dev; the image of docker.io is written away:latest",
@@ -449,7 +449,7 @@ func TestABareNameIsATag(t *testing.T) {
 	}
 }
 
-// TestARenamedContainerKeepsItsRecord: its image stays, so kubectl edit sends the old record along, and a PUT none.
+// TestARenamedContainerKeepsItsRecord: its image stays, so kubectl edit sends the old record, and a PUT none.
 func TestARenamedContainerKeepsItsRecord(t *testing.T) {
 	for name, row := range map[string]struct {
 		image string
@@ -554,7 +554,7 @@ func TestAdmit_AnnotationsAreBounded(t *testing.T) {
 	}
 }
 
-// TestALargeWorkloadLeavesItsPlaceholders: what replaces them is larger than what is read at a time.
+// TestALargeWorkloadLeavesItsPlaceholders: its images are larger than one request's annotation.
 func TestALargeWorkloadLeavesItsPlaceholders(t *testing.T) {
 	d := deployment("empty", corev1.PullAlways, nil)
 	for i := range 500 {

@@ -7,7 +7,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// TestDecode_BoundedMemory: what is sent to the webhook's port need not come from an API server.
+// TestDecode_BoundedMemory: clients other than API servers may reach the webhook's port.
 func TestDecode_BoundedMemory(t *testing.T) {
 	many := func(element string) string { return strings.TrimSuffix(strings.Repeat(element+",", 1<<16), ",") }
 	for name, raw := range map[string]string{

@@ -14,7 +14,7 @@ import (
 
 const evilImage = "evil.example/x@sha256:6666666666666666666666666666666666666666666666666666666666666666"
 
-// TestRecordsAndRequestsThatAUserForges holds S19: neither makes admission write an image that no Tag of the namespace has.
+// TestRecordsAndRequestsThatAUserForges tests S19: neither makes admission write an image that no Tag of the namespace has.
 func TestRecordsAndRequestsThatAUserForges(t *testing.T) {
 	entry := func(tag, image string) string { return pin.Record{"app": {Tag: tag, Image: image}}.Format() }
 	genuine, placeholder := entry("myapp", newImage), "not-imported.invalid/dev/theirs"

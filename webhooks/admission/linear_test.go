@@ -58,8 +58,8 @@ var images = map[string]func(i int) string{
 	"placeholders without a record": func(i int) string { return fmt.Sprintf("not-imported.invalid/dev/t%d", i) },
 }
 
-// TestAdmissionIsLinear compares one large request with four of a quarter of its size, in processor time, in allocations
-// and in reads of the cache. What is quadratic costs four times as much in the large one.
+// TestAdmissionIsLinear compares one large request with four of a quarter of its size, in processor time, in allocations and in
+// reads of the cache. Quadratic work takes four times as much in the large one.
 func TestAdmissionIsLinear(t *testing.T) {
 	const containers, atMost = 6000, 2.5
 	for name, image := range images {
@@ -73,10 +73,10 @@ func TestAdmissionIsLinear(t *testing.T) {
 	}
 }
 
-// cost is what requests take: milliseconds of the processor, bytes allocated and reads of the cache.
+// cost is the cost of requests: milliseconds of the processor, bytes allocated and reads of the cache.
 type cost struct{ processor, bytes, reads float64 }
 
-// costOf returns the least cost of a few tries.
+// costOf returns the least cost of a few attempts.
 func costOf(t *testing.T, containers, requests int, image func(i int) string) cost {
 	t.Helper()
 	cache := &changing{tags: fiveHundredTags()}
@@ -101,7 +101,7 @@ func costOf(t *testing.T, containers, requests int, image func(i int) string) co
 	return least
 }
 
-// processorTime is what this process used of the processors so far.
+// processorTime returns the processor time of this process so far.
 func processorTime(t *testing.T) time.Duration {
 	t.Helper()
 	var usage syscall.Rusage

@@ -21,7 +21,7 @@ import (
 	"github.com/images-io/tagger/webhooks/admission"
 )
 
-// changing is a cache whose Tags change while a review waits, and that counts the reads.
+// changing is a cache whose Tags change during a review, and that counts the reads.
 type changing struct {
 	mu    sync.Mutex
 	tags  memory
@@ -74,7 +74,7 @@ func jobReview(t testing.TB, images ...string) ctrladmission.Request {
 	return request
 }
 
-// TestPinner_JobWaitsForFirstImport within half of the webhook's timeout.
+// TestPinner_JobWaitsForFirstImport: it waits for half of the webhook's timeout at most.
 func TestPinner_JobWaitsForFirstImport(t *testing.T) {
 	key := client.ObjectKey{Namespace: "dev", Name: "myapp"}
 	for name, row := range map[string]struct {
@@ -136,7 +136,7 @@ func TestPinner_EndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestPinner_BoundedLiveReads, however many containers have them.
+// TestPinner_BoundedLiveReads: each name is read once, and 32 names at most, for any number of containers.
 func TestPinner_BoundedLiveReads(t *testing.T) {
 	for name, row := range map[string]struct{ names, containers, want int }{
 		"a name that comes often": {1, 100, 1},

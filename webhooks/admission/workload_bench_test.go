@@ -21,7 +21,7 @@ import (
 	"github.com/images-io/tagger/webhooks/admission"
 )
 
-// memory is a cache of Tags that copies what it is asked for unless told otherwise, as the informers' does.
+// memory is a cache of Tags that returns copies by default, as the informers' does.
 type memory map[client.ObjectKey]*v1.Tag
 
 func (m memory) Get(_ context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
@@ -55,7 +55,8 @@ func fiveHundredTags() memory {
 	return tags
 }
 
-// realistic is a Deployment as the API server has it after a few rollouts: about 10 KiB, most of which nobody reads here.
+// realistic returns a Deployment as the API server has it after a few rollouts: about 10 KiB, most of which admission does not
+// read.
 func realistic(annotations map[string]string, images ...string) *appsv1.Deployment {
 	d := annotated("", "")
 	d.Annotations = annotations
@@ -82,7 +83,7 @@ func realistic(annotations map[string]string, images ...string) *appsv1.Deployme
 	return d
 }
 
-// ownedBy is what who creates such a Deployment owns of it.
+// ownedBy returns the fields of the manager that created such a Deployment.
 func ownedBy(containers int) string {
 	const probe = `{".":{},"f:failureThreshold":{},"f:httpGet":{".":{},"f:path":{},"f:port":{},"f:scheme":{}},"f:periodSeconds":{},"f:successThreshold":{},"f:timeoutSeconds":{}}`
 	var env, list []string

@@ -48,13 +48,13 @@ func scheme(t *testing.T) *runtime.Scheme {
 	return s
 }
 
-// cacheOf is a cache that holds these Tags, however old.
+// cacheOf returns a cache with these Tags, however old.
 func cacheOf(t *testing.T, tags ...client.Object) client.Reader {
 	t.Helper()
 	return fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(tags...).Build()
 }
 
-// liveClient is a client of an API server, over a transport that counts requests and answers none.
+// liveClient returns a client of an API server, over a transport that counts requests and responds to none.
 func liveClient(t *testing.T) (client.Reader, *requests) {
 	t.Helper()
 	sent := &requests{}
@@ -113,7 +113,7 @@ func encode(t testing.TB, object any) []byte {
 	return raw
 }
 
-// patched is the Deployment that the API server would store.
+// patched returns the Deployment that the API server would store.
 func patched(t *testing.T, request ctrladmission.Request, response ctrladmission.Response) *appsv1.Deployment {
 	t.Helper()
 	if !response.Allowed {
@@ -139,7 +139,8 @@ func patched(t *testing.T, request ctrladmission.Request, response ctrladmission
 	return &d
 }
 
-// TestAReplicaWithAnOldCacheChangesNoImage: the Tag moved on, this replica has not heard of it, and answers for a label.
+// TestAReplicaWithAnOldCacheChangesNoImage: the Tag's generation changed, this replica's cache does not have it yet, and a
+// label changes.
 func TestAReplicaWithAnOldCacheChangesNoImage(t *testing.T) {
 	live, sent := liveClient(t)
 	pinner := &admission.Pinner{Tags: cacheOf(t, importedTag("myapp", oldImage)), Live: live, Registries: noRegistries{}, Username: manager}
@@ -175,7 +176,7 @@ func TestAnOldCacheDoesWhatTheManagerRequests(t *testing.T) {
 	}
 }
 
-// TestPinner_OneLiveRead holds what admission may ask.
+// TestPinner_OneLiveRead tests the bound of live reads.
 func TestPinner_OneLiveRead(t *testing.T) {
 	for name, row := range map[string]struct {
 		image string
@@ -207,8 +208,8 @@ func TestPinner_OneLiveRead(t *testing.T) {
 	}
 }
 
-// TestPinner_TagImportedJustBefore: somebody waited until it was Ready, and this replica has not heard of it yet. A
-// placeholder would be a rollout more, and a Job would be refused.
+// TestPinner_TagImportedJustBefore: a user waited until the Tag was Ready, and this replica's cache does not have the import
+// yet. A placeholder would cause one more rollout, and the rejection of a Job.
 func TestPinner_TagImportedJustBefore(t *testing.T) {
 	pending := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Name: "myapp", Namespace: "dev"}, Spec: v1.TagSpec{From: "quay.io/company/myapp:latest"}}
 	silent, asked := liveClient(t)
@@ -234,7 +235,7 @@ func TestPinner_TagImportedJustBefore(t *testing.T) {
 	}
 }
 
-// TestPinner_HangingAPIServer: the answer comes while the API server still waits for it.
+// TestPinner_HangingAPIServer: the response arrives while the API server still waits for it.
 func TestPinner_HangingAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pending []client.Object
@@ -258,7 +259,7 @@ func TestPinner_HangingAPIServer(t *testing.T) {
 	})
 }
 
-// hanging is an API server that does not answer.
+// hanging is an API server that does not respond.
 type hanging struct{ client.Reader }
 
 // Get implements client.Reader.
@@ -293,7 +294,7 @@ func TestPinner_MalformedObjects(t *testing.T) {
 	}
 }
 
-// TestPinner_OtherObjectsAreNotDecoded: under OLM every workload of the cluster comes by.
+// TestPinner_OtherObjectsAreNotDecoded: under OLM the webhook gets every workload of the cluster.
 func TestPinner_OtherObjectsAreNotDecoded(t *testing.T) {
 	pinner := &admission.Pinner{Tags: cacheOf(t), Live: cacheOf(t), Registries: noRegistries{}, Username: manager}
 	object := json.RawMessage(`{"metadata":{"annotations":{"image-tags":"true"}},"spec":3}`)
@@ -303,7 +304,7 @@ func TestPinner_OtherObjectsAreNotDecoded(t *testing.T) {
 	}
 }
 
-// TestImageVolumesArePinned: the patch and the managed fields lead to the volume, which is not the first of the pod.
+// TestImageVolumesArePinned: the patch and the managed fields name the volume, which is not the first of the pod.
 func TestImageVolumesArePinned(t *testing.T) {
 	pinner := &admission.Pinner{Tags: cacheOf(t, importedTag("myapp", newImage)), Live: cacheOf(t), Registries: noRegistries{}, Username: manager}
 	d := annotated("nginx:1", "")
