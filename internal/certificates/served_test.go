@@ -32,7 +32,7 @@ func TestWhenACertificateIsServed(t *testing.T) {
 		"one that was not trusted for a moment begins anew": {
 			[]Material{first, second, second, second, second},
 			[][]*x509.Certificate{first.Authorities, both, first.Authorities, both, both}, []int{0, 10, 14, 15, 19}, first},
-		"when the one that is served is trusted no longer, nobody waits": {
+		"when the served one is not trusted any more, without a wait": {
 			[]Material{first, second}, [][]*x509.Certificate{first.Authorities, second.Authorities}, []int{0, 10}, second},
 		"one of the same authority is served at once": {
 			[]Material{first, renewed}, [][]*x509.Certificate{first.Authorities, first.Authorities}, []int{0, 1}, renewed},
@@ -70,7 +70,7 @@ func TestServed_ReadyWhenTrusted(t *testing.T) {
 		t.Error("something is served at first")
 	}
 	served.offer(m.Serving, nil, Default.Settle, start)
-	expect("while nobody trusts it", untrusted)
+	expect("before any webhook trusts it", untrusted)
 	served.offer(m.Serving, m.Authorities, Default.Settle, start)
 	expect("when it is trusted", "")
 	served.offer(m.Serving, nil, Default.Settle, start)

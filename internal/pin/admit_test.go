@@ -338,7 +338,7 @@ func TestAdmitCarriesOutRequests(t *testing.T) {
 		"from Tagger as they are": {
 			deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)), pinned("myapp", foreign).Format(), true, foreign,
 		},
-		"from anybody else after looking them up": {
+		"from any other user after a lookup": {
 			deployment(old0, corev1.PullIfNotPresent, pinned("myapp", old0)), pinned("myapp", foreign).Format(), false, now1,
 		},
 		"for a placeholder without a record": {

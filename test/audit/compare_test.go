@@ -128,7 +128,7 @@ func TestCompare(t *testing.T) {
 		"a watch that has not ended": {
 			rbac: role(pods), log: []string{started.Replace(on("watch", "/pods", "tagger-system", ""))},
 		},
-		"a request that nobody has decided on yet, another user's, or one in another's name": {
+		"a request without a decision, another user's, or an impersonated one": {
 			rbac: role(pods), log: []string{
 				on("get", "/pods", "team", "a"), received.Replace(on("watch", "/pods", "tagger-system", "")),
 				byAnother.Replace(on("watch", "/pods", "tagger-system", "")), asAnother.Replace(on("watch", "/pods", "tagger-system", "")),

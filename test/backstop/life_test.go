@@ -63,9 +63,9 @@ func (w *world) takenAway() {
 	})
 }
 
-// nobodyIsRefused creates workloads in dry runs, annotated and not. It returns an error if the backstop rejects one. A running
+// allAdmitted creates workloads in dry runs, annotated and not. It returns an error if the backstop rejects one. A running
 // manager rejects a Job whose Tag has no import.
-func (w *world) nobodyIsRefused() error {
+func (w *world) allAdmitted() error {
 	var problems []error
 	for _, annotation := range []string{"true", ""} {
 		for kind := range kinds {
@@ -79,17 +79,17 @@ func (w *world) nobodyIsRefused() error {
 	return errors.Join(problems...)
 }
 
-// soonNobodyIsRefused waits for the API server, which looks for changes of policies every second.
-func (w *world) soonNobodyIsRefused() {
+// eventuallyAdmitted waits for the API server, which looks for changes of policies every second.
+func (w *world) eventuallyAdmitted() {
 	w.t.Helper()
-	w.eventually("nobody is refused", patience, w.nobodyIsRefused)
+	w.eventually("no request is rejected", patience, w.allAdmitted)
 }
 
 // TestManagedBackstop has an installation whose bundle cannot contain the policy: install, update, uninstall, and a restart of
 // the API server in each of these states.
 func TestManagedBackstop(t *testing.T) {
 	w := newWorld(t, "olm")
-	w.must(w.nobodyIsRefused())
+	w.must(w.allAdmitted())
 	w.imported("myapp") // with a manager that leaves the backstop to the installation
 	w.must(w.gone(policy()))
 
@@ -105,7 +105,7 @@ func TestManagedBackstop(t *testing.T) {
 	w.backstopRefuses()
 	t.Run("an uninstallation takes it away, though no manager runs", w.isUninstalled)
 	w.restart()
-	w.must(w.nobodyIsRefused())
+	w.must(w.allAdmitted())
 }
 
 // isUpdated makes the steps of OLM: it creates the new version's webhook, starts its manager, and deletes the old version's
@@ -142,10 +142,10 @@ func (w *world) isUninstalled(t *testing.T) {
 	w = w.in(t)
 	w.must(w.api.Delete(t.Context(), &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "zz-next-version"}}))
 	w.takenAway()
-	w.soonNobodyIsRefused()
+	w.eventuallyAdmitted()
 	w.must(w.api.Delete(t.Context(), definition()))
 	w.eventually("no definition", patience, func() error { return w.gone(definition()) })
-	w.must(w.nobodyIsRefused())
+	w.must(w.allAdmitted())
 }
 
 // in returns the world for a subtest.
@@ -172,7 +172,7 @@ func TestManagedBackstop_GoesBeforeTheCRD(t *testing.T) {
 	w.must(w.get(definition())) // so the policy was deleted first
 	w.finalizers(func([]string) []string { return nil })
 	w.eventually("no definition", patience, func() error { return w.gone(definition()) })
-	w.must(w.nobodyIsRefused())
+	w.must(w.allAdmitted())
 
 	w.install("olm")
 	w.made(configuration().Name)

@@ -129,7 +129,7 @@ func TestHostileRegistriesLeakNothing(t *testing.T) {
 		"a header that never comes":    {world.faulty.mute + "/any/app:latest", "Unavailable", "does not answer in time"},
 		"a byte a second":              {world.faulty.dripping + "/any/app:latest", "Unavailable", "does not answer in time"},
 		"a connection cut":             {from("cut"), "Unavailable", "the connection failed"},
-		"loopback, which nobody lists": {world.faulty.unlisted + "/any/app:latest", "RefusedByPolicy", "the administrator can list " + world.faulty.unlisted},
+		"loopback, which is not listed": {world.faulty.unlisted + "/any/app:latest", "RefusedByPolicy", "the administrator can list " + world.faulty.unlisted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := newUser(t)

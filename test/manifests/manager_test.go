@@ -94,7 +94,7 @@ func metricsAreProtected(t *testing.T, manager *cluster.Manager) {
 		t.Errorf("with a token that may: %d, want 200 and the metrics", code)
 	}
 	if !strings.Contains(body, "\ntagger_certificate_expiry_timestamp_seconds ") {
-		t.Error("the metrics do not tell when a certificate expires that somebody else has made")
+		t.Error("the metrics do not have the expiry of a certificate of another component")
 	}
 }
 

@@ -232,7 +232,7 @@ func TestTheSchemaHoldsWhileNoManagerRuns(t *testing.T) {
 func withoutWebhooks(t *testing.T) {
 	t.Helper()
 	must(t, "", "delete --ignore-not-found mutatingwebhookconfiguration/tagger-mutating-webhook-configuration validatingwebhookconfiguration/tagger-validating-webhook-configuration")
-	eventually(t, "nobody to be asked", func() error {
+	eventually(t, "no webhook to be called", func() error {
 		output, err := kubectl(t, deployment("probe", `image-tag: "true"`, "nginx:1"), "create --dry-run=server -f -")
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, output)

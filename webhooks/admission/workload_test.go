@@ -254,7 +254,7 @@ func TestPinner_HangingAPIServer(t *testing.T) {
 			t.Errorf("the image is %s", got)
 		}
 		if ctx.Err() != nil {
-			t.Errorf("nobody waited for the answer: %v", ctx.Err())
+			t.Errorf("the caller did not wait for the response: %v", ctx.Err())
 		}
 	})
 }

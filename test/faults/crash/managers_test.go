@@ -163,7 +163,7 @@ func (p *plane) holder(ctx context.Context) string {
 	if err := p.client.Get(ctx, client.ObjectKey{Namespace: cluster.Namespace, Name: "tagger.images.io"}, &lease); err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("%s, renewed at %s", ptr.Deref(lease.Spec.HolderIdentity, "nobody"), lease.Spec.RenewTime)
+	return fmt.Sprintf("%s, renewed at %s", ptr.Deref(lease.Spec.HolderIdentity, "none"), lease.Spec.RenewTime)
 }
 
 // reason returns why a manager exited by itself. The test fails unless it lost its lease.
