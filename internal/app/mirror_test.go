@@ -42,7 +42,7 @@ func TestLocalRegistry_AddressesOfTheKEP(t *testing.T) {
 func TestLocalRegistry_Malformed(t *testing.T) {
 	for name, data := range map[string]map[string]string{
 		"another key":               {"localRegistryHosting.v2": "host: localhost:5000"},
-		"no YAML":                   {hostingKey: "{"},
+		"not YAML":                   {hostingKey: "{"},
 		"no host":                   {hostingKey: "help: https://kind.sigs.k8s.io"},
 		"a host that is no address": {hostingKey: "host: http://u:hunter2@registry.test"},
 	} {
@@ -78,7 +78,7 @@ func TestTheConfigMapCountsWhenItChanges(t *testing.T) {
 	m.learn(hosting("host: registry"))
 	is("the ConfigMap local-registry-hosting in the namespace kube-public cannot be used")
 	m.learn(hosting("{"))
-	is("no YAML")
+	is("not YAML")
 	m.learn(hosting("host: localhost:5001"))
 	m.learn(hosting("host: localhost:5001\nhelp: https://kind.sigs.k8s.io"))
 	is("localhost:5001")
