@@ -26,6 +26,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/jobs"
 )
 
 // maxConcurrentReconciles is how many Tags are worked on at once. They wait for registries most of the time.
@@ -34,16 +35,15 @@ const maxConcurrentReconciles = 32
 // shortRequeue is when to look again at a Tag that may still need a step.
 const shortRequeue = time.Second
 
-// Importer finds the image of a Tag's source. Its errors are importer.Failures, importer.Postponed or *importer.UnderWay, but for
-// those of the API server.
+// Importer finds the image of a Tag's source. Its errors are importer.Failures, or those of the API server.
 type Importer interface {
-	// Import finds the image for a new generation.
-	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
-	// Check only asks which image it is now.
-	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
-	// Verify sees whether the internal registry has a generation, and has it copied there again where it does not, and what was
-	// attached to it since.
-	Verify(tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
+	// Import returns the image for a new generation.
+	Import(tag *v1.Tag, options importer.Options) (importer.Result, error)
+	// Check only returns which image it is now.
+	Check(tag *v1.Tag, options importer.Options) (importer.Result, error)
+	// Verify checks whether the internal registry has a generation, and copies it there again where it does not, and what was attached to
+	// it since.
+	Verify(tag *v1.Tag, ref *v1.Reference) (importer.Result, error)
 }
 
 // Reconciler imports Tags and moves them between generations.
@@ -52,7 +52,7 @@ type Reconciler struct {
 	// Live reads the API server, when a write shows that the cache is behind.
 	Live     client.Reader
 	Importer Importer
-	Copies   Copies
+	Jobs     Jobs
 	// Pruner takes away what is not needed in the internal registry any more.
 	Pruner Pruner
 	// VerifyInterval is how often the internal registry is asked for a generation in use.
@@ -87,7 +87,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		For(&v1.Tag{}, builder.WithPredicates(tagChanged)).
 		WatchesMetadata(pullSecrets, enqueueFailing(r.failingInNamespace), builder.WithPredicates(workqueue.IgnoreInitialList, predicate.ResourceVersionChangedPredicate{})).
 		WatchesRawSource(source.Channel(r.State.configurationChanged, enqueueFailing(r.failingAnywhere))).
-		WatchesRawSource(r.finishedCopies()).
+		WatchesRawSource(r.finishedJobs()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles, ReconciliationTimeout: workqueue.ReconcileTimeout, RateLimiter: workqueue.RateLimiter()}).
 		Complete(r)
 }
@@ -98,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Client.Get(ctx, request.NamespacedName, &tag); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.State.forget(request.NamespacedName)
-			r.Copies.Forget(request.NamespacedName)
+			r.Jobs.Cancel(request.NamespacedName)
 			r.refusals.Forget(request)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -109,12 +109,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if lacksFinalizer(&tag) {
 		return ctrl.Result{}, client.IgnoreNotFound(r.ensureFinalizer(ctx, &tag))
 	}
-	r.Copies.Release(&tag)
+	r.Jobs.CancelStale(jobs.Owner{NamespacedName: request.NamespacedName, UID: tag.UID}, func(generation int64, key string) bool {
+		return importer.Wants(&tag, generation, key)
+	})
 	decision := r.plan(&tag)
 	known := r.State.recall(request.NamespacedName)
 	outcome, err := r.act(ctx, &tag, decision)
 	if err != nil {
-		r.Copies.Settle(request.NamespacedName)
+		r.Jobs.Ack(request.NamespacedName)
 		return r.refusals.Handle(ctx, r.Events, &tag, err)
 	}
 	current, written, err := r.write(ctx, &tag, outcome)
@@ -126,7 +128,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.State.takeBack(request.NamespacedName, known)
 		return ctrl.Result{RequeueAfter: shortRequeue}, nil
 	}
-	r.Copies.Settle(request.NamespacedName)
+	r.Jobs.Ack(request.NamespacedName)
 	if written || outcome.change == nil {
 		r.emit(ctx, current, outcome)
 	}
@@ -136,12 +138,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // plan decides what to do next for the Tag.
 func (r *Reconciler) plan(tag *v1.Tag) generation.Decision {
 	now := r.Clock.Now()
-	last := r.State.checked(client.ObjectKeyFromObject(tag), now)
+	name := client.ObjectKeyFromObject(tag)
+	last := r.State.checked(name, now)
+	hold := last.holdFor(generation.RequestKey(tag), func(kind jobs.Kind) bool { return r.Jobs.InProgress(name, kind) })
 	_, forgotten := r.State.forgotten(tag)
 	verify, collect := r.maintenanceTimes(tag, now)
 	return generation.Plan(generation.Input{
 		Tag: tag, Now: now, Checked: last.at, Changed: r.State.changed(tag.Namespace), Tried: last.request,
-		Hold: last.holdFor(generation.RequestKey(tag)), VerifyAt: verify, PruneAt: collect, Forgotten: forgotten,
+		Hold: hold, VerifyAt: verify, PruneAt: collect, Forgotten: forgotten,
 	})
 }
 
@@ -153,8 +157,6 @@ func (r *Reconciler) next(tag *v1.Tag) ctrl.Result {
 		return ctrl.Result{RequeueAfter: shortRequeue}
 	case !tag.FailingSince().IsZero():
 		return ctrl.Result{RequeueAfter: decision.After, Priority: new(workqueue.RetryPriority)}
-	case decision.Awaited:
-		return ctrl.Result{RequeueAfter: decision.After, Priority: new(workqueue.FreshPriority)}
 	default:
 		return ctrl.Result{RequeueAfter: decision.After, Priority: new(workqueue.RestingPriority)}
 	}

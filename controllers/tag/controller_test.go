@@ -44,7 +44,7 @@ type world struct {
 	live       client.WithWatch
 	cached     *v1.Tag
 	registry   *registry
-	copies     *copies
+	queue      *fakeJobs
 	mirror     *collector
 	events     *events.FakeRecorder
 	clock      *clocktesting.FakePassiveClock
@@ -55,37 +55,55 @@ type registry struct {
 	digest  string
 	err     error
 	imports int
-	asked   []importer.Terms
+	asked   []importer.Options
 	// then happens on the API server during the next import or check, before the status is written.
 	then func()
 	// copied is what it took to mirror the image, and verified what the internal registry says of one in use.
-	copied   importer.Copied
+	copied   importer.CopyResult
 	verified error
 	verifies int
 	// onImport is what an import says, and no check.
 	onImport error
 }
 
-func (r *registry) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
-	r.imports++
-	if r.onImport != nil {
-		return importer.Image{}, r.onImport
+// inProgress and later are states, which the tests set as errors.
+type inProgress importer.Mirroring
+
+func (inProgress) Error() string { return "in progress" }
+
+// answer returns what the test set.
+func (r *registry) answer(err error) (importer.Result, error) {
+	var mirroring *inProgress
+	switch {
+	case errors.As(err, &mirroring):
+		return importer.Result{State: importer.InProgress, Mirroring: (*importer.Mirroring)(mirroring)}, nil
+	case errors.As(err, new(later)):
+		return importer.Result{State: importer.Deferred, RetryAfter: 3 * time.Second}, nil
+	default:
+		return importer.Result{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest, Copy: r.copied}, err
 	}
-	return r.Check(ctx, tag, terms)
 }
 
-func (r *registry) Check(_ context.Context, _ *v1.Tag, terms importer.Terms) (importer.Image, error) {
-	r.asked = append(r.asked, terms)
+func (r *registry) Import(tag *v1.Tag, options importer.Options) (importer.Result, error) {
+	r.imports++
+	if r.onImport != nil {
+		return r.answer(r.onImport)
+	}
+	return r.Check(tag, options)
+}
+
+func (r *registry) Check(_ *v1.Tag, options importer.Options) (importer.Result, error) {
+	r.asked = append(r.asked, options)
 	if r.then != nil {
 		r.then()
 		r.then = nil
 	}
-	return importer.Image{Reference: "quay.io/company/myapp@" + r.digest, Digest: r.digest, Copied: r.copied}, r.err
+	return r.answer(r.err)
 }
 
-func (r *registry) Verify(*v1.Tag, *v1.Reference) (importer.Copied, error) {
+func (r *registry) Verify(*v1.Tag, *v1.Reference) (importer.Result, error) {
 	r.verifies++
-	return r.copied, r.verified
+	return r.answer(r.verified)
 }
 
 func newWorld(t *testing.T, tag *v1.Tag) *world {
@@ -96,12 +114,12 @@ func newWorld(t *testing.T, tag *v1.Tag) *world {
 			t.Fatal(err)
 		}
 	}
-	w := &world{t: t, registry: &registry{digest: "sha256:aa"}, copies: &copies{}, mirror: &collector{}, events: events.NewFakeRecorder(10)}
+	w := &world{t: t, registry: &registry{digest: "sha256:aa"}, queue: &fakeJobs{}, mirror: &collector{}, events: events.NewFakeRecorder(10)}
 	w.live = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1.Tag{}).WithObjects(tag).Build()
 	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached, SubResourcePatch: patchStatus})
 	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 	w.reconciler = &tagcontroller.Reconciler{
-		Client: cache, Live: controllertest.BoundedLists(t, w.live), Importer: w.registry, Copies: w.copies, Pruner: w.mirror, VerifyInterval: time.Hour,
+		Client: cache, Live: controllertest.BoundedLists(t, w.live), Importer: w.registry, Jobs: w.queue, Pruner: w.mirror, VerifyInterval: time.Hour,
 		Events: w.events, Clock: w.clock, State: tagcontroller.NewState(w.clock),
 	}
 	return w
@@ -402,7 +420,7 @@ func TestAPollThatFailsIsTriedAgainBeforeTheNextInterval(t *testing.T) {
 // later is what an Importer says when it is not the Tag's turn.
 type later struct{ error }
 
-func (later) Postponed() time.Duration { return 3 * time.Second }
+func (later) Deferred() time.Duration { return 3 * time.Second }
 
 func TestATagWhoseTurnItIsNotComesBackWithoutAWrite(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
@@ -427,17 +445,14 @@ func TestATagWhoseTurnItIsNotComesBackWithoutAWrite(t *testing.T) {
 	}
 }
 
-// TestWhoComesBackIsServedByWhatWaitsForIt: a person or a push that it was not the turn of is not put behind what fails, nor
-// behind polls.
-func TestWhoComesBackIsServedByWhatWaitsForIt(t *testing.T) {
+// TestReconcile_PriorityOfRetries: Tags that fail are served before those that are polled.
+func TestReconcile_PriorityOfRetries(t *testing.T) {
 	postponed, missing := later{errors.New("others are there")}, notFound{errors.New("there is no such tag")}
 	for name, row := range map[string]struct {
 		change func(*world)
 		err    error
 		want   int
 	}{
-		"a new Tag":            {func(*world) {}, postponed, 0},
-		"a push":               {func(w *world) { w.reconcile(); w.change(pushed) }, postponed, 0},
 		"a Tag that fails":     {func(*world) {}, missing, -50},
 		"a Tag that is polled": {func(w *world) { w.change(everyMinute); w.reconcile() }, postponed, -100},
 	} {
@@ -452,10 +467,6 @@ func TestWhoComesBackIsServedByWhatWaitsForIt(t *testing.T) {
 			}
 		})
 	}
-}
-
-func pushed(tag *v1.Tag) {
-	metav1.SetMetaDataAnnotation(&tag.ObjectMeta, v1.AnnotationRequestedCheck, "a push")
 }
 
 func everyMinute(tag *v1.Tag) { tag.Spec.Interval = &metav1.Duration{Duration: time.Minute} }

@@ -19,7 +19,7 @@ type pendingEvent struct {
 
 // malformedEvent names the pull secrets that cannot be read, in one event: events of one reason about one object are counted,
 // not kept apart.
-func malformedEvent(image importer.Image) []pendingEvent {
+func malformedEvent(image importer.Result) []pendingEvent {
 	if len(image.Malformed) == 0 {
 		return nil
 	}
@@ -41,23 +41,23 @@ func (r *Reconciler) emit(ctx context.Context, tag *v1.Tag, outcome outcome) {
 }
 
 // mirroringEvent is the event of a copy that was put into the queue.
-func mirroringEvent(copy *importer.UnderWay, from string) []pendingEvent {
-	if !copy.Begins {
+func mirroringEvent(copy importer.Mirroring, from string) []pendingEvent {
+	if !copy.IsNew {
 		return nil
 	}
 	return []pendingEvent{{corev1.EventTypeNormal, "Mirroring", "Mirror", fmt.Sprintf("generation %d of %s is copied to %s", copy.Image.Generation, from, copy.Image.ImageReference)}}
 }
 
 // mirroredEvent is the event of a copy that ended well.
-func mirroredEvent(image importer.Image, generation int64) []pendingEvent {
-	if image.Copied.Took == 0 {
+func mirroredEvent(image importer.Result, generation int64) []pendingEvent {
+	if image.Copy.Took == 0 {
 		return nil
 	}
-	return []pendingEvent{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d is in the internal registry: %s", generation, copySummary(image.Copied))}}
+	return []pendingEvent{{corev1.EventTypeNormal, "Mirrored", "Mirror", fmt.Sprintf("generation %d is in the internal registry: %s", generation, copySummary(image.Copy))}}
 }
 
-func copySummary(copied importer.Copied) string {
-	text := fmt.Sprintf("%d bytes sent, %d found there, %d mounted, in %.1f s", copied.Sent, copied.Found, copied.Mounted, copied.Took.Seconds())
+func copySummary(copied importer.CopyResult) string {
+	text := fmt.Sprintf("%d bytes sent, %d found there, %d mounted, in %.1f s", copied.Uploaded, copied.Skipped, copied.Mounted, copied.Took.Seconds())
 	if copied.Missing != "" {
 		text += "; attachments may be missing: " + copied.Missing
 	}

@@ -38,7 +38,7 @@ const maxFinalizeAttempts = 5
 // What a workload or another Tag uses stays there.
 func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(tag)
-	ended := r.Copies.Forget(name)
+	ended := r.Jobs.Cancel(name)
 	if !controllerutil.ContainsFinalizer(tag, v1.FinalizerMirror) {
 		return ctrl.Result{}, nil
 	}

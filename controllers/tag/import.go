@@ -19,6 +19,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/jobs"
 )
 
 // outcome is what a step found: how the status changes, and what to say once that is written.
@@ -37,17 +38,17 @@ func (o outcome) apply(tag *v1.Tag) {
 
 // importGeneration imports the generation wanted and moves the Tag to it.
 func (r *Reconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
-	image, err := r.Importer.Import(ctx, tag, r.terms(tag, decision))
-	if err != nil {
-		return r.failed(ctx, tag, image, err, decision)
+	image, err := r.Importer.Import(tag, r.options(tag, decision))
+	if err != nil || image.State != importer.Done {
+		return r.unfinished(ctx, tag, image, err, decision)
 	}
 	r.recordChecked(tag, decision)
 	r.State.resetPrune(client.ObjectKeyFromObject(tag))
 	switch {
 	case decision.Request != tag.Status.LastHandledRequest: // the image may have been signed while it was copied
 		r.State.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
-	case image.Copied.Missing != "":
-		r.State.verifyAt(client.ObjectKeyFromObject(tag), r.verifyNext(tag, image.Copied.Missing))
+	case image.Copy.Missing != "":
+		r.State.verifyAt(client.ObjectKeyFromObject(tag), r.verifyNext(tag, image.Copy.Missing))
 	}
 	ref := r.reference(tag, image, decision)
 	return outcome{
@@ -55,7 +56,7 @@ func (r *Reconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision
 			t.RecordImport(ref)
 			t.Status.LastHandledRequest = decision.Request
 			if t.CurrentMirrored() != nil {
-				t.MarkMirrored(image.Copied.Missing, ref.ImportedAt)
+				t.MarkMirrored(image.Copy.Missing, ref.ImportedAt)
 			}
 		},
 		events: slices.Concat(malformedEvent(image), mirroredEvent(image, ref.Generation), []pendingEvent{{
@@ -67,13 +68,13 @@ func (r *Reconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision
 // check asks the registry for news and, where there are any, has them imported: by moving the Tag on, or, while it
 // stands at an older generation, beside it, since a rollback sticks until a person upgrades.
 func (r *Reconciler) check(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
-	terms := r.terms(tag, decision)
-	image, err := r.Importer.Check(ctx, tag, terms)
+	options := r.options(tag, decision)
+	image, err := r.Importer.Check(tag, options)
 	newest := tag.Newest()
 	next := generation.Decision{Generation: newest.Generation + 1, Trigger: decision.Trigger, Request: decision.Request}
 	switch {
-	case err != nil:
-		return r.failed(ctx, tag, image, err, decision)
+	case err != nil || image.State != importer.Done:
+		return r.unfinished(ctx, tag, image, err, decision)
 	case generation.SameDigest(newest, image.Digest):
 		r.recordChecked(tag, decision)
 		if !decision.IsPoll() { // the image may have been signed
@@ -81,20 +82,20 @@ func (r *Reconciler) check(ctx context.Context, tag *v1.Tag, decision generation
 		}
 		return r.unchanged(tag, image, decision), nil
 	case tag.WantedGeneration() < newest.Generation:
-		return r.recordWithoutRollout(ctx, tag, next, terms)
+		return r.recordWithoutRollout(ctx, tag, next, options)
 	default:
 		r.recordChecked(tag, decision)
 		return outcome{events: malformedEvent(image)}, r.bump(ctx, tag, next)
 	}
 }
 
-// terms returns those of a request, which waits for news since the question came up, or of a poll.
-func (r *Reconciler) terms(tag *v1.Tag, decision generation.Decision) importer.Terms {
-	terms := importer.Terms{NotBefore: decision.NotBefore, Poll: decision.IsPoll(), Question: generation.RequestKey(tag), Generation: decision.Generation}
-	if terms.NotBefore.IsZero() {
-		terms.NotBefore = r.State.wanted(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.Clock.Now())
+// options returns those of a request, whose digest must not be older than the request, or of a poll.
+func (r *Reconciler) options(tag *v1.Tag, decision generation.Decision) importer.Options {
+	options := importer.Options{NotBefore: decision.NotBefore, Poll: decision.IsPoll(), RequestKey: generation.RequestKey(tag), Generation: decision.Generation}
+	if options.NotBefore.IsZero() {
+		options.NotBefore = r.State.wanted(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.Clock.Now())
 	}
-	return terms
+	return options
 }
 
 // recordChecked notes that the registry answered, be it with a failure.
@@ -103,7 +104,7 @@ func (r *Reconciler) recordChecked(tag *v1.Tag, decision generation.Decision) {
 }
 
 // unchanged records that a request was handled, and that a failure is over; else there is nothing to write.
-func (r *Reconciler) unchanged(tag *v1.Tag, image importer.Image, decision generation.Decision) outcome {
+func (r *Reconciler) unchanged(tag *v1.Tag, image importer.Result, decision generation.Decision) outcome {
 	now, failing := r.now(), !tag.IsReady()
 	return outcome{
 		change: func(t *v1.Tag) {
@@ -118,11 +119,11 @@ func (r *Reconciler) unchanged(tag *v1.Tag, image importer.Image, decision gener
 }
 
 // recordWithoutRollout records a new generation and leaves the Tag where it stands.
-func (r *Reconciler) recordWithoutRollout(ctx context.Context, tag *v1.Tag, decision generation.Decision, terms importer.Terms) (outcome, error) {
-	terms.Generation = decision.Generation
-	image, err := r.Importer.Import(ctx, tag, terms)
-	if err != nil {
-		return r.failed(ctx, tag, image, err, decision)
+func (r *Reconciler) recordWithoutRollout(ctx context.Context, tag *v1.Tag, decision generation.Decision, options importer.Options) (outcome, error) {
+	options.Generation = decision.Generation
+	image, err := r.Importer.Import(tag, options)
+	if err != nil || image.State != importer.Done {
+		return r.unfinished(ctx, tag, image, err, decision)
 	}
 	r.recordChecked(tag, decision)
 	r.State.resetPrune(client.ObjectKeyFromObject(tag))
@@ -139,18 +140,24 @@ func (r *Reconciler) recordWithoutRollout(ctx context.Context, tag *v1.Tag, deci
 	}, nil
 }
 
-// failed records why an import failed. The generation in use stays. Faults of the API server are no failures of the import,
-// and when it was not the Tag's turn there is nothing to say. Where the image is still on its way it says how far.
-func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Image, err error, decision generation.Decision) (outcome, error) {
-	var postponed importer.Postponed
-	if errors.As(err, &postponed) {
-		r.hold(tag, postponed.Postponed())
+// unfinished is the outcome of an import that is in progress, is deferred or failed. The generation in use stays.
+func (r *Reconciler) unfinished(ctx context.Context, tag *v1.Tag, image importer.Result, err error, decision generation.Decision) (outcome, error) {
+	switch {
+	case err != nil:
+		return r.failed(ctx, tag, image, err, decision)
+	case image.State == importer.Deferred:
+		r.hold(tag, image.RetryAfter)
+		return outcome{}, nil
+	case image.Mirroring != nil:
+		return r.mirroring(ctx, tag, *image.Mirroring, decision)
+	default:
+		r.holdForJob(tag, jobs.Resolve, resolveTimeout)
 		return outcome{}, nil
 	}
-	var underWay *importer.UnderWay
-	if errors.As(err, &underWay) {
-		return r.mirroring(ctx, tag, underWay, decision)
-	}
+}
+
+// failed records why an import failed. Faults of the API server are not failures of the import.
+func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Result, err error, decision generation.Decision) (outcome, error) {
 	var failure importer.Failure
 	if !errors.As(err, &failure) {
 		return outcome{}, err
@@ -164,7 +171,7 @@ func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Ima
 	return outcome{
 		change: func(t *v1.Tag) {
 			if importer.RetryAfter(err) > 0 && t.IsNotReadyWith(reason, message) {
-				return // a registry that is left alone was not even asked
+				return // a registry that is throttled was not asked
 			}
 			t.RecordFailure(reason, message, !reason.Retried(), now)
 		},
@@ -172,10 +179,19 @@ func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Ima
 	}, nil
 }
 
-// hold has the Tag's question wait.
+// hold makes the Tag's request wait.
 func (r *Reconciler) hold(tag *v1.Tag, wait time.Duration) {
+	r.State.hold(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.holdFrom(wait))
+}
+
+// holdForJob makes the Tag's request wait while a job is in progress.
+func (r *Reconciler) holdForJob(tag *v1.Tag, job jobs.Kind, wait time.Duration) {
+	r.State.holdForJob(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.holdFrom(wait), job)
+}
+
+func (r *Reconciler) holdFrom(wait time.Duration) generation.Hold {
 	now := r.Clock.Now()
-	r.State.hold(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), generation.Hold{Since: now, Until: now.Add(wait)})
+	return generation.Hold{Since: now, Until: now.Add(wait)}
 }
 
 // restored brings an emptied status back without asking the registry: its tag may have moved since.
@@ -238,7 +254,7 @@ func (r *Reconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
 	return nil
 }
 
-func (r *Reconciler) reference(tag *v1.Tag, image importer.Image, decision generation.Decision) v1.Reference {
+func (r *Reconciler) reference(tag *v1.Tag, image importer.Result, decision generation.Decision) v1.Reference {
 	return v1.Reference{
 		Generation:     decision.Generation,
 		From:           tag.Spec.From,

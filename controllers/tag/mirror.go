@@ -21,6 +21,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/jobs"
 )
 
 // progressInterval is how often a Tag says how far its copy is.
@@ -29,25 +30,30 @@ const progressInterval = 5 * time.Second
 // attachmentsRetry is how long to wait, at most, before attachments that are missing in the internal registry are looked for again.
 const attachmentsRetry = 10 * time.Minute
 
-// Copies are the copies in progress. No worker waits for them.
-type Copies interface {
-	// Settle says that the result that the importer gave last for a Tag is written down: it is not given again.
-	Settle(tag client.ObjectKey)
-	// Release cancels the copy for a Tag that does not want it any more.
-	Release(tag *v1.Tag)
-	// Forget cancels the copy for a Tag, and says whether it has ended.
-	Forget(tag client.ObjectKey) (ended bool)
-	// Copying are the generations of which an image is on its way for the Tag.
+// Jobs are the jobs for Tags. No worker waits for them.
+type Jobs interface {
+	// Ack says that the result that the importer gave last for a Tag is written down: it is not given again.
+	Ack(tag client.ObjectKey)
+	// CancelStale cancels the copy for a Tag that no longer wants it.
+	CancelStale(owner jobs.Owner, wants func(generation int64, key string) bool)
+	// Cancel cancels the jobs for a Tag, and returns whether its copies have ended.
+	Cancel(tag client.ObjectKey) (ended bool)
+	// InProgress reports whether a job waits or runs for a Tag.
+	InProgress(tag client.ObjectKey, kind jobs.Kind) bool
+	// Copying returns the generations whose images are being copied for the Tag.
 	Copying(tag client.ObjectKey) []int64
-	// OnEnd has a function told of the Tags whose copies end.
+	// OnEnd sets the function that is called with the Tag of each job that ends.
 	OnEnd(ended func(tag client.ObjectKey))
 }
 
-// finishedCopies enqueues Tags whose copy has a result.
-func (r *Reconciler) finishedCopies() source.Source {
+// resolveTimeout is when to look at a Tag again whose resolve has not ended. The end of the resolve enqueues the Tag before.
+const resolveTimeout = time.Minute
+
+// finishedJobs enqueues Tags whose job has a result.
+func (r *Reconciler) finishedJobs() source.Source {
 	return source.Func(func(_ context.Context, q workqueue.Queue) error {
-		r.Copies.OnEnd(func(tag client.ObjectKey) {
-			r.State.CopyEnded(tag)
+		r.Jobs.OnEnd(func(tag client.ObjectKey) {
+			r.State.JobEnded(tag)
 			workqueue.Enqueue(q, workqueue.FreshPriority, []ctrl.Request{{NamespacedName: tag}})
 		})
 		return nil
@@ -56,7 +62,7 @@ func (r *Reconciler) finishedCopies() source.Source {
 
 // mirroring remembers what is about to be in the internal registry, before anything is, and says how far the copy is. It
 // leaves the generation in use where it is, and the last attempt: this is none yet.
-func (r *Reconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *importer.UnderWay, decision generation.Decision) (outcome, error) {
+func (r *Reconciler) mirroring(ctx context.Context, tag *v1.Tag, copy importer.Mirroring, decision generation.Decision) (outcome, error) {
 	result := outcome{events: mirroringEvent(copy, tag.Spec.From)}
 	remembered := tag.Mirrors(copy.Image)
 	if !remembered {
@@ -64,7 +70,7 @@ func (r *Reconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *importer.
 			return outcome{}, err
 		}
 	} else {
-		r.hold(tag, progressInterval)
+		r.holdForJob(tag, jobs.Copy, progressInterval)
 	}
 	now, isWanted := r.now(), decision.Action == generation.Import
 	if remembered && !isWanted {
@@ -75,7 +81,7 @@ func (r *Reconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *importer.
 			t.RecordMirroring(copy.Image)
 		}
 		if isWanted {
-			t.MarkMirroring(copy.Error(), now)
+			t.MarkMirroring(copy.String(), now)
 		}
 	}
 	return result, nil
@@ -85,29 +91,27 @@ func (r *Reconciler) mirroring(ctx context.Context, tag *v1.Tag, copy *importer.
 // it since.
 func (r *Reconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	name, ref, now := client.ObjectKeyFromObject(tag), tag.CurrentMirrored(), r.now()
-	copied, err := r.Importer.Verify(tag, ref)
-	var underWay *importer.UnderWay
-	var postponed importer.Postponed
+	result, err := r.Importer.Verify(tag, ref)
 	var failure importer.Failure
 	switch {
-	case err == nil:
-		r.State.verifiedSince(name, copied.Began, r.verifyNext(tag, copied.Missing))
-		return verified(tag, ref, copied, now), nil
-	case errors.As(err, &underWay):
-		r.State.verifyAt(name, now.Add(progressInterval))
-		if underWay.Progress.Blobs == 0 {
-			return outcome{}, nil // whether the image is there is still to be seen
-		}
-		message := "the internal registry lost the generation in use: " + underWay.Error()
-		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }}, nil
-	case errors.As(err, &postponed):
-		r.State.verifyAt(name, now.Add(postponed.Postponed()))
-		return outcome{}, nil
 	case errors.As(err, &failure):
 		r.State.verifyAt(name, now.Add(max(generation.VerifyAgain(r.VerifyInterval), importer.RetryAfter(err))))
 		return verifyFailed(ctx, tag, failure, now), nil
-	default:
+	case err != nil:
 		return outcome{}, err
+	case result.State == importer.Deferred:
+		r.State.verifyAt(name, now.Add(result.RetryAfter))
+		return outcome{}, nil
+	case result.State == importer.InProgress:
+		r.State.verifyAt(name, now.Add(progressInterval))
+		if result.Mirroring.Progress.Blobs == 0 {
+			return outcome{}, nil // it is not known yet whether the image is there
+		}
+		message := "the internal registry lost the generation in use: " + result.Mirroring.String()
+		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }}, nil
+	default:
+		r.State.verifiedSince(name, result.Copy.Began, r.verifyNext(tag, result.Copy.Missing))
+		return verified(tag, ref, result.Copy, now), nil
 	}
 }
 
@@ -121,7 +125,7 @@ func (r *Reconciler) verifyNext(tag *v1.Tag, missing string) time.Time {
 }
 
 // verified is the outcome of a verification that ended well.
-func verified(tag *v1.Tag, ref *v1.Reference, copied importer.Copied, now metav1.Time) outcome {
+func verified(tag *v1.Tag, ref *v1.Reference, copied importer.CopyResult, now metav1.Time) outcome {
 	var result outcome
 	marked := tag.DeepCopy()
 	if marked.MarkMirrored(copied.Missing, now); !equality.Semantic.DeepEqual(tag.Status, marked.Status) {

@@ -161,15 +161,11 @@ func (m *State) takeBack(name types.NamespacedName, known recollection) {
 	}
 }
 
-// CopyEnded has the Tag's copy looked at, whatever it waits for.
-func (m *State) CopyEnded(name types.NamespacedName) {
+// JobEnded makes the Tag's verification due where it waits for the job.
+func (m *State) JobEnded(name types.NamespacedName) {
 	now := m.clock.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if known, ok := m.checks[name]; ok {
-		known.pending.hold = generation.Hold{}
-		m.checks[name] = known
-	}
 	if known := m.maintenance[name]; known != nil && known.verify.Before(now.Add(progressInterval)) {
 		known.verify = now
 	}

@@ -21,23 +21,32 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers/internal/controllertest"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/jobs"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 const mirrorImage = "mirror.test/dev/myapp@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-// copies are those under way: as the test says.
-type copies struct {
+// copyResult puts what a copy did into a result.
+func copyResult(did transfer.CopyResult, result importer.CopyResult) importer.CopyResult {
+	result.CopyResult = did
+	return result
+}
+
+// fakeJobs are the jobs that the test says. A job that a Tag waits for is in progress until isIdle.
+type fakeJobs struct {
 	running []int64
-	// settled is how often a result was said to count.
+	isIdle  atomic.Bool
 	settled atomic.Int32
 	ended   func(client.ObjectKey)
 }
 
-func (c *copies) Settle(client.ObjectKey)            { c.settled.Add(1) }
-func (c *copies) Release(*v1.Tag)                    {}
-func (c *copies) Forget(client.ObjectKey) bool       { return len(c.running) == 0 }
-func (c *copies) Copying(client.ObjectKey) []int64   { return c.running }
-func (c *copies) OnEnd(ended func(client.ObjectKey)) { c.ended = ended }
+func (j *fakeJobs) Ack(client.ObjectKey)                             { j.settled.Add(1) }
+func (j *fakeJobs) CancelStale(jobs.Owner, func(int64, string) bool) {}
+func (j *fakeJobs) Cancel(client.ObjectKey) bool                     { return len(j.running) == 0 }
+func (j *fakeJobs) Copying(client.ObjectKey) []int64                 { return j.running }
+func (j *fakeJobs) InProgress(client.ObjectKey, jobs.Kind) bool      { return !j.isIdle.Load() }
+func (j *fakeJobs) OnEnd(ended func(client.ObjectKey))               { j.ended = ended }
 
 // collector notes what is taken away from the internal registry, generation and whether the manifest is kept.
 type collector struct {
@@ -106,13 +115,13 @@ func (w *world) condition(kind string) metav1.Condition {
 func TestWhatIsCopiedIsRememberedBeforeAnythingIs(t *testing.T) {
 	w := newWorld(t, cached())
 	image := v1.MirroredImage{ImageReference: mirrorImage}
-	w.registry.err = &importer.UnderWay{Image: image}
+	w.registry.err = &inProgress{Image: image}
 	w.reconcile()
 	tag := w.tag()
 	if !slices.Contains(tag.Finalizers, v1.FinalizerMirror) || !tag.Mirrors(image) || tag.NotReadyReason() != v1.ReasonMirroring || tag.Status.LastImportAttempt != nil {
 		t.Errorf("finalizers %v, status %+v", tag.Finalizers, tag.Status)
 	}
-	w.registry.err = &importer.UnderWay{Image: image, Begins: true, Waits: true}
+	w.registry.err = &inProgress{Image: image, IsNew: true, Waits: true}
 	if wait := w.reconcile().RequeueAfter; wait != 5*time.Second || w.registry.imports != 2 {
 		t.Errorf("it comes back in %s after %d imports", wait, w.registry.imports)
 	}
@@ -124,20 +133,20 @@ func TestWhatIsCopiedIsRememberedBeforeAnythingIs(t *testing.T) {
 // TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain: a copy may end before the cache shows that it began.
 func TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain(t *testing.T) {
 	w := newWorld(t, cached())
-	w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}}
+	w.registry.err = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}}
 	w.reconcile()
 	w.freezeCache()
 	w.changeStatus(func(tag *v1.Tag) { tag.MarkMirroring("mirroring, 1 of 2 blobs", metav1.NewTime(w.clock.Now())) })
-	w.copies.settled.Store(0)
+	w.queue.settled.Store(0)
 
 	w.registry.err = limited{errors.New("asks to wait")}
-	if wait := w.reconcile().RequeueAfter; w.copies.settled.Load() != 0 || wait <= 0 || wait > time.Second {
-		t.Errorf("it comes back in %s, and the result counted %d times", wait, w.copies.settled.Load())
+	if wait := w.reconcile().RequeueAfter; w.queue.settled.Load() != 0 || wait <= 0 || wait > time.Second {
+		t.Errorf("it comes back in %s, and the result counted %d times", wait, w.queue.settled.Load())
 	}
 	w.cached = nil
 	w.reconcile()
-	if tag := w.tag(); w.copies.settled.Load() != 1 || tag.NotReadyReason() != v1.ReasonRateLimited || tag.Status.LastImportAttempt == nil {
-		t.Errorf("the result counted %d times, and the status is %+v", w.copies.settled.Load(), tag.Status)
+	if tag := w.tag(); w.queue.settled.Load() != 1 || tag.NotReadyReason() != v1.ReasonRateLimited || tag.Status.LastImportAttempt == nil {
+		t.Errorf("the result counted %d times, and the status is %+v", w.queue.settled.Load(), tag.Status)
 	}
 	if said := strings.Join(w.said(), "\n"); strings.Count(said, "ImportFailed") != 1 {
 		t.Errorf("it says %q", said)
@@ -146,10 +155,10 @@ func TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain(t *testing.T) {
 
 func TestProgressIsWrittenEveryFiveSeconds(t *testing.T) {
 	w := newWorld(t, cached())
-	w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}}
+	w.registry.err = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}}
 	w.reconcile()
 	progress := func(done int) {
-		w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: importer.Progress{Blobs: 10, BlobsDone: done}}
+		w.registry.err = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: transfer.Progress{Blobs: 10, BlobsDone: done}}
 		w.reconcile()
 	}
 	progress(1)
@@ -165,7 +174,7 @@ func TestProgressIsWrittenEveryFiveSeconds(t *testing.T) {
 	if got := w.condition(v1.ConditionReady).Message; got != "mirroring, 3 of 10 blobs, 0 of 0 MiB" {
 		t.Errorf("it says %q after 5 s", got)
 	}
-	w.registry.err, w.registry.copied = nil, importer.Copied{Sent: 5, Found: 6, Mounted: 7, Took: 1500 * time.Millisecond}
+	w.registry.err, w.registry.copied = nil, copyResult(transfer.CopyResult{Uploaded: 5, Skipped: 6, Mounted: 7}, importer.CopyResult{Took: 1500 * time.Millisecond})
 	w.pass(5 * time.Second)
 	w.said()
 	w.reconcile()
@@ -178,7 +187,7 @@ func TestWhileAnImageIsCopiedTheGenerationInUseStays(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(1)) })
 	before := w.tag()
-	w.registry.err = &importer.UnderWay{Image: v1.MirroredImage{Generation: 1, ImageReference: oldMirrorImage}}
+	w.registry.err = &inProgress{Image: v1.MirroredImage{Generation: 1, ImageReference: oldMirrorImage}}
 	w.reconcile()
 	after := w.tag()
 	if *after.Status.Generation != 0 || after.Status.Digest != before.Status.Digest || !after.Status.LastImportAttempt.Succeed || len(after.Status.Mirrored) != 2 {
@@ -201,7 +210,7 @@ func TestAnImportBesideLeavesTheTagReady(t *testing.T) {
 	tag.Spec.Generation = new(int64(0))
 	w := newWorld(t, tag)
 	w.request("1")
-	w.registry.onImport = &importer.UnderWay{Image: v1.MirroredImage{Generation: 2, ImageReference: mirrorImage}}
+	w.registry.onImport = &inProgress{Image: v1.MirroredImage{Generation: 2, ImageReference: mirrorImage}}
 	w.registry.digest = "sha256:cc"
 	w.reconcile()
 	if got := w.tag(); !got.IsReady() || len(got.Status.Mirrored) != 3 || w.registry.imports != 1 {
@@ -212,7 +221,7 @@ func TestAnImportBesideLeavesTheTagReady(t *testing.T) {
 func TestTheEndOfACopyIsNotWaitedFor(t *testing.T) {
 	w := newWorld(t, cached())
 	image := v1.MirroredImage{ImageReference: mirrorImage}
-	w.registry.err = &importer.UnderWay{Image: image}
+	w.registry.err = &inProgress{Image: image}
 	w.reconcile()
 	w.reconcile()
 	w.registry.err = nil
@@ -220,7 +229,7 @@ func TestTheEndOfACopyIsNotWaitedFor(t *testing.T) {
 	if w.tag().IsReady() {
 		t.Error("it was asked for within 5 s")
 	}
-	w.reconciler.State.CopyEnded(controllertest.Name)
+	w.queue.isIdle.Store(true)
 	w.reconcile()
 	if !w.tag().IsReady() {
 		t.Errorf("the status is %+v", w.tag().Status)
@@ -243,18 +252,18 @@ func TestAGenerationInUseIsVerifiedOnceAnInterval(t *testing.T) {
 func TestAGenerationThatVanishedIsCopiedAgainAndNothingElseChanges(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.pass(w.reconcile().RequeueAfter)
-	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Begins: true}
+	w.registry.verified = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}, IsNew: true}
 	w.reconcile()
 	if got := w.condition(v1.ConditionMirrored); got.Status == metav1.ConditionFalse {
 		t.Errorf("nothing is known yet, and the condition is %+v", got)
 	}
-	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: importer.Progress{Blobs: 2, BlobsDone: 1}}
+	w.registry.verified = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: transfer.Progress{Blobs: 2, BlobsDone: 1}}
 	w.pass(5 * time.Second)
 	w.reconcile()
 	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionFalse || got.Reason != string(v1.ReasonMirroring) || !w.tag().IsReady() {
 		t.Errorf("the condition is %+v", got)
 	}
-	w.registry.verified, w.registry.copied = nil, importer.Copied{Sent: 1, Took: time.Second, Restored: true}
+	w.registry.verified, w.registry.copied = nil, copyResult(transfer.CopyResult{Uploaded: 1}, importer.CopyResult{Took: time.Second, Restored: true})
 	w.pass(5 * time.Second)
 	w.reconcile()
 	said := strings.Join(w.said(), "\n")
@@ -269,7 +278,7 @@ func TestWhatWasAttachedLaterIsAnEvent(t *testing.T) {
 	w.pass(w.reconcile().RequeueAfter)
 	w.reconcile() // the condition is known
 	w.said()
-	w.registry.copied = importer.Copied{Sent: 7, Attachments: 1, Took: time.Second}
+	w.registry.copied = copyResult(transfer.CopyResult{Uploaded: 7, Attachments: 1}, importer.CopyResult{Took: time.Second})
 	w.pass(time.Hour)
 	version := w.tag().ResourceVersion
 	w.reconcile()
@@ -282,7 +291,7 @@ func TestWhatWasAttachedLaterIsAnEvent(t *testing.T) {
 func TestAttachmentsThatMayBeMissingAreLookedForSooner(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.pass(w.reconcile().RequeueAfter)
-	w.registry.copied = importer.Copied{Missing: "the registry answered 500", Took: time.Second}
+	w.registry.copied = copyResult(transfer.CopyResult{Missing: "the registry answered 500"}, importer.CopyResult{Took: time.Second})
 	w.reconcile()
 	if got := w.condition(v1.ConditionMirrored); got.Status != metav1.ConditionTrue || !strings.HasSuffix(got.Message, "; attachments may be missing: the registry answered 500") {
 		t.Errorf("the condition is %+v", got)
@@ -295,7 +304,7 @@ func TestAttachmentsThatMayBeMissingAreLookedForSooner(t *testing.T) {
 	if wait := w.reconcile().RequeueAfter; wait <= 10*time.Minute || wait > time.Hour {
 		t.Errorf("after another try they are looked for in %s", wait)
 	}
-	w.registry.copied = importer.Copied{Took: time.Second}
+	w.registry.copied = copyResult(transfer.CopyResult{}, importer.CopyResult{Took: time.Second})
 	w.pass(time.Hour)
 	w.reconcile()
 	if got := w.condition(v1.ConditionMirrored); strings.Contains(got.Message, "attachments") {
@@ -310,7 +319,7 @@ func TestARequestDuringACopyLooksForAttachmentsAgain(t *testing.T) {
 	tag.MarkAdmitted()
 	w := newWorld(t, tag)
 	image := v1.MirroredImage{Generation: 0, ImageReference: "quay.io/company/myapp@sha256:aa"}
-	w.registry.onImport = &importer.UnderWay{Image: image, Begins: true}
+	w.registry.onImport = &inProgress{Image: image, IsNew: true}
 	w.reconcile()
 	w.change(func(t *v1.Tag) {
 		t.Annotations = map[string]string{v1.AnnotationRequestedCheck: "signed now"}
@@ -318,8 +327,8 @@ func TestARequestDuringACopyLooksForAttachmentsAgain(t *testing.T) {
 	})
 	w.pass(5 * time.Second)
 	w.reconcile()
-	w.registry.onImport, w.registry.copied = nil, importer.Copied{Took: time.Minute}
-	w.reconciler.State.CopyEnded(controllertest.Name)
+	w.registry.onImport, w.registry.copied = nil, copyResult(transfer.CopyResult{}, importer.CopyResult{Took: time.Minute})
+	w.reconciler.State.JobEnded(controllertest.Name)
 	w.pass(5 * time.Second)
 	w.reconcile()
 	w.reconcile()
@@ -334,12 +343,12 @@ func TestARequestDuringAVerificationIsAnsweredByAnother(t *testing.T) {
 	w.registry.digest = mirrorImage[len("mirror.test/dev/myapp@"):]
 	w.pass(w.reconcile().RequeueAfter)
 	began := w.clock.Now()
-	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Begins: true}
+	w.registry.verified = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}, IsNew: true}
 	w.reconcile()
 	w.pass(time.Second)
 	w.change(func(t *v1.Tag) { t.Annotations[v1.AnnotationRequestedCheck] = "signed now" })
 	w.reconcile()
-	w.registry.verified, w.registry.copied = nil, importer.Copied{Began: began, Took: time.Second}
+	w.registry.verified, w.registry.copied = nil, copyResult(transfer.CopyResult{}, importer.CopyResult{Began: began, Took: time.Second})
 	w.pass(5 * time.Second)
 	w.reconcile()
 	before := w.registry.verifies
@@ -367,7 +376,7 @@ func TestAGenerationThatVanishedWithItsSourceIsAConditionAndNothingElse(t *testi
 	version := w.tag().ResourceVersion
 	for range 2 { // each time it is tried, and fails
 		w.pass(time.Minute)
-		w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Begins: true}
+		w.registry.verified = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}, IsNew: true}
 		w.reconcile()
 		w.pass(5 * time.Second)
 		w.registry.verified = notFound{errors.New("there is no such manifest")}
@@ -377,7 +386,7 @@ func TestAGenerationThatVanishedWithItsSourceIsAConditionAndNothingElse(t *testi
 		t.Errorf("after %d times it says %q again: %+v", w.registry.verifies, said, w.condition(v1.ConditionMirrored))
 	}
 	w.pass(time.Minute)
-	w.registry.verified = &importer.UnderWay{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: importer.Progress{Blobs: 2, BlobsDone: 1}}
+	w.registry.verified = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}, Progress: transfer.Progress{Blobs: 2, BlobsDone: 1}}
 	w.reconcile()
 	if got := w.condition(v1.ConditionMirrored); got.Reason != string(v1.ReasonMirroring) {
 		t.Errorf("the source is back, and the condition is %+v", got)
@@ -520,11 +529,11 @@ func TestWhileSomethingIsCopiedNothingIsTakenAway(t *testing.T) {
 	for name, generation := range map[string]int64{"the next generation": 2, "the generation in use, once more": 1} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, left())
-			w.copies.running = []int64{generation}
+			w.queue.running = []int64{generation}
 			if wait := w.reconcile().RequeueAfter; wait != 5*time.Second || len(w.mirror.removed) != 0 {
 				t.Errorf("it looks again in %s; taken away are %v", wait, w.mirror.removed)
 			}
-			w.copies.running = nil
+			w.queue.running = nil
 			w.pass(5 * time.Second)
 			w.reconcile()
 			if len(w.mirror.removed) != 1 {
@@ -547,7 +556,7 @@ func TestAFinalizerThatWasReplacedAwayComesBack(t *testing.T) {
 
 func TestAForbiddenDeletionIsOneWarningAndNoFailure(t *testing.T) {
 	w := newWorld(t, left())
-	w.mirror.err = importer.ErrDeletionForbidden
+	w.mirror.err = transfer.ErrDeletionForbidden
 	began := w.clock.Now()
 	w.reconcile()
 	said := strings.Join(w.said(), "\n")
@@ -577,7 +586,7 @@ func TestAForbiddenDeletionIsBelievedByTheClock(t *testing.T) {
 	w := newWorld(t, left())
 	began := w.clock.Now()
 	for try := 0; w.clock.Now().Sub(began) < 3*time.Hour; try++ {
-		w.mirror.err = importer.ErrDeletionForbidden
+		w.mirror.err = transfer.ErrDeletionForbidden
 		if try%2 == 1 {
 			w.mirror.err = errors.New("no answer")
 		}
@@ -595,7 +604,7 @@ func TestAForbiddenDeletionIsBelievedByTheClock(t *testing.T) {
 // TestARegistryThatIsReadOnlyForAWhile collects its garbage meanwhile, say.
 func TestARegistryThatIsReadOnlyForAWhile(t *testing.T) {
 	w := newWorld(t, left())
-	w.mirror.err = importer.ErrDeletionForbidden
+	w.mirror.err = transfer.ErrDeletionForbidden
 	for range 8 {
 		w.pass(w.reconcile().RequeueAfter)
 	}
@@ -661,12 +670,12 @@ func (w *world) isGone() bool {
 
 func TestADeletedTagTakesAwayAllThatItHas(t *testing.T) {
 	w := deleted(t)
-	w.copies.running = []int64{0}
+	w.queue.running = []int64{0}
 	w.reconcile()
 	if len(w.mirror.removed) != 0 || w.isGone() {
 		t.Fatal("what is copied still may arrive after all is taken away")
 	}
-	w.copies.running = nil
+	w.queue.running = nil
 	w.reconcile()
 	if !slices.Equal(w.mirror.removed, []string{"1 false", "0 false"}) || !w.isGone() || len(w.said()) != 0 {
 		t.Errorf("taken away are %v; it is gone: %v", w.mirror.removed, w.isGone())

@@ -44,9 +44,10 @@ var wholeSecond = clocktesting.NewFakePassiveClock(controllertest.SomeTime.Add(t
 type gate struct {
 	asked  chan string
 	answer chan struct{}
+	ctx    context.Context //nolint:containedctx // Import has none
 }
 
-func (g *gate) Import(ctx context.Context, tag *v1.Tag, _ importer.Terms) (importer.Image, error) {
+func (g *gate) Import(tag *v1.Tag, _ importer.Options) (importer.Result, error) {
 	g.asked <- tag.Name
 	answer := g.answer
 	if !strings.HasPrefix(tag.Name, "a-") {
@@ -54,17 +55,17 @@ func (g *gate) Import(ctx context.Context, tag *v1.Tag, _ importer.Terms) (impor
 	}
 	select {
 	case <-answer:
-	case <-ctx.Done():
+	case <-g.ctx.Done():
 	}
-	return importer.Image{Reference: controllertest.NewImage}, ctx.Err()
+	return importer.Result{Reference: controllertest.NewImage}, g.ctx.Err()
 }
 
-func (g *gate) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
-	return g.Import(ctx, tag, terms)
+func (g *gate) Check(tag *v1.Tag, options importer.Options) (importer.Result, error) {
+	return g.Import(tag, options)
 }
 
-func (g *gate) Verify(*v1.Tag, *v1.Reference) (importer.Copied, error) {
-	return importer.Copied{}, nil
+func (g *gate) Verify(*v1.Tag, *v1.Reference) (importer.Result, error) {
+	return importer.Result{}, nil
 }
 
 // TestAPersonIsServedBeforeWhatIsMerelyThere: while every worker waits for a registry, and more Tags than that were there at
@@ -85,7 +86,7 @@ func TestAPersonIsServedBeforeWhatIsMerelyThere(t *testing.T) {
 		tag.MarkAdmitted()
 		tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: controllertest.OldImage, ImportedAt: controllertest.SomeTime, Trigger: v1.TriggerImport})
 	})
-	registry := &gate{asked: make(chan string, there), answer: make(chan struct{})}
+	registry := &gate{asked: make(chan string, there), answer: make(chan struct{}), ctx: t.Context()}
 	memory := tagcontroller.NewState(wholeSecond)
 	fresh, retried := depth(t, "0"), depth(t, "-50")
 	startTagController(t, control, registry, memory)
@@ -214,7 +215,7 @@ func startTagController(t *testing.T, control *cluster.Cluster, registry tagcont
 	}
 	tags := tagcontroller.Reconciler{
 
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: registry, Copies: &copies{}, Events: events.NewFakeRecorder(1000), Clock: wholeSecond, State: memory,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: registry, Jobs: &fakeJobs{}, Events: events.NewFakeRecorder(1000), Clock: wholeSecond, State: memory,
 	}
 	if err := tags.SetupWithManager(t.Context(), mgr); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 const (
@@ -35,8 +36,8 @@ const (
 // Pruner takes images away from the internal registry.
 type Pruner interface {
 	// Remove takes a generation of a Tag away: its tag, and its manifests but those of the images of the same repository that are
-	// kept, which are digests. What is gone already is no error; errors.Is(err, importer.ErrDeletionForbidden) where the registry
-	// does not delete, or is another one. It is importer.Postponed while another request tries whether the registry works again.
+	// kept, which are digests. What is gone already is no error; errors.Is(err, transfer.ErrDeletionForbidden) where the registry
+	// does not delete, or is another one. It has a method Deferred while another request tries whether the registry works again.
 	Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, kept []string) error
 }
 
@@ -129,14 +130,14 @@ func (r *Reconciler) pruneImages(ctx context.Context, tag *v1.Tag, images []v1.M
 			continue
 		}
 		err := r.Pruner.Remove(ctx, tag, image, kept)
-		var postponed importer.Postponed
+		var later interface{ Deferred() time.Duration }
 		switch {
-		case errors.As(err, &postponed):
+		case errors.As(err, &later):
 			found.postponed = true
 			return found
 		case err == nil:
 			found.gone = append(found.gone, image.Generation)
-		case errors.Is(err, importer.ErrDeletionForbidden):
+		case errors.Is(err, transfer.ErrDeletionForbidden), errors.Is(err, transfer.ErrOtherRegistry):
 			found.forbidden = append(found.forbidden, image)
 		default:
 			found.failed = append(found.failed, fmt.Sprintf("%s: %v", image.ImageReference, describeTimeout(err)))
@@ -191,7 +192,7 @@ func (r *Reconciler) maintenanceTimes(tag *v1.Tag, now time.Time) (verify, colle
 	name := client.ObjectKeyFromObject(tag)
 	due := r.State.maintenanceOf(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now))
 	current := tag.CurrentMirrored()
-	for _, copied := range r.Copies.Copying(name) {
+	for _, copied := range r.Jobs.Copying(name) {
 		due.prune = now.Add(progressInterval)
 		if current == nil || current.Generation != copied {
 			due.verify = now.Add(progressInterval)

@@ -13,6 +13,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/generation"
+	"github.com/images-io/tagger/internal/jobs"
 )
 
 // maxNamespaces bounds for how many namespaces is known when their pull secrets changed. A Tag that fails in one that is
@@ -47,11 +48,14 @@ type pendingRequest struct {
 	key   string
 	since time.Time
 	hold  generation.Hold
+	// job is the job that the hold is for, if hasJob: its end ends the hold.
+	job    jobs.Kind
+	hasJob bool
 }
 
-// holdFor is the bar before a question; another one has none.
-func (c check) holdFor(question string) generation.Hold {
-	if c.pending.key != question {
+// holdFor returns what holds a request back: a hold for a job ends with the job, and another request has none.
+func (c check) holdFor(key string, inProgress func(jobs.Kind) bool) generation.Hold {
+	if c.pending.key != key || c.pending.hasJob && !inProgress(c.pending.job) {
 		return generation.Hold{}
 	}
 	return c.pending.hold
@@ -106,26 +110,35 @@ func (m *State) remember(name types.NamespacedName, now time.Time, request strin
 }
 
 // wanted returns since when an answer to the question is wanted: now, if the question is new.
-func (m *State) wanted(name types.NamespacedName, question string, now time.Time) time.Time {
+func (m *State) wanted(name types.NamespacedName, key string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.checks[name]
-	if known.pending.key != question || known.pending.since.IsZero() {
-		known.pending = pendingRequest{key: question, since: now}
+	if known.pending.key != key || known.pending.since.IsZero() {
+		known.pending = pendingRequest{key: key, since: now}
 		m.checks[name] = known
 	}
 	return known.pending.since
 }
 
-// hold has the question wait.
-func (m *State) hold(name types.NamespacedName, question string, hold generation.Hold) {
+// hold makes a request wait.
+func (m *State) hold(name types.NamespacedName, key string, hold generation.Hold) {
+	m.setHold(name, pendingRequest{key: key, hold: hold})
+}
+
+// holdForJob makes a request wait while a job is in progress.
+func (m *State) holdForJob(name types.NamespacedName, key string, hold generation.Hold, job jobs.Kind) {
+	m.setHold(name, pendingRequest{key: key, hold: hold, job: job, hasJob: true})
+}
+
+func (m *State) setHold(name types.NamespacedName, request pendingRequest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.checks[name]
-	if known.pending.key != question {
-		known.pending = pendingRequest{key: question}
+	if known.pending.key == request.key {
+		request.since = known.pending.since
 	}
-	known.pending.hold = hold
+	known.pending = request
 	m.checks[name] = known
 }
 

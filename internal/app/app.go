@@ -2,6 +2,7 @@ package app
 
 import (
 	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
+	"github.com/images-io/tagger/internal/jobs"
 	"github.com/images-io/tagger/internal/workloadkind"
 
 	tagcontroller "github.com/images-io/tagger/controllers/tag"
@@ -80,19 +81,19 @@ func clientConfig(cluster *rest.Config) *rest.Config {
 
 func addControllers(registries *registries, cfg config.Config) func(context.Context, ctrl.Manager) error {
 	return func(ctx context.Context, mgr ctrl.Manager) error {
-		copies, mirror := importer.NewCopies(clock.RealClock{}, cfg.Mirror.ConcurrentCopies), metrics.NewMirror(registries.mirror)
+		queue, mirror := jobs.New(clock.RealClock{}, cfg.Mirror.ConcurrentCopies), metrics.NewMirror(registries.mirror)
 		imports := metrics.NewImports(&importer.Importer{
-			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: mirror, Copies: copies,
-		}, clock.RealClock{})
+			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: mirror, Jobs: queue,
+		})
 		memory := tagcontroller.NewState(clock.RealClock{})
 		registries.configuration.OnChange(memory.ConfigurationChanged)
 		registries.mirror.onChange(memory.ConfigurationChanged)
 		recorder := mgr.GetEventRecorder(v1.FieldManager)
 		tags := tagcontroller.Reconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Copies: copies, Pruner: registries.mirror,
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Jobs: queue, Pruner: registries.mirror,
 			VerifyInterval: cfg.Mirror.VerifyInterval, Events: recorder, Clock: clock.RealClock{}, State: memory,
 		}
-		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, mirror), mgr.Add(copies), tags.SetupWithManager(ctx, mgr)}
+		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, mirror), mgr.Add(queue), tags.SetupWithManager(ctx, mgr)}
 		for _, kind := range workloadkind.All {
 			workloads := workloadcontroller.Reconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries, Clock: clock.RealClock{}}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))

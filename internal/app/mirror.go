@@ -12,6 +12,7 @@ import (
 
 	tagcontroller "github.com/images-io/tagger/controllers/tag"
 	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/registry/throttle"
 	"github.com/images-io/tagger/internal/transfer"
 
 	corev1 "k8s.io/api/core/v1"
@@ -124,33 +125,32 @@ func (m *mirror) Destination() (reference.Mirror, error) {
 }
 
 // Copy copies an image.
-func (m *mirror) Copy(ctx context.Context, order importer.Order) (importer.Copied, error) {
-	return m.copy(ctx, order, m.client.Copy)
+func (m *mirror) Copy(ctx context.Context, request importer.CopyRequest) (transfer.CopyResult, error) {
+	return m.copy(ctx, request, m.client.Copy)
 }
 
-// CopyAttachments copies the referrers that were added after the image was copied.
-func (m *mirror) CopyAttachments(ctx context.Context, order importer.Order) (importer.Copied, error) {
-	return m.copy(ctx, order, m.client.CopyAttachments)
+// CopyAttachments copies what was attached to an image after the image was copied.
+func (m *mirror) CopyAttachments(ctx context.Context, request importer.CopyRequest) (transfer.CopyResult, error) {
+	return m.copy(ctx, request, m.client.CopyAttachments)
 }
 
-// copy hands an order to the registry client.
-func (m *mirror) copy(ctx context.Context, order importer.Order, do func(context.Context, registry.CopyRequest) (transfer.CopyResult, error)) (importer.Copied, error) {
-	keyring, _, err := readKeyring(ctx, m.client, order.Source, order.Secrets) // resolving the image reported the problems
+// copy hands a request to the registry client.
+func (m *mirror) copy(ctx context.Context, request importer.CopyRequest, do func(context.Context, registry.CopyRequest) (transfer.CopyResult, error)) (transfer.CopyResult, error) {
+	keyring, _, err := readKeyring(ctx, m.client, request.Source, request.Secrets) // resolving the image reported the problems
 	if err != nil {
-		return importer.Copied{}, err
+		return transfer.CopyResult{}, err
 	}
 	copied, err := do(ctx, registry.CopyRequest{
-		Source: order.Source, Digest: order.Digest, Keyring: keyring, Namespace: order.Namespace,
-		Destination: m.repository(order.To), Tag: strconv.FormatInt(order.Generation, 10),
-		Progress: func(p transfer.Progress) { order.Progress(importer.Progress(p)) },
+		Source: request.Source, Digest: request.Digest, Keyring: keyring, Namespace: request.Namespace,
+		Destination: m.repository(request.Destination), Tag: strconv.FormatInt(request.Generation, 10), Progress: request.Report,
 	})
-	logDetail(ctrl.LoggerFrom(ctx), err, order.Namespace)
-	return importer.Copied{Sent: copied.Uploaded, Found: copied.Skipped, Mounted: copied.Mounted, Attachments: copied.Attachments, Missing: copied.Missing}, err
+	logDetail(ctx, err, request.Namespace)
+	return copied, err
 }
 
-// Holds asks for a tag or a digest.
-func (m *mirror) Holds(ctx context.Context, at reference.MirrorRepository, identifier string) (string, error) {
-	return m.client.Head(ctx, m.repository(at), identifier)
+// Head asks for a tag or a digest.
+func (m *mirror) Head(ctx context.Context, dst reference.MirrorRepository, identifier string) (string, error) {
+	return m.client.Head(ctx, m.repository(dst), identifier)
 }
 
 // Remove deletes the tag of a generation, and its manifests with all their referrers. Manifests that a kept image needs stay:
@@ -166,12 +166,11 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	}
 	digest, isHere := at.DigestOf(image.ImageReference)
 	if !isHere {
-		return fmt.Errorf("%s is not in %s: %w", image.ImageReference, at, importer.ErrDeletionForbidden)
+		return fmt.Errorf("%s is not in %s: %w", image.ImageReference, at, transfer.ErrOtherRegistry)
 	}
 	to := m.repository(at)
 	untagged := m.client.Untag(ctx, to, strconv.FormatInt(image.Generation, 10))
-	var postponed importer.Postponed
-	if errors.As(untagged, &postponed) {
+	if throttle.IsThrottled(untagged) {
 		return untagged
 	}
 	levels, err := m.client.ListManifests(ctx, to, kept...)
@@ -187,7 +186,7 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	case deleted == nil:
 		return m.removeAttached(ctx, to, digest, needed)
 	case errors.Is(deleted, transfer.ErrDeletionForbidden):
-		return fmt.Errorf("%w (%w)", importer.ErrDeletionForbidden, deleted)
+		return deleted
 	default:
 		return deleted
 	}

@@ -32,6 +32,8 @@ import (
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry/throttle"
+	"github.com/images-io/tagger/internal/transfer"
 	"github.com/images-io/tagger/test/cluster"
 	"github.com/images-io/tagger/test/ledger"
 )
@@ -152,8 +154,8 @@ func (y *yard) copy(tag, digest string, generation int64) v1.MirroredImage {
 		y.t.Fatal(err)
 	}
 	at := y.repository()
-	_, err = y.mirror.Copy(y.t.Context(), importer.Order{
-		Source: source, Secrets: noPullSecrets, Digest: digest, Namespace: "dev", To: at, Generation: generation, Progress: func(importer.Progress) {},
+	_, err = y.mirror.Copy(y.t.Context(), importer.CopyRequest{
+		Source: source, Secrets: noPullSecrets, Digest: digest, Namespace: "dev", Destination: at, Generation: generation, Report: func(transfer.Progress) {},
 	})
 	if err != nil {
 		y.t.Fatal(err)
@@ -215,7 +217,7 @@ func digestsOf(images ...v1.MirroredImage) (digests []string) {
 func (y *yard) holds(digests ...string) (held []string) {
 	y.t.Helper()
 	for _, digest := range digests {
-		got, err := y.mirror.Holds(y.t.Context(), y.repository(), digest)
+		got, err := y.mirror.Head(y.t.Context(), y.repository(), digest)
 		if err != nil {
 			y.t.Fatal(err)
 		}
@@ -333,7 +335,7 @@ func TestRemove_IncompleteImageLosesItsTag(t *testing.T) {
 	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); err == nil {
 		t.Error("it goes away, and all is well")
 	}
-	if tagged, err := y.mirror.Holds(t.Context(), y.repository(), "0"); err != nil || tagged != "" {
+	if tagged, err := y.mirror.Head(t.Context(), y.repository(), "0"); err != nil || tagged != "" {
 		t.Errorf("half of it is there under its tag: %s, %v", tagged, err)
 	}
 	y.remove(image)
@@ -365,14 +367,13 @@ func TestRemove_DoesNotWaitForOthers(t *testing.T) {
 	tried := make(chan error, 1)
 	go func() {
 		tried <- wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-			_, err := y.mirror.Holds(ctx, y.repository(), "0")
+			_, err := y.mirror.Head(ctx, y.repository(), "0")
 			return err == nil, nil
 		})
 	}()
 	<-held
 	image := v1.MirroredImage{ImageReference: y.repository().AtDigest("sha256:" + strings.Repeat("0", 64))}
-	var postponed importer.Postponed
-	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); !errors.As(err, &postponed) || requests.Load() != 2 {
+	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); !throttle.IsThrottled(err) || requests.Load() != 2 {
 		t.Errorf("got %v after %d requests", err, requests.Load())
 	}
 	close(release)
@@ -441,7 +442,7 @@ func TestRemove_ManifestThatStays(t *testing.T) {
 		}
 		target.ServeHTTP(w, r)
 	}))
-	if err := y.mirror.Remove(t.Context(), y.tag, y.copied("0", 0), nil); !errors.Is(err, importer.ErrDeletionForbidden) {
+	if err := y.mirror.Remove(t.Context(), y.tag, y.copied("0", 0), nil); !errors.Is(err, transfer.ErrDeletionForbidden) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -449,7 +450,7 @@ func TestRemove_ManifestThatStays(t *testing.T) {
 func TestRemove_DeletionForbidden(t *testing.T) {
 	y := newYard(t, cluster.RegistryOptions{NoDeletion: true})
 	image := y.copied("0", 0)
-	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); !errors.Is(err, importer.ErrDeletionForbidden) {
+	if err := y.mirror.Remove(t.Context(), y.tag, image, nil); !errors.Is(err, transfer.ErrDeletionForbidden) {
 		t.Errorf("got %v", err)
 	}
 	if err := y.mirror.Remove(t.Context(), y.tag, image, digestsOf(image)); err != nil {

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 const image = "@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -42,7 +43,7 @@ func TestLocalRegistry_AddressesOfTheKEP(t *testing.T) {
 func TestLocalRegistry_Malformed(t *testing.T) {
 	for name, data := range map[string]map[string]string{
 		"another key":               {"localRegistryHosting.v2": "host: localhost:5000"},
-		"not YAML":                   {hostingKey: "{"},
+		"not YAML":                  {hostingKey: "{"},
 		"no host":                   {hostingKey: "help: https://kind.sigs.k8s.io"},
 		"a host that is no address": {hostingKey: "host: http://u:hunter2@registry.test"},
 	} {
@@ -114,7 +115,7 @@ func TestRemove_ImageOfAnotherRegistry(t *testing.T) {
 	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}}
 	for _, elsewhere := range []string{"former.test/dev/myapp", "registry.test/dev/other", "registry.test/prod/myapp"} {
 		err := m.Remove(t.Context(), tag, v1.MirroredImage{ImageReference: elsewhere + image}, nil)
-		if !errors.Is(err, importer.ErrDeletionForbidden) {
+		if !errors.Is(err, transfer.ErrOtherRegistry) {
 			t.Errorf("%s: %v", elsewhere, err)
 		}
 	}

@@ -3,9 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"time"
-
-	"github.com/go-logr/logr"
 
 	"github.com/images-io/tagger/internal/registry/copier"
 	"github.com/images-io/tagger/internal/registry/credentials"
@@ -24,9 +21,6 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
 )
-
-// registryPatience is how long a worker waits for a registry; the answer is there when it comes back.
-const registryPatience = 3 * time.Second
 
 // registries is the registry client for the rest of the manager.
 type registries struct {
@@ -77,16 +71,14 @@ func (r *registries) watch(_ context.Context, mgr ctrl.Manager) error {
 	return errors.Join(mgr.Add(r.configuration), mgr.Add(r.authorities))
 }
 
-// Resolve resolves a source with the pull secrets of its namespace.
-func (r *registries) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, terms importer.Terms) (string, []error, error) {
+// Resolve hands the pull secrets of a namespace to the registry client.
+func (r *registries) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, options importer.ResolveOptions) (string, []error, error) {
 	keyring, problems, err := readKeyring(ctx, r.client, source, secrets)
 	if err != nil {
 		return "", nil, err
 	}
-	digest, err := r.client.ResolveOn(ctx, source, keyring, registry.Terms{
-		NotBefore: terms.NotBefore, Hint: terms.Poll, Asker: terms.Namespace, Patience: registryPatience,
-	})
-	logDetail(ctrl.LoggerFrom(ctx), err, terms.Namespace)
+	digest, err := r.client.Resolve(ctx, source, keyring, registry.ResolveOptions(options))
+	logDetail(ctx, err, options.Namespace)
 	return digest, problems, err
 }
 
@@ -98,16 +90,11 @@ func readKeyring(ctx context.Context, client *registry.Client, source reference.
 }
 
 // logDetail logs the cause of a failure that a Tag's status must not show.
-func logDetail(log logr.Logger, err error, namespace string) {
+func logDetail(ctx context.Context, err error, namespace string) {
 	var failure *regerr.Error
 	if errors.As(err, &failure) && failure.Detail() != "" {
-		log.Info("cannot reach a host that is neither public nor in registries.conf", "namespace", namespace, "cause", failure.Detail())
+		ctrl.LoggerFrom(ctx).Info("cannot reach a host that is neither public nor in registries.conf", "namespace", namespace, "cause", failure.Detail())
 	}
-}
-
-// Turn says whether asking for the source is in vain now.
-func (r *registries) Turn(ctx context.Context, source reference.Source) error {
-	return r.client.Turn(ctx, source)
 }
 
 // UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.

@@ -30,7 +30,7 @@ func TestLogDetail_CauseOfAHiddenFailure(t *testing.T) {
 	defer cancel()
 	var failure *regerr.Error
 	for since := time.Now(); !errors.As(err, &failure); { // the first result arrives later
-		_, _, err = r.Resolve(ctx, source, noPullSecrets, importer.Terms{NotBefore: since, Namespace: "shop"})
+		_, _, err = r.Resolve(ctx, source, noPullSecrets, importer.ResolveOptions{NotBefore: since, Namespace: "shop"})
 		if ctx.Err() != nil {
 			t.Fatal(err)
 		}

@@ -70,8 +70,6 @@ type Decision struct {
 	Request string
 	// After is how long to wait before the next decision; 0 waits for a change.
 	After time.Duration
-	// Awaited says that a user or a push notification waits for what comes after that.
-	Awaited bool
 	// NotBefore is how fresh an answer must be for a poll: it was due then. Zero means that a request waits for news.
 	NotBefore time.Time
 	Why       string

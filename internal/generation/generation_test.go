@@ -229,12 +229,12 @@ func TestPlan(t *testing.T) {
 		"a registry that asks to wait is not asked before": {
 			tag:  tag(wants(0), failed(v1.ReasonRateLimited, 10*time.Second)),
 			bar:  generation.Hold{Since: now.Add(-10 * time.Second), Until: now.Add(110 * time.Second)},
-			want: generation.Decision{Action: generation.Keep, After: 110 * time.Second, Awaited: true},
+			want: generation.Decision{Action: generation.Keep, After: 110 * time.Second},
 		},
 		"a Tag whose turn it was not waits without a word in its status": {
 			tag:  tag(wants(0)),
 			bar:  generation.Hold{Since: now, Until: now.Add(time.Second)},
-			want: generation.Decision{Action: generation.Keep, After: time.Second, Awaited: true},
+			want: generation.Decision{Action: generation.Keep, After: time.Second},
 		},
 		"a registry is asked when its time has come": {
 			tag:  tag(wants(0), failed(v1.ReasonRateLimited, time.Minute)),

@@ -61,7 +61,7 @@ func (in Input) barred(decision Decision) Decision {
 	}
 	switch {
 	case decision.Action == Import || decision.Action == Check:
-		return Decision{Action: Keep, After: wait, Awaited: !decision.IsPoll(), Why: "it is not time to ask the registry"}
+		return Decision{Action: Keep, After: wait, Why: "it is not time to ask the registry"}
 	case decision.Action == Keep && decision.After > 0:
 		decision.After = max(decision.After, wait)
 	}

@@ -3,129 +3,112 @@ package importer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/jobs"
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// Registry asks a registry which digest a source has now, with the pull secrets that a namespace offers. What is
-// malformed or too large among the secrets comes back beside the digest, or beside the error, which is a Failure, or that of
-// the secrets.
-//
-// It never waits for its turn: an error may be a Postponed, too. Turn says beforehand, and cheaply, whether asking is in vain.
+// Registry resolves a source with the pull secrets that a namespace offers. What is malformed or too large among the secrets is returned
+// beside the digest, or beside the error. The error is a Failure, that of the secrets, or one that says how long to wait
+// (Deferred() time.Duration).
 type Registry interface {
-	Turn(ctx context.Context, source reference.Source) error
-	Resolve(ctx context.Context, source reference.Source, secrets PullSecrets, terms Terms) (digest string, malformed []error, err error)
+	Resolve(ctx context.Context, source reference.Source, secrets PullSecrets, options ResolveOptions) (digest string, malformed []error, err error)
 	// UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.
 	UnqualifiedRegistry() string
 }
 
-// Failure is an error that knows what it means for a Tag.
-type Failure interface {
-	error
-	// Reason is the condition reason, and the value of the metric's label.
-	Reason() v1.Reason
-}
-
-// Postponed is an error that says nothing about a Tag: it was not its turn at the registry.
-type Postponed interface {
-	error
-	// Postponed is how long to wait, with jitter in it.
-	Postponed() time.Duration
-}
-
-// RetryAfter returns how long not to retry after a failure; 0 when it does not say.
-func RetryAfter(err error) time.Duration {
-	var patient interface{ RetryAfter() time.Duration }
-	if !errors.As(err, &patient) {
-		return 0
-	}
-	return patient.RetryAfter()
-}
-
-// Terms say how a registry is asked.
-type Terms struct {
-	// NotBefore is how fresh the answer must be: no older than that.
+// ResolveOptions say how an image is resolved.
+type ResolveOptions struct {
+	// NotBefore is how fresh the digest must be: it comes from a request that began then or later.
 	NotBefore time.Time
-	// Poll: no request waits for the answer.
+	// Poll: no user waits for the digest.
 	Poll bool
-	// Namespace is for whom; the Importer says it.
+	// Namespace is that of the Tag.
 	Namespace string
-	// Question is what is asked. While an image is on its way into the internal registry, the same question is not asked again.
-	Question string
-	// Generation is what the image is imported as.
+}
+
+// Options say how a Tag is imported.
+type Options struct {
+	// NotBefore and Poll are as in ResolveOptions.
+	NotBefore time.Time
+	Poll      bool
+	// RequestKey is what is requested. While an image is copied, the same request does not resolve it again.
+	RequestKey string
+	// Generation is that of the image.
 	Generation int64
 }
 
-// Image is what an import found.
-type Image struct {
-	// Reference is the image by digest, as workloads get it.
-	Reference string
-	// Digest is the image's own.
-	Digest string
-	// Malformed names the pull secrets that could not be read, or are too large.
-	Malformed []error
-	// Copied is what it took to mirror it.
-	Copied Copied
-}
-
-// Importer imports Tags.
+// Importer imports Tags. It does not wait: jobs of the queue do.
 type Importer struct {
 	Registry Registry
 	// Secrets reads the API server: secrets are read when needed and never kept.
 	Secrets client.Reader
-	// Mirror is the internal registry, and Copies are those into it.
+	// Mirror is the internal registry.
 	Mirror Mirror
-	Copies *Copies
+	Jobs   *jobs.Queue
 
 	secretLocks secretLocks
 }
 
-// Import finds the image that the Tag's source is now, and mirrors it where the Tag is cached. Its errors are Failures, Postponed
-// or *UnderWay, but for those of the API server.
-func (i *Importer) Import(ctx context.Context, tag *v1.Tag, terms Terms) (Image, error) {
+// Import returns the image that the Tag's source is now, and mirrors it where the Tag is cached. The error is a Failure, or the API
+// server's.
+func (i *Importer) Import(tag *v1.Tag, options Options) (Result, error) {
 	if !tag.Spec.Cache {
-		return i.Check(ctx, tag, terms)
+		return i.Check(tag, options)
 	}
-	at, err := i.destination(tag)
+	dst, err := i.destination(tag)
 	if err != nil {
-		return Image{}, err
+		return Result{}, err
 	}
-	image, err := i.Check(ctx, tag, terms)
-	if err != nil {
-		return image, err
+	resolved, err := i.Check(tag, options)
+	if err != nil || resolved.State != Done {
+		return resolved, err
 	}
-	return i.mirrored(tag, terms, at, image)
+	return i.mirror(tag, options, dst, resolved)
 }
 
-// Check asks the registry which image the Tag's source is now, and leaves everything as it is.
-func (i *Importer) Check(ctx context.Context, tag *v1.Tag, terms Terms) (Image, error) {
+// Check returns the image that the Tag's source is now, and leaves everything as it is. The error is as Import's.
+func (i *Importer) Check(tag *v1.Tag, options Options) (Result, error) {
 	source, err := reference.Parse(tag.Spec.From, i.Registry.UnqualifiedRegistry())
 	if err != nil {
-		return Image{}, failure{v1.ReasonInvalidReference, fmt.Errorf("spec.from: %w", err)}
+		return Result{}, failure{v1.ReasonInvalidReference, fmt.Errorf("spec.from: %w", err)}
 	}
 	if tag.Spec.Cache {
-		if digest, ok := i.Copies.noted(tag, terms.Question); ok {
-			return Image{Reference: source.AtDigest(digest), Digest: digest}, nil
+		if digest, ok := i.Jobs.Recall(ownerOf(tag), options.RequestKey); ok {
+			return Result{Reference: source.AtDigest(digest), Digest: digest}, nil
 		}
 	}
-	if err := i.Registry.Turn(ctx, source); err != nil {
-		return Image{}, err
+	status := i.Jobs.Do(ownerOf(tag), i.resolveJob(tag.Namespace, source, options))
+	result, err := stateOf(status)
+	if resolved, ok := status.Value.(*resolved); ok && result.State == Done {
+		result.Digest, result.Reference, result.Malformed = resolved.digest, source.AtDigest(resolved.digest), resolved.malformed
 	}
-	terms.Namespace = tag.Namespace
-	digest, malformed, err := i.Registry.Resolve(ctx, source, i.pullSecrets(tag.Namespace), terms)
-	return Image{Reference: source.AtDigest(digest), Digest: digest, Malformed: malformed}, err
+	return result, err
 }
 
-type failure struct {
-	reason v1.Reason
-	error
+// resolved is the result of a resolve job.
+type resolved struct {
+	digest    string
+	malformed []error
 }
 
-func (f failure) Reason() v1.Reason { return f.reason }
-func (f failure) Unwrap() error     { return f.error }
+func (i *Importer) resolveJob(namespace string, source reference.Source, options Options) jobs.Job {
+	result := &resolved{}
+	resolve := ResolveOptions{NotBefore: options.NotBefore, Poll: options.Poll, Namespace: namespace}
+	return jobs.Job{
+		Kind: jobs.Resolve, Key: options.RequestKey, NotBefore: options.NotBefore, Registry: source.Registry(), Value: result,
+		Run: func(ctx context.Context, _ jobs.Report) (err error) {
+			result.digest, result.malformed, err = i.Registry.Resolve(ctx, source, i.pullSecrets(namespace), resolve)
+			return err
+		},
+	}
+}
+
+func ownerOf(tag *v1.Tag) jobs.Owner {
+	return jobs.Owner{NamespacedName: client.ObjectKeyFromObject(tag), UID: tag.UID}
+}

@@ -6,15 +6,19 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/jobs"
 	"github.com/images-io/tagger/internal/reference"
 )
 
@@ -26,10 +30,9 @@ type registry struct {
 	asked   []string
 	secrets []string
 	err     error
-	turn    error
 }
 
-func (r *registry) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, _ importer.Terms) (string, []error, error) {
+func (r *registry) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, _ importer.ResolveOptions) (string, []error, error) {
 	r.mu.Lock()
 	r.asked = append(r.asked, source.String())
 	r.mu.Unlock()
@@ -43,8 +46,6 @@ func (r *registry) Resolve(ctx context.Context, source reference.Source, secrets
 	}
 	return digest, tooLarge, r.err
 }
-
-func (r *registry) Turn(context.Context, reference.Source) error { return r.turn }
 
 func (r *registry) UnqualifiedRegistry() string { return "registry.example.com" }
 
@@ -65,9 +66,24 @@ func tagFrom(from string) *v1.Tag {
 	return &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}, Spec: v1.TagSpec{From: from}}
 }
 
-func TestAnImportIsAnImageByDigestWithThePullSecretsOfItsNamespace(t *testing.T) {
+// imported imports a Tag, and waits for the job of an importer that has no internal registry.
+func imported(t *testing.T, asked importer.Registry, api client.Reader, tag *v1.Tag) (importer.Result, error) {
+	t.Helper()
+	queue, ended := jobs.New(clock.RealClock{}, 1), make(chan types.NamespacedName, 1)
+	queue.OnEnd(func(tag types.NamespacedName) { ended <- tag })
+	go func() { _ = queue.Start(t.Context()) }()
+	imports := &importer.Importer{Registry: asked, Secrets: api, Jobs: queue}
+	first, err := imports.Import(tag, importer.Options{RequestKey: "1"})
+	if err != nil || first.State == importer.Done {
+		return first, err
+	}
+	<-ended
+	return imports.Import(tag, importer.Options{RequestKey: "1"})
+}
+
+func TestImport_UsesPullSecretsOfNamespace(t *testing.T) {
 	asked := &registry{}
-	image, err := (&importer.Importer{Registry: asked, Secrets: secrets()}).Import(t.Context(), tagFrom("quay.io/company/myapp"), importer.Terms{})
+	image, err := imported(t, asked, secrets(), tagFrom("quay.io/company/myapp"))
 	if err != nil || image.Reference != "quay.io/company/myapp@"+digest || image.Digest != digest {
 		t.Errorf("got %+v, %v", image, err)
 	}
@@ -77,46 +93,43 @@ func TestAnImportIsAnImageByDigestWithThePullSecretsOfItsNamespace(t *testing.T)
 	}
 }
 
-func TestAnUnqualifiedSourceBelongsToTheAdministratorsRegistry(t *testing.T) {
-	image, err := (&importer.Importer{Registry: &registry{}, Secrets: secrets()}).Import(t.Context(), tagFrom("myapp"), importer.Terms{})
+func TestImport_UnqualifiedSource(t *testing.T) {
+	image, err := imported(t, &registry{}, secrets(), tagFrom("myapp"))
 	if err != nil || image.Reference != "registry.example.com/myapp@"+digest {
 		t.Errorf("got %+v, %v", image, err)
 	}
 }
 
-func TestWhatIsNoReferenceIsAFailureAndNobodyIsAsked(t *testing.T) {
+func TestImport_InvalidReference(t *testing.T) {
 	asked := &registry{}
-	_, err := (&importer.Importer{Registry: asked, Secrets: secrets()}).Import(t.Context(), tagFrom("quay.io/A b"), importer.Terms{})
+	_, err := imported(t, asked, secrets(), tagFrom("quay.io/A b"))
 	var failure importer.Failure
 	if !errors.As(err, &failure) || failure.Reason() != v1.ReasonInvalidReference || len(asked.asked) != 0 {
 		t.Errorf("got %v after asking for %v", err, asked.asked)
 	}
 }
 
-func TestAFaultOfTheAPIServerIsNoFailure(t *testing.T) {
+func TestImport_APIServerFails(t *testing.T) {
 	broken := interceptor.NewClient(secrets(), interceptor.Funcs{
 		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
 			return errors.New("no answer")
 		},
 	})
-	_, err := (&importer.Importer{Registry: &registry{}, Secrets: broken}).Import(t.Context(), tagFrom("quay.io/company/myapp"), importer.Terms{})
+	_, err := imported(t, &registry{}, broken, tagFrom("quay.io/company/myapp"))
 	var failure importer.Failure
 	if err == nil || errors.As(err, &failure) {
-		t.Errorf("got %v, want an error that is no Failure", err)
+		t.Errorf("got %v, want an error that is not a Failure", err)
 	}
 }
 
-// TestSecretsAreNotReadWhenItIsNotTheTagsTurn: thousands of Tags may come back once a second.
-func TestSecretsAreNotReadWhenItIsNotTheTagsTurn(t *testing.T) {
-	unread := interceptor.NewClient(secrets(), interceptor.Funcs{
-		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
-			return errors.New("the secrets were read")
-		},
-	})
-	later := errors.New("others are there")
-	asked := &registry{turn: later}
-	_, err := (&importer.Importer{Registry: asked, Secrets: unread}).Check(t.Context(), tagFrom("quay.io/company/myapp"), importer.Terms{})
-	if !errors.Is(err, later) || len(asked.asked) != 0 {
-		t.Errorf("got %v after asking for %v", err, asked.asked)
+// throttled says that nothing was done.
+type throttled struct{ error }
+
+func (throttled) Deferred() time.Duration { return 3 * time.Second }
+
+func TestImport_Throttled(t *testing.T) {
+	got, err := imported(t, &registry{err: throttled{errors.New("later")}}, secrets(), tagFrom("quay.io/company/myapp"))
+	if err != nil || got.State != importer.Deferred || got.RetryAfter != 3*time.Second {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }

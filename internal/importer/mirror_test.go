@@ -13,7 +13,9 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/jobs"
 	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 const mirroredImage = "mirror.test/dev/myapp@" + digest
@@ -24,7 +26,7 @@ type mirror struct {
 	problem  error
 	held     map[string]string // by tag or digest
 	attached error             // of copying attachments
-	copied   chan importer.Order
+	copied   chan importer.CopyRequest
 	result   error
 }
 
@@ -42,18 +44,18 @@ func (m *mirror) Destination() (reference.Mirror, error) {
 	return reference.ParseMirror(m.at, m.at)
 }
 
-func (m *mirror) Copy(_ context.Context, order importer.Order) (importer.Copied, error) {
+func (m *mirror) Copy(_ context.Context, order importer.CopyRequest) (transfer.CopyResult, error) {
 	m.copied <- order
-	return importer.Copied{Sent: 7}, m.result
+	return transfer.CopyResult{Uploaded: 7}, m.result
 }
 
-func (m *mirror) Holds(_ context.Context, _ reference.MirrorRepository, identifier string) (string, error) {
+func (m *mirror) Head(_ context.Context, _ reference.MirrorRepository, identifier string) (string, error) {
 	return m.held[identifier], nil
 }
 
-func (m *mirror) CopyAttachments(_ context.Context, order importer.Order) (importer.Copied, error) {
-	order.Progress(importer.Progress{Blobs: 3, BlobsDone: 1})
-	return importer.Copied{Sent: 3}, m.attached
+func (m *mirror) CopyAttachments(_ context.Context, order importer.CopyRequest) (transfer.CopyResult, error) {
+	order.Report(transfer.Progress{Blobs: 3, BlobsDone: 1})
+	return transfer.CopyResult{Uploaded: 3}, m.attached
 }
 
 // world is an importer that copies, for as long as the test runs, and says when copies end.
@@ -67,23 +69,23 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
-		mirror:   &mirror{at: "mirror.test", held: map[string]string{}, copied: make(chan importer.Order, 10)},
+		mirror:   &mirror{at: "mirror.test", held: map[string]string{}, copied: make(chan importer.CopyRequest, 10)},
 		registry: &registry{}, ended: make(chan types.NamespacedName, 10),
 	}
-	copies := importer.NewCopies(clock.RealClock{}, 4)
-	copies.OnEnd(func(tag types.NamespacedName) { w.ended <- tag })
-	w.Importer = &importer.Importer{Registry: w.registry, Secrets: secrets(), Mirror: w.mirror, Copies: copies}
-	go func() { _ = copies.Start(t.Context()) }()
+	queue := jobs.New(clock.RealClock{}, 4)
+	queue.OnEnd(func(tag types.NamespacedName) { w.ended <- tag })
+	w.Importer = &importer.Importer{Registry: w.registry, Secrets: secrets(), Mirror: w.mirror, Jobs: queue}
+	go func() { _ = queue.Start(t.Context()) }()
 	return w
 }
 
-// await waits for the end of a copy.
+// await waits for the end of a job.
 func (w *world) await(t *testing.T) {
 	t.Helper()
 	select {
 	case <-w.ended:
 	case <-time.After(10 * time.Second):
-		t.Fatal("no copy ended")
+		t.Fatal("no job ended")
 	}
 }
 
@@ -93,36 +95,45 @@ func cachedTag() *v1.Tag {
 	return tag
 }
 
-var terms = importer.Terms{Question: "1", Generation: 3}
+var options = importer.Options{RequestKey: "1", Generation: 3}
 
-// underWay imports, and wants it to take longer.
-func (w *world) underWay(t *testing.T, tag *v1.Tag) *importer.UnderWay {
+// resolves waits until the digest is known: the image is to be listed in the status, or copied.
+func (w *world) resolves(t *testing.T, tag *v1.Tag) importer.Mirroring {
 	t.Helper()
-	_, err := w.Import(t.Context(), tag, terms)
-	var underWay *importer.UnderWay
-	if !errors.As(err, &underWay) {
-		t.Fatalf("got %v, want a copy that is under way", err)
+	if got, err := w.Import(tag, options); err != nil || got.State != importer.InProgress || got.Mirroring != nil {
+		t.Fatalf("got %+v, %v, want a resolve in progress", got, err)
 	}
-	return underWay
+	w.await(t)
+	return w.inProgress(t, tag)
 }
 
-func TestACachedImageIsRememberedThenCopiedThenImported(t *testing.T) {
+// inProgress imports, and wants a copy in progress.
+func (w *world) inProgress(t *testing.T, tag *v1.Tag) importer.Mirroring {
+	t.Helper()
+	got, err := w.Import(tag, options)
+	if err != nil || got.State != importer.InProgress || got.Mirroring == nil {
+		t.Fatalf("got %+v, %v, want a copy in progress", got, err)
+	}
+	return *got.Mirroring
+}
+
+func TestImport_CachedImage(t *testing.T) {
 	w, tag := newWorld(t), cachedTag()
-	first := w.underWay(t, tag)
-	if first.Begins || first.Image != (v1.MirroredImage{Generation: 3, ImageReference: mirroredImage}) {
+	first := w.resolves(t, tag)
+	if first.IsNew || first.Image != (v1.MirroredImage{Generation: 3, ImageReference: mirroredImage}) {
 		t.Errorf("got %+v, want what is to be remembered", first)
 	}
 	tag.RecordMirroring(first.Image)
-	if second := w.underWay(t, tag); !second.Begins {
+	if second := w.inProgress(t, tag); !second.IsNew {
 		t.Errorf("got %+v, want the begin of a copy", second)
 	}
 	w.await(t)
 	order := <-w.mirror.copied
-	if order.Digest != digest || order.Generation != 3 || order.To.Path != "dev/myapp" || order.Source.Repository() != "quay.io/company/myapp" || order.Secrets == nil || order.Namespace != "dev" {
+	if order.Digest != digest || order.Generation != 3 || order.Destination.Path != "dev/myapp" || order.Source.Repository() != "quay.io/company/myapp" || order.Secrets == nil || order.Namespace != "dev" {
 		t.Errorf("copied was %+v", order)
 	}
-	image, err := w.Import(t.Context(), tag, terms)
-	if err != nil || image.Reference != mirroredImage || image.Digest != digest || image.Copied.Sent != 7 || image.Copied.Took <= 0 {
+	image, err := w.Import(tag, options)
+	if err != nil || image.Reference != mirroredImage || image.Digest != digest || image.Copy.Uploaded != 7 || image.Copy.Took <= 0 {
 		t.Errorf("got %+v, %v", image, err)
 	}
 	if len(w.registry.asked) != 1 {
@@ -130,46 +141,50 @@ func TestACachedImageIsRememberedThenCopiedThenImported(t *testing.T) {
 	}
 }
 
-func TestAGenerationThatIsThereAlreadyIsNotCopied(t *testing.T) {
+func TestImport_GenerationIsThereAlready(t *testing.T) {
 	w, tag := newWorld(t), cachedTag()
 	w.mirror.held["3"] = digest
 	tag.RecordMirroring(v1.MirroredImage{Generation: 3, ImageReference: mirroredImage})
-	w.underWay(t, tag)
+	w.resolves(t, tag)
 	w.await(t)
-	if image, err := w.Import(t.Context(), tag, terms); err != nil || image.Reference != mirroredImage || len(w.mirror.copied) != 0 {
+	if image, err := w.Import(tag, options); err != nil || image.Reference != mirroredImage || len(w.mirror.copied) != 0 {
 		t.Errorf("got %+v, %v after %d copies", image, err, len(w.mirror.copied))
 	}
 }
 
-func TestAnotherTryCopiesTheSameImageUnlessTheSourceDoesNotHaveIt(t *testing.T) {
+func TestImport_AnotherTryCopiesSameImage(t *testing.T) {
 	for reason, want := range map[v1.Reason]int{v1.ReasonMirrorUnavailable: 1, v1.ReasonUnavailable: 1, v1.ReasonNotFound: 2, v1.ReasonInvalidContent: 2} {
 		t.Run(string(reason), func(t *testing.T) {
 			w, tag := newWorld(t), cachedTag()
 			tag.RecordMirroring(v1.MirroredImage{Generation: 3, ImageReference: mirroredImage})
 			w.mirror.result = failure{errors.New("no"), reason}
-			w.underWay(t, tag)
+			w.resolves(t, tag)
 			w.await(t)
-			_, err := w.Import(t.Context(), tag, terms)
+			_, err := w.Import(tag, options)
 			var failed importer.Failure
 			if !errors.As(err, &failed) || failed.Reason() != reason {
 				t.Fatalf("got %v, want %s", err, reason)
 			}
-			if _, again := w.Import(t.Context(), tag, terms); again == nil || again.Error() != err.Error() {
+			if _, again := w.Import(tag, options); again == nil || again.Error() != err.Error() {
 				t.Errorf("what was not written down is told as %v, want %v once more", again, err)
 			}
-			w.Copies.Settle(client.ObjectKeyFromObject(tag))
-			if again := w.underWay(t, tag); !again.Begins || len(w.registry.asked) != want {
-				t.Errorf("got %+v after asking for %v, want %d questions", again, w.registry.asked, want)
+			w.Jobs.Ack(client.ObjectKeyFromObject(tag))
+			again := w.inProgress
+			if want > 1 {
+				again = w.resolves
+			}
+			if again := again(t, tag); !again.IsNew || len(w.registry.asked) != want {
+				t.Errorf("got %+v after asking for %v, want %d resolves", again, w.registry.asked, want)
 			}
 			w.await(t)
 		})
 	}
 }
 
-func TestWithoutAnInternalRegistryTheSourceIsNotAsked(t *testing.T) {
+func TestImport_NoInternalRegistry(t *testing.T) {
 	w := newWorld(t)
 	w.mirror.problem = failure{errors.New("set CACHE_REGISTRY_ADDRESS"), v1.ReasonMirrorNotConfigured}
-	_, err := w.Import(t.Context(), cachedTag(), terms)
+	_, err := w.Import(cachedTag(), options)
 	var failed importer.Failure
 	if !errors.As(err, &failed) || failed.Reason() != v1.ReasonMirrorNotConfigured || len(w.registry.asked) != 0 {
 		t.Errorf("got %v after asking for %v", err, w.registry.asked)
@@ -179,14 +194,13 @@ func TestWithoutAnInternalRegistryTheSourceIsNotAsked(t *testing.T) {
 // verifies waits until a verification has a result.
 func (w *world) verifies(t *testing.T, tag *v1.Tag, ref *v1.Reference) {
 	t.Helper()
-	var underWay *importer.UnderWay
-	if _, err := w.Verify(tag, ref); !errors.As(err, &underWay) || underWay.Progress.Blobs != 0 {
-		t.Fatalf("got %v, want that it is under way", err)
+	if got, err := w.Verify(tag, ref); err != nil || got.State != importer.InProgress || got.Mirroring.Progress.Blobs != 0 {
+		t.Fatalf("got %+v, %v, want that it is in progress", got, err)
 	}
 	w.await(t)
 }
 
-func TestAGenerationInUseThatVanishedIsCopiedAgainFromItsOwnSource(t *testing.T) {
+func TestVerify_CopiesMissingGeneration(t *testing.T) {
 	w, tag := newWorld(t), cachedTag()
 	ref := &v1.Reference{Generation: 3, From: "quay.io/company/former:1", ImageReference: mirroredImage}
 	same, another := *ref, *ref
@@ -200,12 +214,12 @@ func TestAGenerationInUseThatVanishedIsCopiedAgainFromItsOwnSource(t *testing.T)
 	if order := <-w.mirror.copied; order.Digest != digest || order.Generation != 1 || len(w.mirror.copied) != 0 {
 		t.Errorf("copied was %+v, want the other generation that is the same image", order)
 	}
-	if copied, err := w.Verify(tag, ref); err != nil || copied.Sent != 7 || !copied.Restored {
+	if copied, err := w.Verify(tag, ref); err != nil || copied.Copy.Uploaded != 7 || !copied.Copy.Restored {
 		t.Errorf("got %+v, %v of one that is there again", copied, err)
 	}
 }
 
-func TestAGenerationOfAnotherInternalRegistryCannotBeVerified(t *testing.T) {
+func TestVerify_OtherInternalRegistry(t *testing.T) {
 	w := newWorld(t)
 	ref := &v1.Reference{From: "quay.io/company/myapp", ImageReference: "former.test/dev/myapp@" + digest}
 	_, err := w.Verify(cachedTag(), ref)
@@ -219,8 +233,8 @@ func TestAGenerationOfAnotherInternalRegistryCannotBeVerified(t *testing.T) {
 	}
 }
 
-// TestWhatWasAttachedSinceIsCopied to an image that is there. A source that fails is no failure of the image.
-func TestWhatWasAttachedSinceIsCopied(t *testing.T) {
+// TestVerify_CopiesNewAttachments to an image that is there. A source that fails is no failure of the image.
+func TestVerify_CopiesNewAttachments(t *testing.T) {
 	for name, row := range map[string]struct {
 		attached error
 		missing  string
@@ -236,43 +250,71 @@ func TestWhatWasAttachedSinceIsCopied(t *testing.T) {
 			ref := &v1.Reference{Generation: 3, From: "quay.io/company/myapp", ImageReference: mirroredImage}
 			w.verifies(t, tag, ref)
 			copied, err := w.Verify(tag, ref)
-			if copied.Sent != 3 || copied.Restored || copied.Missing != row.missing || (err != nil) != row.fails || len(w.mirror.copied) != 0 {
+			if copied.Copy.Uploaded != 3 || copied.Copy.Restored || copied.Copy.Missing != row.missing || (err != nil) != row.fails || len(w.mirror.copied) != 0 {
 				t.Errorf("got %+v, %v", copied, err)
 			}
 		})
 	}
 }
 
-func TestProgressIsReadable(t *testing.T) {
-	for want, underWay := range map[string]importer.UnderWay{
-		"mirroring, waits for its turn":            {Waits: true},
+func TestMirroring_Text(t *testing.T) {
+	for want, mirroring := range map[string]importer.Mirroring{
+		"mirroring, waits for other copies":        {Waits: true},
 		"mirroring":                                {},
-		"mirroring, 3 of 10 blobs, 120 of 400 MiB": {Progress: importer.Progress{Blobs: 10, BlobsDone: 3, Bytes: 400 << 20, BytesDone: 120 << 20}},
-		"mirroring, 0 of 1 blobs, 0 of 0 MiB":      {Progress: importer.Progress{Blobs: 1, Bytes: 512}},
+		"mirroring, 3 of 10 blobs, 120 of 400 MiB": {Progress: transfer.Progress{Blobs: 10, BlobsDone: 3, Bytes: 400 << 20, BytesDone: 120 << 20}},
+		"mirroring, 0 of 1 blobs, 0 of 0 MiB":      {Progress: transfer.Progress{Blobs: 1, Bytes: 512}},
 	} {
-		if got := underWay.Error(); got != want {
+		if got := mirroring.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-// TestAResultThatNobodyAsksForIsNotOnItsWay: a Tag goes back to another generation while the one in use is copied again.
-func TestAResultThatNobodyAsksForIsNotOnItsWay(t *testing.T) {
+func TestWants(t *testing.T) {
+	newest := func(tag *v1.Tag, generation int64) {
+		tag.Spec.Generation = &generation
+		tag.RecordImport(v1.Reference{Generation: generation, ImageReference: "before"})
+	}
+	for name, row := range map[string]struct {
+		change func(*v1.Tag)
+		wants  bool
+	}{
+		"the generation wanted":           {func(tag *v1.Tag) { newest(tag, 6); tag.Spec.Generation = new(int64(7)) }, true},
+		"the first one":                   {func(tag *v1.Tag) { tag.Spec.Generation = new(int64(7)) }, true},
+		"beside one that was rolled back": {func(tag *v1.Tag) { newest(tag, 5); newest(tag, 6); tag.Spec.Generation = new(int64(5)) }, true},
+		"one that is in use, again":       {func(tag *v1.Tag) { tag.RecordImport(v1.Reference{Generation: 7, ImageReference: "seven"}) }, true},
+		"a user went back":                {func(tag *v1.Tag) { newest(tag, 6) }, false},
+		"a user turned caching off":       {func(tag *v1.Tag) { tag.Spec.Generation = new(int64(7)); tag.Spec.Cache = false }, false},
+		"it was imported otherwise":       {func(tag *v1.Tag) { newest(tag, 7) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tag := cachedTag()
+			row.change(tag)
+			if got := importer.Wants(tag, 7, "7 seven mirror.test/dev/myapp"); got != row.wants {
+				t.Errorf("got %v, want %v", got, row.wants)
+			}
+		})
+	}
+}
+
+// TestVerify_UnwantedResult: a Tag goes back to another generation while the one in use is copied again.
+func TestVerify_UnwantedResult(t *testing.T) {
 	w, tag := newWorld(t), cachedTag()
 	for generation := range int64(2) {
 		tag.RecordMirroring(v1.MirroredImage{Generation: generation, ImageReference: mirroredImage})
 		tag.RecordImport(v1.Reference{Generation: generation, From: "quay.io/company/myapp", ImageReference: mirroredImage})
 	}
-	var underWay *importer.UnderWay
-	if _, err := w.Verify(tag, tag.Reference(1)); !errors.As(err, &underWay) {
-		t.Fatal(err)
+	if got, err := w.Verify(tag, tag.Reference(1)); err != nil || got.State != importer.InProgress {
+		t.Fatal(got, err)
 	}
-	w.Copies.Settle(client.ObjectKeyFromObject(tag))
+	w.Jobs.Ack(client.ObjectKeyFromObject(tag))
 	tag.Spec.Generation, tag.Status.Generation = new(int64(0)), new(int64(0))
 	w.await(t)
-	w.Copies.Release(tag)
-	w.Copies.Settle(client.ObjectKeyFromObject(tag))
-	if got := w.Copies.Copying(client.ObjectKeyFromObject(tag)); len(got) > 0 {
+	w.Jobs.CancelStale(jobs.Owner{NamespacedName: client.ObjectKeyFromObject(tag), UID: tag.UID}, func(generation int64, key string) bool {
+		return importer.Wants(tag, generation, key)
+	})
+	w.Jobs.Ack(client.ObjectKeyFromObject(tag))
+	if got := w.Jobs.Copying(client.ObjectKeyFromObject(tag)); len(got) > 0 {
 		t.Errorf("%v are on their way after the end", got)
 	}
 }

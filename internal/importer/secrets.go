@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -45,47 +43,13 @@ type secretLocks struct {
 }
 
 // PullSecrets reads the pull secrets of one namespace and hands them to parse, which must not keep them. The secrets that are too
-// large are in tooLarge, by name. An error is the API server's, or Postponed; parse is not called then.
+// large are in tooLarge, by name. An error is the API server's; parse is not called then.
 type PullSecrets func(ctx context.Context, parse func([]corev1.Secret)) (tooLarge []error, err error)
 
-// busy is the error of an import whose namespace is being read for others.
-type busy struct{ namespace string }
-
-// Error implements error.
-func (b busy) Error() string {
-	return "other imports read the pull secrets of namespace " + b.namespace
-}
-
-// Postponed implements Postponed.
-func (b busy) Postponed() time.Duration { return wait.Jitter(time.Second, 1) }
-
-// pullSecrets returns the reader of the namespace's pull secrets for a worker, which does not wait for others of the namespace.
+// pullSecrets returns the reader of the namespace's pull secrets. It waits for other reads.
 func (i *Importer) pullSecrets(namespace string) PullSecrets {
-	return i.lockedSecrets(namespace, func(ctx context.Context, namespace string) (func(), error) {
-		unlock, err := i.secretLock().TryLock(ctx, namespace)
-		if unlock == nil && err == nil {
-			err = busy{namespace}
-		}
-		return unlock, err
-	})
-}
-
-// pullSecretsForCopy is pullSecrets for a copy, which waits.
-func (i *Importer) pullSecretsForCopy(namespace string) PullSecrets {
-	return i.lockedSecrets(namespace, i.secretLock().Lock)
-}
-
-// secretLock returns the lock of reads of pull secrets.
-func (i *Importer) secretLock() *NamespaceLock {
-	i.secretLocks.made.Do(func() {
-		i.secretLocks.reads.PerNamespace, i.secretLocks.reads.Total = namespaceReads, secretReads
-	})
-	return &i.secretLocks.reads
-}
-
-func (i *Importer) lockedSecrets(namespace string, lock func(context.Context, string) (func(), error)) PullSecrets {
 	return func(ctx context.Context, parse func([]corev1.Secret)) ([]error, error) {
-		unlock, err := lock(ctx, namespace)
+		unlock, err := i.secretLock().Lock(ctx, namespace)
 		if err != nil {
 			return nil, err
 		}
@@ -104,6 +68,14 @@ func (i *Importer) lockedSecrets(namespace string, lock func(context.Context, st
 		parse(found.secrets)
 		return found.problems(namespace), nil
 	}
+}
+
+// secretLock returns the lock of reads of pull secrets.
+func (i *Importer) secretLock() *NamespaceLock {
+	i.secretLocks.made.Do(func() {
+		i.secretLocks.reads.PerNamespace, i.secretLocks.reads.Total = namespaceReads, secretReads
+	})
+	return &i.secretLocks.reads
 }
 
 // listSecrets adds the secrets of one type, in the order of their names.

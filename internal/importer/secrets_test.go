@@ -2,21 +2,21 @@ package importer_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/jobs"
 	"github.com/images-io/tagger/internal/reference"
 )
 
@@ -89,7 +89,7 @@ func TestPullSecretsAreBounded(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			api := &pagedSecrets{all: row.secrets}
 			asked := &registry{}
-			image, err := (&importer.Importer{Registry: asked, Secrets: api}).Import(t.Context(), tagFrom("quay.io/company/myapp"), importer.Terms{})
+			image, err := imported(t, asked, api, tagFrom("quay.io/company/myapp"))
 			if err != nil || len(asked.secrets) != row.used || api.sent > row.sent || api.largest > 3*mib {
 				t.Errorf("%d secrets are used, %d listed with pages of up to %d bytes (%v); want %d and at most %d", len(asked.secrets), api.sent, api.largest, err, row.used, row.sent)
 			}
@@ -112,33 +112,36 @@ type parsing struct {
 	began, release chan string
 }
 
-func (p *parsing) Resolve(ctx context.Context, _ reference.Source, secrets importer.PullSecrets, terms importer.Terms) (string, []error, error) {
+func (p *parsing) Resolve(ctx context.Context, _ reference.Source, secrets importer.PullSecrets, options importer.ResolveOptions) (string, []error, error) {
 	_, err := secrets(ctx, func([]corev1.Secret) {
-		p.began <- terms.Namespace
+		p.began <- options.Namespace
 		<-p.release
 	})
 	return digest, nil, err
 }
 
-// check has an Importer check a Tag of the namespace, and sends the error to ended.
-func check(t *testing.T, imports *importer.Importer, namespace string, ended chan<- error) {
-	tag := tagFrom("quay.io/company/myapp")
-	tag.Namespace = namespace
-	go func() {
-		_, err := imports.Check(t.Context(), tag, importer.Terms{})
-		ended <- err
-	}()
+// check submits checks of Tags, one of each namespace that is listed, to an importer whose jobs run.
+func check(t *testing.T, asked importer.Registry, api client.Reader, namespaces ...string) (stop func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	queue := jobs.New(clock.RealClock{}, 1)
+	go func() { _ = queue.Start(ctx) }()
+	imports := &importer.Importer{Registry: asked, Secrets: api, Jobs: queue}
+	for i, namespace := range namespaces {
+		tag := tagFrom(fmt.Sprintf("host-%d.test/company/myapp", i)) // one host would bound the jobs
+		tag.Namespace, tag.Name = namespace, fmt.Sprint("tag-", i)
+		if _, err := imports.Check(tag, importer.Options{RequestKey: "1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return stop
 }
 
-func TestOneNamespaceParsesItsPullSecretsAtATime(t *testing.T) {
+func TestPullSecrets_ParsedOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := &parsing{began: make(chan string, 100), release: make(chan string)}
-		imports := &importer.Importer{Registry: asked, Secrets: &pagedSecrets{all: several("fits", 3, 8)}}
-		ended := make(chan error, 100)
 		namespaces := []string{"dev", "dev", "prod", "dev"}
-		for _, namespace := range namespaces {
-			check(t, imports, namespace, ended)
-		}
+		defer check(t, asked, &pagedSecrets{all: several("fits", 3, 8)}, namespaces...)()
 		for range namespaces {
 			synctest.Wait()
 			if len(asked.began) != 1 {
@@ -162,39 +165,37 @@ func (s *slowSecrets) List(context.Context, client.ObjectList, ...client.ListOpt
 	return nil
 }
 
-// TestPullSecretsAreReadConcurrently: an API server may take 100 ms for each list, which must not be the pace of all imports.
-func TestPullSecretsAreReadConcurrently(t *testing.T) {
-	const workers, ofNamespace, inAll = 40, 8, 16
+// TestPullSecrets_ReadConcurrently: an API server may take 100 ms for each list, which must not be the pace of all imports.
+func TestPullSecrets_ReadConcurrently(t *testing.T) {
+	const checks, ofNamespace, inAll = 40, 8, 16
 	for _, row := range []struct {
 		name string
-		// namespace is that of a worker; read is how many read at once, and free is how many come back later.
-		namespace  func(worker int) string
-		read, free int
+		// namespace is that of a check, and read is how many read at once.
+		namespace func(check int) string
+		read      int
 	}{
-		{"all of one namespace", func(int) string { return "dev" }, ofNamespace, workers - ofNamespace},
-		{"each of a namespace of its own", func(worker int) string { return fmt.Sprint("dev-", worker) }, inAll, 0},
+		{"all of one namespace", func(int) string { return "dev" }, ofNamespace},
+		{"each of a namespace of its own", func(check int) string { return fmt.Sprint("dev-", check) }, inAll},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				api := &slowSecrets{began: make(chan struct{}, 2*workers), release: make(chan struct{})}
-				asked := &parsing{began: make(chan string, workers), release: make(chan string)}
+				api := &slowSecrets{began: make(chan struct{}, 3*checks), release: make(chan struct{})}
+				asked := &parsing{began: make(chan string, checks), release: make(chan string)}
 				close(asked.release)
-				imports := &importer.Importer{Registry: asked, Secrets: api}
-				ended := make(chan error, workers)
-				for worker := range workers {
-					check(t, imports, row.namespace(worker), ended)
+				var namespaces []string
+				for i := range checks {
+					namespaces = append(namespaces, row.namespace(i))
 				}
+				defer check(t, asked, api, namespaces...)()
 				synctest.Wait()
-				if len(api.began) != row.read || len(ended) != row.free {
-					t.Errorf("%d read and %d come back later, want %d and %d", len(api.began), len(ended), row.read, row.free)
-				}
-				for range len(ended) {
-					var later importer.Postponed
-					if err := <-ended; !errors.As(err, &later) || later.Postponed() < time.Second || later.Postponed() > 2*time.Second {
-						t.Errorf("got %v, want an error that says when to come back", err)
-					}
+				if len(api.began) != row.read {
+					t.Errorf("%d read, want %d", len(api.began), row.read)
 				}
 				close(api.release)
+				synctest.Wait()
+				if len(asked.began) != checks {
+					t.Errorf("%d of %d are read in the end", len(asked.began), checks)
+				}
 			})
 		})
 	}

@@ -3,12 +3,10 @@
 package metrics
 
 import (
-	"context"
 	"errors"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/utils/clock"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/importer"
@@ -16,15 +14,14 @@ import (
 
 // Importer imports Tags.
 type Importer interface {
-	Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
-	Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error)
-	Verify(tag *v1.Tag, ref *v1.Reference) (importer.Copied, error)
+	Import(tag *v1.Tag, options importer.Options) (importer.Result, error)
+	Check(tag *v1.Tag, options importer.Options) (importer.Result, error)
+	Verify(tag *v1.Tag, ref *v1.Reference) (importer.Result, error)
 }
 
 // Imports counts and times imports.
 type Imports struct {
-	next  Importer
-	clock clock.PassiveClock
+	next Importer
 
 	success  prometheus.Counter
 	failures *prometheus.CounterVec
@@ -38,10 +35,9 @@ var reasons = []v1.Reason{
 }
 
 // NewImports returns an importer that measures next.
-func NewImports(next Importer, clock clock.PassiveClock) *Imports {
+func NewImports(next Importer) *Imports {
 	m := &Imports{
-		next:  next,
-		clock: clock,
+		next: next,
 		success: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tagger_import_success_total", Help: "Imports that found an image.",
 		}),
@@ -59,33 +55,29 @@ func NewImports(next Importer, clock clock.PassiveClock) *Imports {
 	return m
 }
 
-// Import measures one import. Its copy is not part of the call.
-func (m *Imports) Import(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
-	start := m.clock.Now()
-	image, err := m.next.Import(ctx, tag, terms)
-	var postponed importer.Postponed
-	var underWay *importer.UnderWay
-	if errors.As(err, &postponed) || errors.As(err, &underWay) {
-		return image, err // neither an import nor a failure
+// Import counts an import that ended, and how long the registries took.
+func (m *Imports) Import(tag *v1.Tag, options importer.Options) (importer.Result, error) {
+	result, err := m.next.Import(tag, options)
+	if err == nil && result.State != importer.Done {
+		return result, nil
 	}
-	took := m.clock.Since(start) + image.Copied.Took
-	m.duration.WithLabelValues(strconv.FormatBool(tag.Spec.Cache)).Observe(took.Seconds())
+	m.duration.WithLabelValues(strconv.FormatBool(tag.Spec.Cache)).Observe(result.Took.Seconds())
 	if err == nil {
 		m.success.Inc()
 	}
 	m.countFailure(err)
-	return image, err
+	return result, err
 }
 
-// Check measures one check. It counts only when it fails.
-func (m *Imports) Check(ctx context.Context, tag *v1.Tag, terms importer.Terms) (importer.Image, error) {
-	image, err := m.next.Check(ctx, tag, terms)
+// Check counts a check only when it fails.
+func (m *Imports) Check(tag *v1.Tag, options importer.Options) (importer.Result, error) {
+	result, err := m.next.Check(tag, options)
 	m.countFailure(err)
-	return image, err
+	return result, err
 }
 
 // Verify passes the call on. It does not count as an import.
-func (m *Imports) Verify(tag *v1.Tag, ref *v1.Reference) (importer.Copied, error) {
+func (m *Imports) Verify(tag *v1.Tag, ref *v1.Reference) (importer.Result, error) {
 	return m.next.Verify(tag, ref)
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -20,47 +19,42 @@ import (
 	"github.com/images-io/tagger/internal/metrics"
 )
 
-// slow takes two seconds and returns the given error.
-type slow struct {
-	clock *clocktesting.FakePassiveClock
+// imports takes two seconds and returns what it is given.
+type imports struct {
+	state importer.State
 	err   error
 }
 
-func (s *slow) Import(context.Context, *v1.Tag, importer.Terms) (importer.Image, error) {
-	s.clock.SetTime(s.clock.Now().Add(2 * time.Second))
-	return importer.Image{}, s.err
+func (i *imports) result() (importer.Result, error) {
+	return importer.Result{State: i.state, Took: 2 * time.Second}, i.err
 }
 
-func (s *slow) Check(context.Context, *v1.Tag, importer.Terms) (importer.Image, error) {
-	return importer.Image{}, s.err
-}
-
-func (s *slow) Verify(*v1.Tag, *v1.Reference) (importer.Copied, error) {
-	return importer.Copied{}, s.err
-}
+func (i *imports) Import(*v1.Tag, importer.Options) (importer.Result, error) { return i.result() }
+func (i *imports) Check(*v1.Tag, importer.Options) (importer.Result, error)  { return i.result() }
+func (i *imports) Verify(*v1.Tag, *v1.Reference) (importer.Result, error)    { return i.result() }
 
 type unauthorized struct{ error }
 
 func (unauthorized) Reason() v1.Reason { return v1.ReasonUnauthorized }
 
 func TestImportsAreCountedAndTimed(t *testing.T) {
-	clock := clocktesting.NewFakePassiveClock(time.Now())
-	next := &slow{clock: clock}
-	imports := metrics.NewImports(next, clock)
+	next := &imports{}
+	imports := metrics.NewImports(next)
 	tag := &v1.Tag{Spec: v1.TagSpec{Cache: true}}
-	call := func(what func(context.Context, *v1.Tag, importer.Terms) (importer.Image, error), result error) {
-		next.err = result
-		if _, err := what(t.Context(), tag, importer.Terms{}); !errors.Is(err, result) {
+	call := func(what func(*v1.Tag, importer.Options) (importer.Result, error), state importer.State, result error) {
+		next.state, next.err = state, result
+		if _, err := what(tag, importer.Options{}); !errors.Is(err, result) {
 			t.Errorf("got %v, want %v", err, result)
 		}
 	}
-	call(imports.Import, nil)
-	call(imports.Check, nil)
-	call(imports.Import, unauthorized{errors.New("no")})
-	call(imports.Check, unauthorized{errors.New("no")})
-	call(imports.Import, errors.New("a fault of the API server"))
-	call(imports.Import, &importer.UnderWay{})
-	if _, err := imports.Verify(tag, nil); err == nil {
+	call(imports.Import, importer.Done, nil)
+	call(imports.Check, importer.Done, nil)
+	call(imports.Import, importer.Done, unauthorized{errors.New("no")})
+	call(imports.Check, importer.Done, unauthorized{errors.New("no")})
+	call(imports.Import, importer.Done, errors.New("a fault of the API server"))
+	call(imports.Import, importer.InProgress, nil)
+	call(imports.Import, importer.Deferred, nil)
+	if result, err := imports.Verify(tag, nil); result.Took == 0 || err != nil {
 		t.Error("what is measured is not asked")
 	}
 

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 // Mirror counts the bytes that are copied into the internal registry.
@@ -42,20 +43,20 @@ func NewMirror(next importer.Mirror) *Mirror {
 }
 
 // Copy measures one copy. The bytes of a failed copy count, too.
-func (m *Mirror) Copy(ctx context.Context, order importer.Order) (importer.Copied, error) {
+func (m *Mirror) Copy(ctx context.Context, request importer.CopyRequest) (transfer.CopyResult, error) {
 	m.running.Inc()
 	defer m.running.Dec()
-	return m.counted(m.Mirror.Copy(ctx, order))
+	return m.counted(m.Mirror.Copy(ctx, request))
 }
 
 // CopyAttachments measures a later copy of referrers.
-func (m *Mirror) CopyAttachments(ctx context.Context, order importer.Order) (importer.Copied, error) {
-	return m.counted(m.Mirror.CopyAttachments(ctx, order))
+func (m *Mirror) CopyAttachments(ctx context.Context, request importer.CopyRequest) (transfer.CopyResult, error) {
+	return m.counted(m.Mirror.CopyAttachments(ctx, request))
 }
 
-func (m *Mirror) counted(copied importer.Copied, err error) (importer.Copied, error) {
-	m.bytes.WithLabelValues(kindCopied).Add(float64(copied.Sent))
-	m.bytes.WithLabelValues(kindSkipped).Add(float64(copied.Found))
+func (m *Mirror) counted(copied transfer.CopyResult, err error) (transfer.CopyResult, error) {
+	m.bytes.WithLabelValues(kindCopied).Add(float64(copied.Uploaded))
+	m.bytes.WithLabelValues(kindSkipped).Add(float64(copied.Skipped))
 	m.bytes.WithLabelValues(kindMounted).Add(float64(copied.Mounted))
 	return copied, err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/metrics"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 // copier reads the metrics during a copy.
@@ -18,9 +19,9 @@ type copier struct {
 	during func()
 }
 
-func (c *copier) Copy(context.Context, importer.Order) (importer.Copied, error) {
+func (c *copier) Copy(context.Context, importer.CopyRequest) (transfer.CopyResult, error) {
 	c.during()
-	return importer.Copied{Sent: 1, Found: 20, Mounted: 300}, errors.New("cut off")
+	return transfer.CopyResult{Uploaded: 1, Skipped: 20, Mounted: 300}, errors.New("cut off")
 }
 
 func TestMirror_CountsBytesByKind(t *testing.T) {
@@ -35,7 +36,7 @@ func TestMirror_CountsBytesByKind(t *testing.T) {
 	}
 	next.during = func() { running("1") }
 	for range 2 {
-		if _, err := mirror.Copy(t.Context(), importer.Order{}); err == nil {
+		if _, err := mirror.Copy(t.Context(), importer.CopyRequest{}); err == nil {
 			t.Error("the error is lost")
 		}
 	}

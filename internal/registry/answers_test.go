@@ -21,7 +21,7 @@ func TestAPollTakesAnAnswerThatIsFreshEnoughAndAPushDoesNot(t *testing.T) {
 	old := u.push(t, "team/app", "v1", "one")
 	due := clock.Now()
 	poll := func() (string, error) {
-		return resolveOn(t, client, from, registry.Terms{NotBefore: due, Hint: true})
+		return resolveOn(t, client, from, registry.ResolveOptions{NotBefore: due, Poll: true})
 	}
 	heads := func() int { return u.count(http.MethodHead, "/manifests/") }
 	for range 100 {
@@ -38,7 +38,7 @@ func TestAPollTakesAnAnswerThatIsFreshEnoughAndAPushDoesNot(t *testing.T) {
 	if got, err := poll(); got != pushed || heads() != 2 {
 		t.Errorf("a poll gets %s (%v) with %d HEADs, want what the push got with 2", got, err, heads())
 	}
-	if got, err := resolveOn(t, client, from, registry.Terms{NotBefore: due, Hint: true, Asker: "another"}); got != pushed {
+	if got, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: due, Poll: true, Namespace: "another"}); got != pushed {
 		t.Error(err)
 	}
 	pass(clock, 2*time.Minute)
@@ -55,7 +55,7 @@ func TestAnAnswerIsNeverSharedAcrossCredentials(t *testing.T) {
 	client := newClient(t, u, at(newClock()))
 	want := u.push(t, "team/app", "v1", "one")
 	resolved(t, client, u.host()+"/team/app:v1", as(t, u, "alice", "p"), want)
-	if got, err := resolveOn(t, client, u.host()+"/team/app:v1", registry.Terms{NotBefore: quotaStart, Hint: true}); err == nil {
+	if got, err := resolveOn(t, client, u.host()+"/team/app:v1", registry.ResolveOptions{NotBefore: quotaStart, Poll: true}); err == nil {
 		t.Errorf("nobody gets %s, which only alice may see", got)
 	}
 }
@@ -74,7 +74,7 @@ func TestThousandTagsThatShareTenReferencesTakeTenHeads(t *testing.T) {
 	for name, digest := range want {
 		for range 100 {
 			all.Go(func() {
-				if got, err := resolveOn(t, client, name, registry.Terms{NotBefore: due, Hint: true}); got != digest {
+				if got, err := resolveOn(t, client, name, registry.ResolveOptions{NotBefore: due, Poll: true}); got != digest {
 					t.Errorf("%s: %s, %v", name, got, err)
 				}
 			})

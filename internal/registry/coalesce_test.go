@@ -56,7 +56,7 @@ func TestTheSameQuestionAtTheSameTimeIsOneRequest(t *testing.T) {
 		client, upstream, source := newSlowClient(t, 0)
 		for range 100 {
 			go func() {
-				if got, err := client.Resolve(t.Context(), source, nobody); got != someDigest {
+				if got, err := client.Resolve(t.Context(), source, nobody, now()); got != someDigest {
 					t.Errorf("got %s, %v", got, err)
 				}
 			}()
@@ -75,7 +75,7 @@ func TestTheSameQuestionByAnotherIsARequestOfItsOwn(t *testing.T) {
 		for _, user := range []string{"alice", "bob"} {
 			credentials := keyring(t, auths(t, map[string]map[string]string{"registry.example.com": login(user, "p")}))
 			go func() {
-				if got, err := client.Resolve(t.Context(), source, credentials); got != someDigest {
+				if got, err := client.Resolve(t.Context(), source, credentials, now()); got != someDigest {
 					t.Errorf("got %s, %v", got, err)
 				}
 			}()
@@ -94,13 +94,13 @@ func TestTheOneWhoAskedFirstMayLeave(t *testing.T) {
 		first, leave := context.WithCancel(t.Context())
 		left := make(chan error, 1)
 		go func() {
-			_, err := client.Resolve(first, source, nobody)
+			_, err := client.Resolve(first, source, nobody, now())
 			left <- err
 		}()
 		synctest.Wait()
 		stayed := make(chan string, 1)
 		go func() {
-			got, _ := client.Resolve(t.Context(), source, nobody)
+			got, _ := client.Resolve(t.Context(), source, nobody, now())
 			stayed <- got
 		}()
 		synctest.Wait()
@@ -118,7 +118,7 @@ func TestTheOneWhoAskedFirstMayLeave(t *testing.T) {
 func TestARegistryThatNeverEndsIsUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, _, source := newSlowClient(t, time.Millisecond)
-		_, err := client.Resolve(t.Context(), source, nobody)
+		_, err := client.Resolve(t.Context(), source, nobody, now())
 		var failure *regerr.Error
 		if !errors.As(err, &failure) || failure.Reason() != v1.ReasonUnavailable || failure.Terminal() {
 			t.Errorf("got %v", err)

@@ -69,7 +69,7 @@ func (c *Client) copyAs(ctx context.Context, order CopyRequest, run func(*copier
 				return err
 			}
 			counts.Restart()
-			source := remote.Source{Repository: c.access(c.readTokens, ep, cred)}
+			source := remote.Source{Repository: c.repository(c.readTokens, ep, cred, order.Namespace)}
 			made := copier.New(source, mirror, copier.Options{
 				Namespace: order.Namespace, Tag: order.Tag, Limits: c.copies, Referrers: c.referrers, Children: c.children, Progress: counts,
 			})

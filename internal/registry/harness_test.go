@@ -271,7 +271,7 @@ func resolve(t *testing.T, client *registry.Client, from string, credentials cre
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	return client.Resolve(ctx, source, credentials)
+	return client.Resolve(ctx, source, credentials, now())
 }
 
 // resolved fails the test when resolving does not give the digest.
@@ -352,12 +352,17 @@ func waiting(request, header, stall time.Duration) func(*registry.Options) {
 	}
 }
 
-// slowAfter sets from when on a host counts as slow.
-func slowAfter(wait time.Duration) func(*registry.Options) {
-	return func(options *registry.Options) { options.Timeouts.Slow = wait }
+// now returns the options of a caller that wants the digest as it is now.
+func now() registry.ResolveOptions {
+	return registry.ResolveOptions{NotBefore: time.Now().Add(1000 * time.Hour)}
 }
 
 // dialing sets what looks names up, and what is called before a connection is made.
 func dialing(resolver *net.Resolver, control func(network, address string, connection syscall.RawConn) error) func(*registry.Options) {
 	return func(options *registry.Options) { options.Resolver, options.Control = resolver, control }
+}
+
+// insecure returns a registries.conf that lists the hosts as insecure.
+func insecure(hosts ...string) string {
+	return strings.ReplaceAll(listed(hosts...), "[[registry]]\n", "[[registry]]\ninsecure = true\n")
 }

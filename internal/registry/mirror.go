@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"path"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -73,9 +74,9 @@ func (c *Client) mirror(dst Destination) (remote.Mirror, error) {
 	endpoint.AddHost(admitted, dst.Address, dst.Insecure)
 	return remote.Mirror{
 		Locations: c.locations,
-		Repository: c.access(c.writeTokens, endpoint.Endpoint{
+		Repository: c.repository(c.writeTokens, endpoint.Endpoint{
 			Registry: registry, Host: dst.Address, Repository: dst.Path, Insecure: dst.Insecure,
 			Writes: true, AllowedHosts: admitted, Text: fmt.Sprintf("the internal registry, %v", dst),
-		}, cred),
+		}, cred, path.Base(path.Dir(dst.Path))),
 	}, nil
 }

@@ -53,17 +53,17 @@ func (f *failing) guard(next http.Handler) http.Handler {
 }
 
 // resolveOn asks with terms.
-func resolveOn(t *testing.T, client *registry.Client, from string, terms registry.Terms) (string, error) {
+func resolveOn(t *testing.T, client *registry.Client, from string, options registry.ResolveOptions) (string, error) {
 	t.Helper()
 	source, err := reference.Parse(from, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client.ResolveOn(t.Context(), source, nobody, terms)
+	return client.Resolve(t.Context(), source, nobody, options)
 }
 
 func isPostponed(err error) bool {
-	var postponed *throttle.Postponed
+	var postponed *throttle.ThrottledError
 	return errors.As(err, &postponed)
 }
 
@@ -221,7 +221,7 @@ func TestPollsLeaveSomeOfWhatAHostGetsToImports(t *testing.T) {
 	polls := 0
 	for ; polls < 1000; polls++ {
 		clock.SetTime(clock.Now().Add(time.Nanosecond)) // each one is a new question
-		if _, err := resolveOn(t, client, from, registry.Terms{NotBefore: clock.Now(), Hint: true}); err != nil {
+		if _, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true}); err != nil {
 			if !isPostponed(err) {
 				t.Fatal(err)
 			}
@@ -232,7 +232,7 @@ func TestPollsLeaveSomeOfWhatAHostGetsToImports(t *testing.T) {
 		t.Errorf("%d polls at once", polls)
 	}
 	clock.SetTime(clock.Now().Add(time.Nanosecond))
-	if _, err := resolveOn(t, client, from, registry.Terms{NotBefore: clock.Now()}); err != nil {
+	if _, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now()}); err != nil {
 		t.Errorf("an import: %v", err)
 	}
 }
@@ -264,20 +264,20 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 			resolved(t, client, from, nobody, want)
 			u.clearLog()
 			pass(clock, time.Second)
-			_, err := resolveOn(t, client, from, registry.Terms{NotBefore: clock.Now(), Hint: true})
+			_, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true})
 			if (err == nil) != row.poll || (err != nil && !isPostponed(err)) {
 				t.Errorf("a poll: %v", err)
 			}
 			if row.after > 0 {
 				pass(clock, row.after-2*time.Second)
-				if _, err := resolveOn(t, client, from, registry.Terms{NotBefore: clock.Now(), Hint: true}); !isPostponed(err) {
+				if _, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true}); !isPostponed(err) {
 					t.Errorf("a poll before enough has come back: %v", err)
 				}
 				if asked := u.count("", ""); asked != 0 {
 					t.Errorf("%d requests", asked)
 				}
 				pass(clock, 2*time.Second)
-				if _, err := resolveOn(t, client, from, registry.Terms{NotBefore: clock.Now(), Hint: true}); err != nil {
+				if _, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true}); err != nil {
 					t.Errorf("a poll when enough has come back: %v", err)
 				}
 			}
@@ -325,7 +325,7 @@ func TestTheRateLimitOfOneIdentityIsNotThatOfAnother(t *testing.T) {
 func TestAHostGetsNoMoreThanItsShare(t *testing.T) {
 	clock := newClock()
 	u := newUpstream(t, nil)
-	client := newClient(t, u, at(clock))
+	client := newClient(t, u, at(clock), func(options *registry.Options) { options.Timeouts.Throttle = time.Nanosecond })
 	want := u.push(t, "team/app", "v1", "one")
 	ask := func(times int) (postponed int) {
 		for range times {

@@ -51,7 +51,7 @@ func TestFewManifestsAreReadAtOnce(t *testing.T) {
 		repository := fmt.Sprintf("team/app%d", i)
 		want := u.push(t, repository, "latest", "one")
 		asking.Go(func() {
-			terms := registry.Terms{NotBefore: time.Now(), Asker: repository}
+			terms := registry.ResolveOptions{NotBefore: time.Now(), Namespace: repository}
 			if got, err := resolveOn(t, client, u.host()+"/"+repository, terms); err != nil || got != want {
 				t.Errorf("%s: got %q, %v", repository, got, err)
 			}
@@ -105,7 +105,7 @@ func TestOneNamespaceLeavesReadersToOthers(t *testing.T) {
 		if err != nil {
 			return "", err
 		}
-		return client.ResolveOn(ctx, source, nobody, registry.Terms{NotBefore: time.Now(), Asker: namespace})
+		return client.Resolve(ctx, source, nobody, registry.ResolveOptions{NotBefore: time.Now(), Namespace: namespace})
 	}
 	var asking sync.WaitGroup
 	defer asking.Wait()

@@ -335,7 +335,7 @@ func TestACallerWhoLeavesGetsItsOwnError(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-arrived; cancel() }()
-	if _, err := client.Resolve(ctx, source, nobody); !errors.Is(err, context.Canceled) || errors.As(err, new(*regerr.Error)) {
+	if _, err := client.Resolve(ctx, source, nobody, now()); !errors.Is(err, context.Canceled) || errors.As(err, new(*regerr.Error)) {
 		t.Errorf("got %T %v, want the context's error", err, err)
 	}
 	u.CloseClientConnections()

@@ -119,7 +119,7 @@ func (c *checks) requestsPerCheck(round func() error) (float64, error) {
 // round checks each Tag once, as a poll.
 func (c *checks) round(ctx context.Context) error {
 	c.clock.SetTime(c.clock.Now().Add(time.Second))
-	return c.ask(ctx, c.tags, registry.Terms{NotBefore: c.clock.Now()})
+	return c.ask(ctx, c.tags, registry.ResolveOptions{NotBefore: c.clock.Now()})
 }
 
 // sharedRound polls Tags that share references, and so are due together.
@@ -130,10 +130,10 @@ func (c *checks) sharedRound(ctx context.Context) error {
 	for range sharers {
 		polled = append(polled, c.tags[:sharedReferences]...)
 	}
-	return c.ask(ctx, polled, registry.Terms{NotBefore: c.clock.Now(), Hint: true})
+	return c.ask(ctx, polled, registry.ResolveOptions{NotBefore: c.clock.Now(), Poll: true})
 }
 
-func (c *checks) ask(ctx context.Context, sources []string, terms registry.Terms) error {
+func (c *checks) ask(ctx context.Context, sources []string, options registry.ResolveOptions) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(workers)
 	for _, from := range sources {
@@ -142,7 +142,7 @@ func (c *checks) ask(ctx context.Context, sources []string, terms registry.Terms
 			if err != nil {
 				return err
 			}
-			_, err = c.client.ResolveOn(ctx, source, credentials.Keyring{}, terms)
+			_, err = c.client.Resolve(ctx, source, credentials.Keyring{}, options)
 			return err
 		})
 	}

@@ -84,7 +84,7 @@ func (h *ManifestWalker) childrenOf(ctx context.Context, dgst digest.Digest) (na
 		return nil, err
 	}
 	if named, err = manifest.Children(content); err != nil {
-		return nil, h.Mirror.Throttler.Describe(err, h.Mirror.Endpoint)
+		return nil, h.Mirror.Describe(err)
 	}
 	h.Children.add(dgst, named)
 	return named, nil

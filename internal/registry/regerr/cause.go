@@ -99,7 +99,7 @@ func (e *PausedError) Error() string {
 // About returns the error about an image, to be retried after the wait.
 func (e *PausedError) About(subject Subject, wait time.Duration) *Error {
 	if e.IsHidden {
-		return hidden(e, subject, e.Host, subject.Text+": "+e.Error())
+		return hidden(e, subject, e.Host, subject.Text+": "+e.Error()).with(unknown)
 	}
 	refused := New(e.Reason, e, "%s: %s", subject.Text, e)
 	refused.retryAfter = wait

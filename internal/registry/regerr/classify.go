@@ -50,9 +50,9 @@ func Classify(err error, subject Subject) *Error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &cause) && !cause.isHost:
-		return fromCause(err, cause, subject)
+		return fromCause(err, cause, subject).with(reached)
 	case errors.As(err, &response):
-		return fromResponse(response, subject).withText(hint(err))
+		return fromResponse(response, subject).withText(hint(err)).with(reached)
 	default:
 		return fromTransport(err, subject)
 	}
@@ -270,7 +270,7 @@ func refusedPlainHTTP(err error) (refused *PlainHTTPError, isPlain bool) {
 }
 
 func unreachable(err error, subject Subject, host, why string) *Error {
-	return New(v1.ReasonUnavailable, err, "%s: %s cannot be reached: %s; Tagger tries again", subject.Text, host, why)
+	return New(v1.ReasonUnavailable, err, "%s: %s cannot be reached: %s; Tagger tries again", subject.Text, host, why).with(failed)
 }
 
 // refusedHost says the same whatever the host is, and whether something listens there or not: a tenant must not learn from it what runs
@@ -292,7 +292,7 @@ func needsPlainHTTP(err error, subject Subject, host string) *Error {
 func hidden(err error, subject Subject, host, detail string) *Error {
 	failure := New(v1.ReasonUnavailable, err,
 		"%s: %s cannot be reached; check %s; the administrator finds the cause in the manager's log, and can list %[2]s in registries.conf; Tagger tries again", subject.Text, host, subject.setting())
-	failure.detail = detail
+	failure.detail, failure.contact = detail, failed
 	return failure
 }
 

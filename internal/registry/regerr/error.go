@@ -20,6 +20,22 @@ type Error struct {
 	retryAfter time.Duration
 	cause      error
 	detail     string
+	contact    contact
+}
+
+// contact is whether the host could be reached.
+type contact int
+
+const (
+	unknown contact = iota
+	reached
+	failed
+)
+
+// Unreachable reports whether the host could not be reached, and whether that is known: a failure to connect and a timeout say so, and a
+// response says the opposite.
+func (e *Error) Unreachable() (unreachable, isKnown bool) {
+	return e.contact == failed, e.contact != unknown
 }
 
 // New makes an Error. The cause is for errors.Is and errors.As only: its text may hold anything.
@@ -65,6 +81,12 @@ func (e *Error) withText(text string) *Error {
 	other := *e
 	other.text = sanitize(e.text + text)
 	return &other
+}
+
+// with returns the error with whether the host could be reached.
+func (e *Error) with(contact contact) *Error {
+	e.contact = contact
+	return e
 }
 
 // WithText returns an *Error with more text, and any other error as it is.

@@ -5,7 +5,6 @@ import (
 
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/lru"
 )
 
 // Load reads the file at path. No file, and an empty path, mean no configuration; a malformed file is an
@@ -25,7 +24,7 @@ func (c *Config) apply(content []byte) (changed bool, err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if content == nil {
-		changed, c.inForce, c.unqualified, c.listed, c.resolved = c.inForce, false, "", nil, nil
+		changed, c.inForce, c.unqualified, c.listed = c.inForce, false, "", nil
 		return changed, nil
 	}
 	configured, err := sysregistriesv2.TryUpdatingCache(c.system())
@@ -33,7 +32,6 @@ func (c *Config) apply(content []byte) (changed bool, err error) {
 		return false, fmt.Errorf("registries.conf is malformed: %w", err)
 	}
 	c.inForce, c.unqualified, c.listed = true, only(configured.UnqualifiedSearchRegistries), listedHosts(configured.Registries)
-	c.resolved = lru.New(maxResolved)
 	return true, nil
 }
 

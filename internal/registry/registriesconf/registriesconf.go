@@ -8,7 +8,6 @@ import (
 
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
-	"k8s.io/utils/lru"
 
 	"github.com/images-io/tagger/internal/filewatch"
 	"github.com/images-io/tagger/internal/registry/endpoint"
@@ -32,13 +31,7 @@ type Config struct {
 	unqualified string
 	// listed are the hosts that entries name, with their ports.
 	listed map[string]bool
-	// resolved are the locations of sources by their names: who waits for his turn comes back for them again and again. It is another
-	// one with each configuration; nil while nothing is configured.
-	resolved *lru.Cache
 }
-
-// maxResolved bounds of how many sources the locations are kept.
-const maxResolved = 4096
 
 // UnqualifiedRegistry is where an image without a registry comes from, when the administrator names exactly one such
 // registry; empty otherwise.
@@ -50,23 +43,6 @@ func (c *Config) UnqualifiedRegistry() string {
 
 // Endpoints are where the source is asked for, in order: the mirrors, then the location. The error is an *regerr.Error.
 func (c *Config) Endpoints(source reference.Source) ([]endpoint.Endpoint, error) {
-	c.mutex.RLock()
-	known := c.resolved
-	c.mutex.RUnlock()
-	if known == nil {
-		return c.locate(source)
-	}
-	if kept, isKnown := known.Get(source.String()); isKnown {
-		return kept.([]endpoint.Endpoint), nil
-	}
-	found, err := c.locate(source)
-	if err == nil {
-		known.Add(source.String(), found)
-	}
-	return found, err
-}
-
-func (c *Config) locate(source reference.Source) ([]endpoint.Endpoint, error) {
 	registry, err := c.find(source.String(), source.Registry())
 	if err != nil {
 		return nil, unusable(source, err)

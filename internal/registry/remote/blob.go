@@ -24,9 +24,6 @@ const requestsPerBlob = 3
 // Source is where an image is copied from, and as whom.
 type Source struct{ Repository }
 
-// Describe gives an error its meaning at the source.
-func (s Source) Describe(err error) error { return s.Throttler.Describe(err, s.Endpoint) }
-
 // Manifest is a manifest of the digest. One larger than the limit is not read.
 func (s Source) Manifest(ctx context.Context, dgst digest.Digest, limit int64) (content []byte, err error) {
 	err = s.DoWaiting(ctx, func(ctx context.Context, requester Requester) error {

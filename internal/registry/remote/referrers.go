@@ -133,7 +133,7 @@ func (m Mirror) UpdateReferrersIndex(ctx context.Context, image digest.Digest, a
 	}
 	content, changed, err := manifest.WithReferrers(content, attached)
 	if err != nil {
-		return m.Fault(m.Throttler.Describe(err, m.Endpoint))
+		return m.Fault(m.Describe(err))
 	}
 	if !changed {
 		return nil

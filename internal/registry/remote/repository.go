@@ -16,17 +16,18 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// errNoLogin is underneath what kept a question from being asked: the greeting, or the token service.
-var errNoLogin = errors.New("there is no way in")
+// errNoLogin is a cause of errors of the ping or the token service: the request itself was not sent.
+var errNoLogin = errors.New("there is no token")
 
 func loginFailed(err error) error {
 	return regerr.WithCause(err, errNoLogin)
 }
 
-// maxThrottleWait is how long a copy waits for its turn at a host.
-const maxThrottleWait = time.Minute
+// copyWait is how long a request of a copy waits, in all, while the host is throttled. A resolve waits for Timeouts.Throttle, and is then
+// deferred.
+const copyWait = time.Minute
 
-// Repository is a place, and who we are there.
+// Repository is one repository at an endpoint, as one credential sees it.
 type Repository struct {
 	Tokens     *auth.TokenCache
 	Throttler  *throttle.Throttler
@@ -34,6 +35,13 @@ type Repository struct {
 	Timeouts   transport.Timeouts
 	Endpoint   endpoint.Endpoint
 	Credential credentials.Credential
+	// Namespace is that of the Tag that requests are sent for.
+	Namespace string
+}
+
+// Describe gives an error its reason and text.
+func (a Repository) Describe(err error) error {
+	return a.Throttler.Describe(err, a.Endpoint, a.Namespace)
 }
 
 // Requester sends requests to a repository.
@@ -45,13 +53,14 @@ type Requester struct {
 // operation is done once or, where a session is over, once more.
 type operation func(context.Context, Requester) error
 
-// Digest resolves.
-func (a Repository) Digest(ctx context.Context) (Digest string, err error) {
-	err = a.do(ctx, func(ctx context.Context, requester Requester) error {
-		Digest, err = requester.Digest(ctx, a.Endpoint)
+// Digest resolves the endpoint's tag. The error is a *throttle.ThrottledError where the host is throttled for long.
+func (a Repository) Digest(ctx context.Context) (digest string, err error) {
+	isFinal := func(throttled *throttle.ThrottledError) bool { return throttled.IsFailing }
+	err = a.wait(ctx, a.Timeouts.Throttle, isFinal, func(ctx context.Context, requester Requester) error {
+		digest, err = requester.Digest(ctx, a.Endpoint)
 		return err
 	})
-	return Digest, err
+	return digest, err
 }
 
 // maxLogins is how often a request is repeated with another token: one for a token that has ended, or for a registry that was not
@@ -60,19 +69,19 @@ const maxLogins = 2
 
 // do asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
 // asked: only the refusal of a new session that never worked counts, unless its challenge is another one. The error is an *regerr.Error or
-// a *Postponed.
+// a *throttle.ThrottledError.
 func (a Repository) do(ctx context.Context, operate operation) error {
-	ctx = throttle.WithCredential(ctx, a.Credential)
+	ctx = throttle.WithRequest(ctx, throttle.RequestContext{Namespace: a.Namespace, CredentialID: a.Credential.ID})
 	for logins := 0; ; logins++ {
 		current, isNew, err := a.Tokens.Get(ctx, a.Endpoint, a.Credential)
 		if err != nil {
-			return loginFailed(a.Throttler.Describe(err, a.Endpoint))
+			return loginFailed(a.Describe(err))
 		}
 		err = operate(ctx, Requester{current, a.Readers})
 		if err == nil {
 			return nil
 		}
-		refusal := a.Throttler.Describe(current.WithHint(err), a.Endpoint)
+		refusal := a.Describe(current.WithHint(err))
 		if !a.needsLogin(current, err) && !(current.IsCached && regerr.IsUnauthorized(refusal)) {
 			return refusal
 		}
@@ -93,22 +102,31 @@ func (a Repository) needsLogin(client *auth.Client, err error) bool {
 	return regerr.IsStatus(err, http.StatusUnauthorized) || client.MayHaveExpired(err, a.Tokens.Clock.Now())
 }
 
-// DoWaiting waits for its turn, too. Nothing was sent of a question that was postponed.
+// DoWaiting repeats an operation while the host is throttled, for at most copyWait. Nothing was sent then. The error is an *regerr.Error.
 func (a Repository) DoWaiting(ctx context.Context, operate operation) error {
+	err := a.wait(ctx, copyWait, func(*throttle.ThrottledError) bool { return false }, operate)
+	if throttle.IsThrottled(err) {
+		return regerr.New(v1.ReasonUnavailable, nil, "%s: %v", a.Endpoint.Text, err)
+	}
+	return err
+}
+
+// wait repeats an operation while the host is throttled, until the limit or an error that is final.
+func (a Repository) wait(ctx context.Context, limit time.Duration, isFinal func(*throttle.ThrottledError) bool, operate operation) error {
 	began := a.Tokens.Clock.Now()
 	for waited := time.Duration(0); ; {
 		err := a.do(ctx, operate)
-		var postponed *throttle.Postponed
-		if !errors.As(err, &postponed) {
+		var throttled *throttle.ThrottledError
+		if !errors.As(err, &throttled) {
 			return err
 		}
-		if waited += postponed.After; max(waited, a.Tokens.Clock.Since(began)) > maxThrottleWait {
-			return regerr.New(v1.ReasonUnavailable, nil, "%s: %v", a.Endpoint.Text, postponed) // and no *Postponed: this is the end
+		if waited += throttled.RetryAfter; max(waited, a.Tokens.Clock.Since(began)) > limit || isFinal(throttled) {
+			return throttled
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(postponed.After):
+		case <-time.After(throttled.RetryAfter):
 		}
 	}
 }

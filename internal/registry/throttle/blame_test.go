@@ -58,7 +58,7 @@ func answersWith(code int) transport.RoundTripperFunc {
 // redirects to a registry that everybody needs.
 func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q := New(clock, transport.SlowAnswer)
+	q := New(clock)
 	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
 	cut := func(took time.Duration) transport.RoundTripperFunc {
@@ -89,7 +89,7 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 		counts bool
 	}{{regerr.ErrUploadStalled, true}, {other, false}, {nil, false}} {
 		clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-		q, ep := New(clock, transport.SlowAnswer), place(t, "mirror.example")
+		q, ep := New(clock), place(t, "mirror.example")
 		ended, cancel := context.WithCancelCause(t.Context())
 		cancel(row.cause)
 		for range failuresToOpen {
@@ -106,7 +106,7 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 // TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered: evil.example redirects to what fails at a registry that everybody needs.
 func TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q := New(clock, transport.SlowAnswer)
+	q := New(clock)
 	quay := "https://quay.io/v2/team/app/manifests/latest"
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
 	for range failuresToOpen {
@@ -143,7 +143,7 @@ func asksToWait(seconds string) transport.RoundTripperFunc {
 
 // TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere: it would never be asked for a manifest, and so never work again.
 func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
-	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), transport.SlowAnswer)
+	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)))
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), true)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), false) // as a realm
 	if q.host("auth.docker.io").isRegistry {
@@ -154,7 +154,7 @@ func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
 // TestARegistryIsBelievedWhereItRedirectsToItself: that is no stranger's doing.
 func TestARegistryIsBelievedWhereItRedirectsToItself(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q, quay := New(clock, transport.SlowAnswer), "https://quay.io/v2/team/app/manifests/latest"
+	q, quay := New(clock), "https://quay.io/v2/team/app/manifests/latest"
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
 	metered(t, q, place(t, "quay.io"), t.Context(), quay+"/elsewhere", asksToWait("3600"), true)
 	if b := &q.host("quay.io").breaker; !b.isOpen(clock.Now().Add(59 * time.Minute)) {
@@ -163,8 +163,8 @@ func TestARegistryIsBelievedWhereItRedirectsToItself(t *testing.T) {
 }
 
 func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
-	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), transport.SlowAnswer)
-	q.pausedFor(strings.Repeat("a", 1<<16))
+	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)))
+	q.pausedFor(strings.Repeat("a", 1<<16), "")
 	q.host(strings.Repeat("b", 1<<16))
 	if q.hosts.Len() != 0 {
 		t.Errorf("%d are kept", q.hosts.Len())
@@ -174,7 +174,7 @@ func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
 // TestAnUploadIsNoProbe: it may take hours, and everybody would wait for its end.
 func TestAnUploadIsNoProbe(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	b := &New(clock, transport.SlowAnswer).host("mirror.test").breaker
+	b := &New(clock).host("mirror.test").breaker
 	for range failuresToOpen {
 		b.onFailure(clock.Now(), 0, 0)
 	}

@@ -15,122 +15,142 @@ import (
 )
 
 const (
-	// maxHosts bounds for how many hosts a quota is kept, and maxBudgets for how many identities at hosts. Tenants invent names.
+	// maxHosts bounds the hosts that are kept, maxTenants the namespaces at hosts, and maxRateLimits the credentials at hosts. Tenants
+	// invent names.
 	maxHosts      = 4096
+	maxTenants    = 4096
 	maxRateLimits = 4096
 
-	// What a host gets at most, in requests a second and at once. Docker Hub counts "thousands a minute" as abuse.
+	// requestRate and requestBurst bound the requests to a host, in requests a second and at once. Docker Hub counts "thousands a
+	// minute" as abuse.
 	requestRate  = 100
 	requestBurst = 500
-	// requestReserve is what polls leave of it.
+	// requestReserve is the part of the burst that polls leave to imports.
 	requestReserve = requestBurst / 5
 
-	// returnRate is how many of those whose turn it was not come back a second, to one host.
-	returnRate    = 4 * requestRate
-	longestReturn = time.Minute
+	// probeDelay is how long to wait, at least, while another request probes a host.
+	probeDelay = 250 * time.Millisecond
 )
 
-// Throttler decides whether a host may be asked now. It never waits. What is kept of a host is lost with the process, which
+// Throttler decides whether a request may be sent to a host now. It never waits. What is kept of a host is lost with the process, which
 // costs a request.
 type Throttler struct {
 	clock  clock.PassiveClock
 	jitter func() float64
-	// slow is how long an answer may take before nobody waits for the host.
-	slow time.Duration
 
 	mu    sync.Mutex
 	hosts *lru.Cache
-	// rateLimits are what registries said, by host and identity.
+	// tenants are the circuit breakers for responses, by host and namespace.
+	tenants *lru.Cache
+	// rateLimits are what registries said, by host and credential.
 	rateLimits *lru.Cache
-	// waiting is who waits for hosts, and strays the questions under way that nobody waited for when they began.
-	waiting, strays *shares
 }
 
-// host is what is known of one host, port included, as it is contacted. Token services are hosts of their own.
+// host is the state of one host, port included, as it is contacted. Token services are hosts of their own.
 type host struct {
-	name     string
+	name string
+	// breaker counts failures to connect, timeouts and 429, which concern all namespaces.
 	breaker  breaker
 	requests *rate.Limiter
-	returns  *rate.Limiter
-	// isRegistry: it was asked for manifests, so that a greeting or a token does not show that it works.
+	// isRegistry: it was asked for manifests, so that a ping or a token does not show that it works.
 	isRegistry bool
 	// isHidden: its last failure was that of a host that is neither public nor listed.
 	isHidden bool
-	manner   manner
-	// waiters and calls are who waits for it, and the questions under way.
-	waiters, calls int
 }
 
-func New(clock clock.PassiveClock, slow time.Duration) *Throttler {
+// New returns a Throttler that has not seen a request yet.
+func New(clock clock.PassiveClock) *Throttler {
 	return &Throttler{
-		clock: clock, jitter: rand.Float64, slow: slow,
-		hosts: lru.New(maxHosts), rateLimits: lru.New(maxRateLimits),
-		waiting: newShares(waiters, waitersOfAsker, 0), strays: newShares(strays, straysOfAsker, places),
+		clock: clock, jitter: rand.Float64,
+		hosts: lru.New(maxHosts), tenants: lru.New(maxTenants), rateLimits: lru.New(maxRateLimits),
 	}
 }
 
-// host is what is kept of the host, or a new one. What is too long for a name is none, and is not kept.
-func (q *Throttler) host(name string) *host {
-	if kept, known := q.hosts.Get(name); known {
+// host returns the state of a host, which may be new. A name that is too long for a host is not kept.
+func (t *Throttler) host(name string) *host {
+	if kept, known := t.hosts.Get(name); known {
 		return kept.(*host)
 	}
-	added := &host{name: name, requests: rate.NewLimiter(requestRate, requestBurst), returns: rate.NewLimiter(returnRate, 1)}
+	added := &host{name: name, requests: rate.NewLimiter(requestRate, requestBurst)}
 	if len(name) <= endpoint.MaxHostLength {
-		q.hosts.Add(name, added)
+		t.hosts.Add(name, added)
 	}
 	return added
 }
 
-// paused is the error of a host that is to be left alone, or nil.
-func (h *host) paused(now time.Time) error {
-	if !h.breaker.isOpen(now) {
+// tenant returns the circuit breaker for the responses of a host to a namespace.
+func (t *Throttler) tenant(h *host, namespace string) *breaker {
+	key := h.name + " " + namespace
+	if kept, known := t.tenants.Get(key); known {
+		return kept.(*breaker)
+	}
+	added := &breaker{}
+	if len(h.name) <= endpoint.MaxHostLength {
+		t.tenants.Add(key, added)
+	}
+	return added
+}
+
+// paused returns the error of a circuit breaker that is open, or nil.
+func (h *host) paused(b *breaker, now time.Time) error {
+	if !b.isOpen(now) {
 		return nil
 	}
-	return &regerr.PausedError{Host: h.name, Reason: h.breaker.reason, Until: h.breaker.until, IsHidden: h.isHidden}
+	return &regerr.PausedError{Host: h.name, Reason: b.reason, Until: b.until, IsHidden: h.isHidden}
 }
 
-// later has somebody come back: one after the other, after a moment, or after a while where the host does not answer soon.
-func (q *Throttler) later(h *host, why string) *Postponed {
-	now := q.clock.Now()
-	after := min(h.returns.ReserveN(now, 1).DelayFrom(now), longestReturn)
-	pause := 50 * time.Millisecond
-	if h.manner.isPoor() {
-		pause = q.slow / 3
+// later makes the error of a request that has to wait.
+func (t *Throttler) later(h *host, why string, after time.Duration) *ThrottledError {
+	return &ThrottledError{Host: h.name, why: why, RetryAfter: after + time.Duration(t.jitter()*float64(after))}
+}
+
+// busy makes the error of a host that has had as many requests as it may get.
+func (t *Throttler) busy(h *host) *ThrottledError {
+	missing := 1 - h.requests.TokensAt(t.clock.Now())
+	return t.later(h, "it got as many requests as it should", max(time.Duration(missing*float64(time.Second)/requestRate), 10*time.Millisecond))
+}
+
+// probed makes the error of a host that another request probes.
+func (t *Throttler) probed(h *host) *ThrottledError {
+	err := t.later(h, "another request tries whether it works again", probeDelay)
+	err.IsFailing = true
+	return err
+}
+
+// pausedFor returns until when, and for how long, a host is not asked for a namespace.
+func (t *Throttler) pausedFor(name, namespace string) (until time.Time, wait time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.host(name)
+	until = h.breaker.until
+	if own := t.tenant(h, namespace).until; own.After(until) {
+		until = own
 	}
-	after += pause + time.Duration(2*q.jitter()*float64(pause))
-	return &Postponed{host: h.name, why: why, After: after, Silent: h.manner.isPoor()}
+	return until, max(until.Sub(t.clock.Now()), 0)
 }
 
-// pausedFor is how long the host is to be left alone.
-func (q *Throttler) pausedFor(name string) (until time.Time, wait time.Duration) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	until = q.host(name).breaker.until
-	return until, max(until.Sub(q.clock.Now()), 0)
-}
-
-// CheckReserve is an error for a hint where little is left of what the host gets of us in all: that is for imports.
-func (q *Throttler) CheckReserve(ep endpoint.Endpoint) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if h := q.host(ep.Address()); h.requests.TokensAt(q.clock.Now()) < requestReserve {
-		return q.later(h, "it gets as many requests as it should, and imports come first")
+// CheckReserve returns a *ThrottledError for a poll where little is left of the requests that a host may get: that is for imports.
+func (t *Throttler) CheckReserve(ep endpoint.Endpoint) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := t.host(ep.Address()); h.requests.TokensAt(t.clock.Now()) < requestReserve {
+		return t.later(h, "it gets as many requests as it should, and imports come first", time.Second)
 	}
 	return nil
 }
 
-// CheckRateLimit is an error where an identity's rate limit leaves nothing, or for a hint nothing but the reserve.
-func (q *Throttler) CheckRateLimit(ep endpoint.Endpoint, cred credentials.Credential, hint bool) error {
-	kept, known := q.rateLimits.Get(ep.Address() + " " + cred.ID)
+// CheckRateLimit returns an error where a credential's rate limit leaves nothing, or for a poll nothing but the reserve.
+func (t *Throttler) CheckRateLimit(ep endpoint.Endpoint, cred credentials.Credential, isPoll bool) error {
+	kept, known := t.rateLimits.Get(ep.Address() + " " + cred.ID)
 	if !known {
 		return nil
 	}
-	now, left := q.clock.Now(), kept.(rateLimit)
-	switch wait := left.wait(hint, now); {
+	now, left := t.clock.Now(), kept.(rateLimit)
+	switch wait := left.wait(isPoll, now); {
 	case wait <= 0:
 		return nil
-	case hint:
-		return &Postponed{host: ep.Address(), why: "little is left of its rate limit", After: min(wait, 10*time.Minute)}
+	case isPoll:
+		return &ThrottledError{Host: ep.Address(), why: "little is left of its rate limit", RetryAfter: min(wait, 10*time.Minute)}
 	default:
 		return (&regerr.PausedError{Host: ep.Address(), Reason: rateLimited, Until: now.Add(wait)}).About(ep.Subject(), wait)
 	}

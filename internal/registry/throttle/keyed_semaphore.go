@@ -46,7 +46,7 @@ var errReadsBusy = errors.New("others read manifests")
 func (r *KeyedSemaphore) Acquire(ctx context.Context) (leave func(), err error) {
 	waiting, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	namespace := namespaceOf(ctx)
+	namespace := requestOf(ctx).Namespace
 	own := r.acquireKey(namespace)
 	if own.Acquire(waiting, 1) != nil {
 		r.releaseKey(namespace)
@@ -85,16 +85,4 @@ func (r *KeyedSemaphore) releaseKey(namespace string) {
 	if own.users--; own.users == 0 {
 		delete(r.of, namespace)
 	}
-}
-
-type namespaceKey struct{}
-
-// WithNamespace notes for whom a question is asked. Where several ask it, that is who came first.
-func WithNamespace(ctx context.Context, namespace string) context.Context {
-	return context.WithValue(ctx, namespaceKey{}, namespace)
-}
-
-func namespaceOf(ctx context.Context) string {
-	namespace, _ := ctx.Value(namespaceKey{}).(string)
-	return namespace
 }

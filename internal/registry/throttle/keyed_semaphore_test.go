@@ -7,27 +7,25 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
-
-	"github.com/images-io/tagger/internal/registry/transport"
 )
 
 // TestWhoWaitsForOthersToReadIsPostponed: two namespaces read for ever, and a third one's registry is not to blame.
 func TestWhoWaitsForOthersToReadIsPostponed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, q, ep := NewKeyedSemaphore(), New(clock.RealClock{}, transport.SlowAnswer), place(t, "quay.io")
+		r, q, ep := NewKeyedSemaphore(), New(clock.RealClock{}), place(t, "quay.io")
 		for _, namespace := range []string{"a", "a", "b", "b"} {
-			if _, err := r.Acquire(WithNamespace(t.Context(), namespace)); err != nil {
+			if _, err := r.Acquire(WithRequest(t.Context(), RequestContext{Namespace: namespace})); err != nil {
 				t.Fatal(err)
 			}
 		}
 		began := time.Now()
-		_, err := r.Acquire(WithNamespace(t.Context(), "c"))
+		_, err := r.Acquire(WithRequest(t.Context(), RequestContext{Namespace: "c"}))
 		if took := time.Since(began); took != readTimeout {
 			t.Errorf("it waits for %s", took)
 		}
-		var postponed *Postponed
-		if !errors.As(q.Describe(err, ep), &postponed) {
-			t.Errorf("got %v", q.Describe(err, ep))
+		var postponed *ThrottledError
+		if !errors.As(q.Describe(err, ep, "c"), &postponed) {
+			t.Errorf("got %v", q.Describe(err, ep, "c"))
 		}
 	})
 }

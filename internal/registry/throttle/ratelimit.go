@@ -1,13 +1,10 @@
 package throttle
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/images-io/tagger/internal/registry/credentials"
 )
 
 const (
@@ -60,16 +57,4 @@ func (b rateLimit) wait(hint bool, now time.Time) time.Duration {
 	perRequest := float64(b.window) / b.limit
 	left := b.remaining + float64(now.Sub(b.at))/perRequest
 	return time.Duration(max(needed-left, 0) * perRequest)
-}
-
-type credentialKey struct{}
-
-// WithCredential notes who asks: rate limits are an identity's. It is the credential's id, and stays in memory.
-func WithCredential(ctx context.Context, cred credentials.Credential) context.Context {
-	return context.WithValue(ctx, credentialKey{}, cred.ID)
-}
-
-func credentialID(ctx context.Context) string {
-	id, _ := ctx.Value(credentialKey{}).(string)
-	return id
 }

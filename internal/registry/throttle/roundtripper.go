@@ -25,20 +25,20 @@ const rateLimited = v1.ReasonRateLimited
 // longestForeignPause is for how long a registry is left alone at most for what it answered those who were led there.
 const longestForeignPause = time.Minute
 
-// Middleware is the layer that every request passes, redirected ones and those for tokens too: it holds each host to its quota,
-// and learns from what the host answers. It stands next to the wire, so that it sees no refusal of our own.
-func (q *Throttler) Middleware(ep endpoint.Endpoint) transport.Middleware {
+// Middleware returns what every request passes, redirected ones and those for tokens too: it refuses requests that have to wait, and
+// learns from responses. It is next to the connection, so that it does not see what Tagger itself refuses.
+func (t *Throttler) Middleware(ep endpoint.Endpoint) transport.Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return transport.RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 			sent := requestInfo{Request: request, isContent: isContentRequest(request, ep), isMirror: ep.IsMirror(), isForeign: isForeign(request, ep)}
-			if err := q.admit(&sent); err != nil {
+			if err := t.admit(&sent); err != nil {
 				if request.Body != nil {
 					request.Body.Close()
 				}
 				return nil, err
 			}
 			response, err := next.RoundTrip(request)
-			q.observe(sent, response, err)
+			t.observe(sent, response, err)
 			return response, err
 		})
 	}
@@ -88,47 +88,55 @@ func isContentRequest(request *http.Request, ep endpoint.Endpoint) bool {
 		(strings.Contains(request.URL.Path, "/manifests/") || strings.Contains(request.URL.Path, "/blobs/"))
 }
 
-func (q *Throttler) admit(request *requestInfo) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	now, h := q.clock.Now(), q.host(endpoint.AddressOf(request.URL))
+// admit counts a request, or refuses it.
+func (t *Throttler) admit(request *requestInfo) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, h := t.clock.Now(), t.host(endpoint.AddressOf(request.URL))
+	tenant := t.tenant(h, requestOf(request.Context()).Namespace)
 	request.sent = now
 	h.isRegistry = h.isRegistry || request.isContent
-	if err := h.paused(now); err != nil {
+	if err := cmp.Or(h.paused(&h.breaker, now), h.paused(tenant, now)); err != nil {
 		return err
 	}
 	if !request.isMirror && !h.requests.AllowN(now, 1) {
-		return q.later(h, "it got as many requests as it should")
+		return t.busy(h)
 	}
 	if !h.breaker.allowProbe(request.isUpload()) {
-		return q.later(h, "another request tries whether it works again")
+		return t.probed(h)
+	}
+	if !tenant.allowProbe(request.isUpload()) {
+		h.breaker.onIgnored()
+		return t.probed(h)
 	}
 	return nil
 }
 
-func (q *Throttler) observe(request requestInfo, response *http.Response, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	now, h := q.clock.Now(), q.host(endpoint.AddressOf(request.URL))
-	if err != nil && (request.startedLate(now) || request.wasCanceled()) {
+// observe learns from the end of a request.
+func (t *Throttler) observe(request requestInfo, response *http.Response, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, h := t.clock.Now(), t.host(endpoint.AddressOf(request.URL))
+	tenant := t.tenant(h, requestOf(request.Context()).Namespace)
+	switch {
+	case err != nil && (request.startedLate(now) || request.wasCanceled()):
 		h.breaker.onIgnored()
-		return
-	}
-	if request.isForeign && h.isRegistry {
+		tenant.onIgnored()
+	case request.isForeign && h.isRegistry:
 		h.observeForeign(response, now)
-		return
+		tenant.onIgnored()
+	case err != nil:
+		h.observeFailure(err, now, t.jitter())
+		tenant.onIgnored()
+	default:
+		if limit, ok := parseRateLimit(response.Header, now); ok {
+			t.rateLimits.Add(h.name+" "+requestOf(request.Context()).CredentialID, limit)
+		}
+		h.observeResponse(tenant, request, response, now, t.jitter())
 	}
-	if err != nil {
-		h.observeFailure(err, now, q.jitter())
-		return
-	}
-	if told, ok := parseRateLimit(response.Header, now); ok {
-		q.rateLimits.Add(h.name+" "+credentialID(request.Context()), told)
-	}
-	h.observeResponse(request, response, now, q.jitter())
 }
 
-// observeFailure counts what makes a host unavailable, and not what we refuse. Failures at a hidden host count alike, or their number
+// observeFailure counts what makes a host unavailable, and not what Tagger refuses. Failures at a hidden host count alike, or their number
 // would tell them apart.
 func (h *host) observeFailure(err error, now time.Time, jitter float64) {
 	h.isHidden = regerr.IsA[*regerr.HiddenError](err)
@@ -142,8 +150,8 @@ func (h *host) observeFailure(err error, now time.Time, jitter float64) {
 	}
 }
 
-// observeForeign is for a registry that others led to, perhaps to what fails on purpose: only that it asks to wait counts, and
-// not for long. Its own Tags tell the rest.
+// observeForeign is for a registry that another host led to, perhaps to a request that fails on purpose: only that the registry asks to
+// wait counts, and not for long.
 func (h *host) observeForeign(response *http.Response, now time.Time) {
 	if response != nil && response.StatusCode == http.StatusTooManyRequests {
 		asked := cmp.Or(regerr.ParseRetryAfter(response.Header.Get("Retry-After"), now), shortestPause)
@@ -153,37 +161,48 @@ func (h *host) observeForeign(response *http.Response, now time.Time) {
 	h.breaker.onIgnored()
 }
 
-func (h *host) observeResponse(request requestInfo, response *http.Response, now time.Time, jitter float64) {
+// observeResponse counts a response that fails for the namespace only: a tenant chooses the path, and may choose one that always fails. A
+// host that responds works for the others.
+func (h *host) observeResponse(tenant *breaker, request requestInfo, response *http.Response, now time.Time, jitter float64) {
 	h.isHidden = false
 	asked := regerr.ParseRetryAfter(response.Header.Get("Retry-After"), now)
-	switch code := response.StatusCode; {
+	code := response.StatusCode
+	showsContent := request.isContent || !h.isRegistry
+	switch {
 	case code == http.StatusTooManyRequests:
 		h.breaker.onRateLimited(now, asked, jitter)
+		tenant.onIgnored()
+		return
 	case code == http.StatusServiceUnavailable:
-		h.breaker.onFailure(now, asked, jitter)
-	case code >= 500 && code != http.StatusNotImplemented: // which is how some registries say that they know no HEAD
-		h.breaker.onFailure(now, 0, jitter)
-	case code < 500 && (request.isContent || !h.isRegistry):
-		h.breaker.onSuccess(now)
+		tenant.onFailure(now, asked, jitter)
+	case code >= 500 && code != http.StatusNotImplemented: // which is how some registries say that they do not support HEAD
+		tenant.onFailure(now, 0, jitter)
+	case code < 500 && showsContent:
+		tenant.onSuccess(now)
 	default:
+		tenant.onIgnored()
+	}
+	if showsContent {
+		h.breaker.onSuccess(now)
+	} else {
 		h.breaker.onIgnored()
 	}
 }
 
-// Describe gives an error its meaning, and says until when its host is left alone.
-func (q *Throttler) Describe(err error, ep endpoint.Endpoint) error {
-	var postponed *Postponed
-	var closed *regerr.PausedError
+// Describe gives an error its reason and text, and says until when its host is not asked for the namespace.
+func (t *Throttler) Describe(err error, ep endpoint.Endpoint, namespace string) error {
+	var throttled *ThrottledError
+	var paused *regerr.PausedError
 	switch {
-	case errors.As(err, &closed):
-		return closed.About(ep.Subject(), max(closed.Until.Sub(q.clock.Now()), 0))
-	case errors.As(err, &postponed):
-		return postponed
+	case errors.As(err, &paused):
+		return paused.About(ep.Subject(), max(paused.Until.Sub(t.clock.Now()), 0))
+	case errors.As(err, &throttled):
+		return throttled
 	case errors.Is(err, errReadsBusy):
-		return q.comeBack(ep, errReadsBusy.Error())
+		return &ThrottledError{Host: ep.Address(), why: errReadsBusy.Error(), RetryAfter: time.Second}
 	}
 	failure := regerr.Classify(err, ep.Subject())
-	until, wait := q.pausedFor(failedHost(err, ep))
+	until, wait := t.pausedFor(failedHost(err, ep), namespace)
 	if wait == 0 || !failure.Reason().Retried() || failure.Detail() != "" {
 		return failure
 	}

@@ -39,10 +39,10 @@ type Timeouts struct {
 	Header time.Duration
 	// Stall bounds the time until the next byte of a body. The default is 30 s.
 	Stall time.Duration
+	// Throttle bounds the time that a resolve waits while a host has had as many requests as it may get. The default is 5 s.
+	Throttle time.Duration
 	// Store bounds the time that the internal registry takes to store a blob that it has received. The default is 5 min.
 	Store time.Duration
-	// Slow is from when on a host counts as slow. The default is 3 s.
-	Slow time.Duration
 }
 
 // Complete fills in the defaults.
@@ -59,8 +59,8 @@ func (o Options) Complete() Options {
 	o.Timeouts.Request = cmp.Or(o.Timeouts.Request, RequestTimeout)
 	o.Timeouts.Header = cmp.Or(o.Timeouts.Header, HeaderTimeout)
 	o.Timeouts.Stall = cmp.Or(o.Timeouts.Stall, stallTimeout)
+	o.Timeouts.Throttle = cmp.Or(o.Timeouts.Throttle, throttleTimeout)
 	o.Timeouts.Store = cmp.Or(o.Timeouts.Store, storeTimeout)
-	o.Timeouts.Slow = cmp.Or(o.Timeouts.Slow, SlowAnswer)
 	return o
 }
 
@@ -68,5 +68,4 @@ func (o Options) Complete() Options {
 // perhaps a GET, whoever waits for it.
 const RequestTimeout = 30 * time.Second
 
-// SlowAnswer is how long an answer may take before nobody waits for its host.
-const SlowAnswer = 3 * time.Second
+const throttleTimeout = 5 * time.Second

@@ -43,7 +43,7 @@ func TestASlowRegistryIsGivenUp(t *testing.T) {
 			t.Cleanup(server.Close)
 			source, client := reach(t, server)
 			start := time.Now()
-			_, err := client.Resolve(t.Context(), source, credentials.Keyring{})
+			_, err := client.Resolve(t.Context(), source, credentials.Keyring{}, registry.ResolveOptions{NotBefore: time.Now()})
 			took := time.Since(start)
 			var failure *regerr.Error
 			if !errors.As(err, &failure) || failure.Reason() != v1.ReasonUnavailable {

@@ -1,4 +1,4 @@
-package importer
+package jobs
 
 import (
 	"context"
@@ -10,22 +10,20 @@ import (
 	"testing/synctest"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
-	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
-func tagOf(namespace, name string) *v1.Tag {
-	return &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name)}, Spec: v1.TagSpec{Cache: true}}
+func tagOf(namespace, name string) Owner {
+	return Owner{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}, UID: types.UID(name)}
 }
 
-// yard is Copies whose copies run until they are told to end, in a bubble with a clock of its own.
+// yard is a Queue whose copies run until the test ends them, in a bubble with a clock of its own.
 type yard struct {
 	t *testing.T
-	*Copies
+	*Queue
 	stop  context.CancelFunc
 	halts map[string]chan error
 
@@ -36,7 +34,7 @@ type yard struct {
 }
 
 func newYard(t *testing.T, limit int) *yard {
-	y := &yard{t: t, Copies: NewCopies(clock.RealClock{}, limit), halts: map[string]chan error{}, move: map[string]func(int64){}}
+	y := &yard{t: t, Queue: New(clock.RealClock{}, limit), halts: map[string]chan error{}, move: map[string]func(int64){}}
 	y.OnEnd(func(tag types.NamespacedName) { y.guarded(func() { y.ends = append(y.ends, tag.Name) }) })
 	ctx, stop := context.WithCancel(t.Context())
 	y.stop = stop
@@ -50,38 +48,37 @@ func (y *yard) guarded(change func()) {
 	change()
 }
 
-// order asks for the copy of a generation.
-func (y *yard) order(tag *v1.Tag, registry string, generation int64) error {
-	return y.orderTo("mirror.test", tag, registry, generation)
+// order submits the copy of a generation, and acknowledges what it gets.
+func (y *yard) order(tag Owner, registry string, generation int64) Status {
+	return y.orderAs(Copy, "image", tag, registry, generation)
 }
 
-// orderTo is that, to some internal registry.
-func (y *yard) orderTo(address string, tag *v1.Tag, registry string, generation int64) error {
+// orderAs submits a job of a kind, for some image.
+func (y *yard) orderAs(kind Kind, image string, tag Owner, registry string, generation int64) Status {
 	halt := make(chan error, 1)
 	y.halts[tag.Name] = halt
-	image, to := v1.MirroredImage{Generation: generation, ImageReference: fmt.Sprint(generation)}, reference.MirrorRepository{Address: address}
-	_, err := y.copy(tag, job{image: image, to: to, registry: registry, run: func(ctx context.Context, progress func(Progress)) (Copied, error) {
+	status := y.Do(tag, Job{Kind: kind, Key: fmt.Sprint(generation, image), Registry: registry, Generation: generation, Run: func(ctx context.Context, report Report) error {
 		bytes := int64(0)
 		y.guarded(func() {
 			y.running = append(y.running, tag.Name)
-			y.move[tag.Name] = func(by int64) { bytes += by; progress(Progress{Blobs: 1, BytesDone: bytes}) }
+			y.move[tag.Name] = func(by int64) { bytes += by; report(transfer.Progress{Blobs: 1, BytesDone: bytes}) }
 		})
 		defer y.guarded(func() {
 			y.running = slices.DeleteFunc(y.running, func(name string) bool { return name == tag.Name })
 		})
 		select {
 		case err := <-halt:
-			return Copied{Sent: 1}, err
+			return err
 		case <-ctx.Done():
-			return Copied{}, ctx.Err()
+			return ctx.Err()
 		}
 	}})
 	synctest.Wait()
-	y.Settle(keyOf(tag))
-	return err
+	y.Ack(tag.NamespacedName)
+	return status
 }
 
-// end has a copy end.
+// end ends a job.
 func (y *yard) end(name string, err error) {
 	y.halts[name] <- err
 	synctest.Wait()
@@ -100,27 +97,27 @@ func (y *yard) runs(why string, want ...string) {
 // widen changes the limit.
 func (y *yard) widen(limit int) {
 	y.mu.Lock()
-	y.limit = limit
+	y.fair.limit = limit
 	y.mu.Unlock()
-	y.look()
+	y.wake()
 	synctest.Wait()
 }
 
 // pass lets time pass, in which those that are named move.
-func (y *yard) pass(time_ time.Duration, moving ...string) { y.passAt(piece, time_, moving...) }
+func (y *yard) pass(time_ time.Duration, moving ...string) { y.passAt(progressStep, time_, moving...) }
 
 // passAt is that by so many bytes each time.
 func (y *yard) passAt(bytes int64, time_ time.Duration, moving ...string) {
-	for range time_ / look {
+	for range time_ / wakeInterval {
 		for _, name := range moving {
 			y.move[name](bytes)
 		}
-		<-time.After(look)
+		<-time.After(wakeInterval)
 		synctest.Wait()
 	}
 }
 
-func TestWhatIsOnItsWayIsKnown(t *testing.T) {
+func TestCopying_Generations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 1)
 		defer y.stop()
@@ -128,15 +125,15 @@ func TestWhatIsOnItsWayIsKnown(t *testing.T) {
 		_ = y.order(one, "quay.io", 5)
 		_ = y.order(other, "quay.io", 3)
 		y.runs("one at a time", "app")
-		for tag, want := range map[*v1.Tag][]int64{one: {5}, other: {3}, tagOf("dev", "none"): nil} {
-			if got := y.Copying(keyOf(tag)); !slices.Equal(got, want) {
+		for tag, want := range map[Owner][]int64{one: {5}, other: {3}, tagOf("dev", "none"): nil} {
+			if got := y.Copying(tag.NamespacedName); !slices.Equal(got, want) {
 				t.Errorf("%s: %v, want %v", tag.Name, got, want)
 			}
 		}
 	})
 }
 
-func TestAsManyAreCopiedAsTheLimitSays(t *testing.T) {
+func TestCopies_Limit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 2)
 		defer y.stop()
@@ -152,7 +149,7 @@ func TestAsManyAreCopiedAsTheLimitSays(t *testing.T) {
 	})
 }
 
-func TestRegistriesAndNamespacesTakeTurns(t *testing.T) {
+func TestCopies_RegistriesAndNamespaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 1)
 		defer y.stop()
@@ -173,7 +170,7 @@ func TestRegistriesAndNamespacesTakeTurns(t *testing.T) {
 	})
 }
 
-func TestARegistryThatStandsStillHoldsNobodyUp(t *testing.T) {
+func TestCopies_StalledRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 4)
 		defer y.stop()
@@ -184,24 +181,24 @@ func TestARegistryThatStandsStillHoldsNobodyUp(t *testing.T) {
 		for _, name := range []string{"a", "b", "c", "d", "e"} {
 			_ = y.order(tagOf("dev", name), "quay.io", 0)
 		}
-		y.pass(standsStill + look)
+		y.pass(stallThreshold + wakeInterval)
 		y.runs("they stand still", "s1", "s2", "s3", "s4", "a", "b", "c", "d")
 		y.end("a", nil)
 		y.runs("as many move as before", "s1", "s2", "s3", "s4", "b", "c", "d", "e")
 		y.end("s1", nil)
-		y.pass(standsStill, "b", "c", "d", "e")
+		y.pass(stallThreshold, "b", "c", "d", "e")
 		y.runs("no more that will stand still", "s2", "s3", "s4", "b", "c", "d", "e")
 	})
 }
 
-func TestANamespaceThatStandsStillHoldsNobodyUp(t *testing.T) {
+func TestCopies_StalledNamespace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 2)
 		defer y.stop()
 		for _, name := range []string{"s1", "s2", "s3", "s4", "s5"} {
 			_ = y.order(tagOf("dev", name), name+".test", 0)
 		}
-		y.pass(standsStill + look)
+		y.pass(stallThreshold + wakeInterval)
 		y.runs("it has all places", "s1", "s2", "s3", "s4")
 		_ = y.order(tagOf("prod", "a1"), "quay.io", 0)
 		_ = y.order(tagOf("prod", "a2"), "quay.io", 0)
@@ -218,8 +215,8 @@ func TestANamespaceThatStandsStillHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-// TestANamespaceThatStandsStillAtARegistryHoldsNobodyUpThere: the registry may serve the others well.
-func TestANamespaceThatStandsStillAtARegistryHoldsNobodyUpThere(t *testing.T) {
+// TestCopies_StalledNamespaceAtRegistry: the registry may serve the others well.
+func TestCopies_StalledNamespaceAtRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 4)
 		defer y.stop()
@@ -241,34 +238,30 @@ func TestANamespaceThatStandsStillAtARegistryHoldsNobodyUpThere(t *testing.T) {
 	})
 }
 
-// TestImportsAreCopiedBeforeWhatIsVerified: users wait for them.
-func TestImportsAreCopiedBeforeWhatIsVerified(t *testing.T) {
+// TestCopies_ImportsBeforeVerifications: users wait for them.
+func TestCopies_ImportsBeforeVerifications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 1)
 		defer y.stop()
 		_ = y.order(tagOf("dev", "first"), "quay.io", 1)
 		synctest.Wait()
-		verified := make(chan struct{})
-		_, _ = y.copy(tagOf("dev", "verified"), job{image: v1.MirroredImage{Generation: 1}, registry: "quay.io", verifies: true, run: func(context.Context, func(Progress)) (Copied, error) {
-			close(verified)
-			return Copied{}, nil
-		}})
+		_ = y.orderAs(Verify, "image", tagOf("dev", "verified"), "quay.io", 1)
 		_ = y.order(tagOf("dev", "import"), "quay.io", 1)
 		y.end("first", nil)
 		y.runs("the import came later", "import")
 		y.end("import", nil)
-		<-verified
+		y.runs("and then the verification", "verified")
 	})
 }
 
-func TestACopyThatCrawlsMakesRoom(t *testing.T) {
+func TestCopies_SlowCopyMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 2)
 		defer y.stop()
 		for _, name := range []string{"s1", "s2"} {
 			_ = y.order(tagOf("dev", name), "slow.test", 0)
 		}
-		y.passAt(piece/16, 2*standsStill, "s1", "s2")
+		y.passAt(progressStep/16, 2*stallThreshold, "s1", "s2")
 		for _, name := range []string{"a", "b", "c"} {
 			_ = y.order(tagOf("dev", name), "quay.io", 0)
 		}
@@ -276,117 +269,146 @@ func TestACopyThatCrawlsMakesRoom(t *testing.T) {
 	})
 }
 
-func TestACopyThatMovesAgainCounts(t *testing.T) {
+func TestCopies_MovingCopyCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, 1)
 		defer y.stop()
 		_ = y.order(tagOf("dev", "a"), "quay.io", 0)
 		_ = y.order(tagOf("dev", "b"), "ghcr.io", 0)
-		y.pass(4*standsStill, "a")
+		y.pass(4*stallThreshold, "a")
 		y.runs("it moves", "a")
-		y.pass(standsStill + look)
+		y.pass(stallThreshold + wakeInterval)
 		y.runs("it stands still", "a", "b")
 	})
 }
 
-func TestAResultIsKeptUntilItIsFetchedOnce(t *testing.T) {
+func TestQueue_KeepsResultUntilAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, tag := newYard(t, 1), tagOf("dev", "a")
 		defer y.stop()
-		isUnderWay(t, y.order(tag, "quay.io", 0), true)
-		isUnderWay(t, y.order(tag, "quay.io", 0), false)
-		y.runs("it was ordered twice", "a")
+		isInProgress(t, y.order(tag, "quay.io", 0), true)
+		isInProgress(t, y.order(tag, "quay.io", 0), false)
+		y.runs("it was submitted twice", "a")
 		y.stop()
 		synctest.Wait()
-		if err := y.order(tag, "quay.io", 0); !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v, want the end of the copy", err)
+		if status := y.order(tag, "quay.io", 0); !status.Done || !errors.Is(status.Err, context.Canceled) {
+			t.Errorf("got %+v, want the end of the copy", status)
 		}
 		if len(y.tags) != 0 {
-			t.Errorf("%d Tags are remembered", len(y.tags))
+			t.Errorf("%d Tags are kept", len(y.tags))
 		}
 	})
 }
 
-func isUnderWay(t *testing.T, err error, begins bool) {
+func isInProgress(t *testing.T, status Status, isNew bool) {
 	t.Helper()
-	var underWay *UnderWay
-	if !errors.As(err, &underWay) || underWay.Begins != begins {
-		t.Errorf("got %v, want one that is under way", err)
+	if status.Done || status.IsNew != isNew {
+		t.Errorf("got %+v, want one in progress, new: %v", status, isNew)
 	}
 }
 
-func TestACopyThatIsNotWantedAnyMoreIsCancelled(t *testing.T) {
-	newest := func(tag *v1.Tag, generation int64) {
-		tag.Spec.Generation = &generation
-		tag.RecordImport(v1.Reference{Generation: generation, ImageReference: "before"})
-	}
+func TestQueue_CancelsWhatIsNotWanted(t *testing.T) {
 	for name, row := range map[string]struct {
-		change func(*v1.Tag)
-		stays  bool
+		uid           types.UID
+		wanted, stays bool
 	}{
-		"the generation wanted":           {func(tag *v1.Tag) { newest(tag, 6); tag.Spec.Generation = new(int64(7)) }, true},
-		"the first one":                   {func(tag *v1.Tag) { tag.Spec.Generation = new(int64(7)) }, true},
-		"beside one that was rolled back": {func(tag *v1.Tag) { newest(tag, 5); newest(tag, 6); tag.Spec.Generation = new(int64(5)) }, true},
-		"one that is in use, again":       {func(tag *v1.Tag) { tag.RecordImport(v1.Reference{Generation: 7, ImageReference: "7"}) }, true},
-		"somebody went back":              {func(tag *v1.Tag) { newest(tag, 6) }, false},
-		"somebody turned caching off":     {func(tag *v1.Tag) { tag.Spec.Generation = new(int64(7)); tag.Spec.Cache = false }, false},
-		"another Tag of that name":        {func(tag *v1.Tag) { tag.Spec.Generation = new(int64(7)); tag.UID = "other" }, false},
-		"it was imported otherwise":       {func(tag *v1.Tag) { newest(tag, 7) }, false},
+		"it is wanted":             {"a", true, true},
+		"it is not":                {"a", false, false},
+		"another Tag of that name": {"other", true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				y, tag := newYard(t, 1), tagOf("dev", "a")
 				defer y.stop()
 				_ = y.order(tag, "quay.io", 7)
-				row.change(tag)
-				y.Release(tag)
+				tag.UID = row.uid
+				y.CancelStale(tag, func(int64, string) bool { return row.wanted })
 				synctest.Wait()
 				if stays := len(y.running) == 1; stays != row.stays {
-					t.Errorf("it is copied still: %v, want %v", stays, row.stays)
+					t.Errorf("it runs: %v, want %v", stays, row.stays)
 				}
 			})
 		})
 	}
 }
 
-// TestACopyToWhereWeDoNotWriteAnyMoreDoesNotCount: nodes may read from the same address as before.
-func TestACopyToWhereWeDoNotWriteAnyMoreDoesNotCount(t *testing.T) {
+func TestQueue_AnotherKeyIsAnotherJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, tag := newYard(t, 4), tagOf("dev", "a")
 		defer y.stop()
-		_ = y.orderTo("former.test", tag, "quay.io", 7)
+		_ = y.orderAs(Copy, "former", tag, "quay.io", 7)
 		y.end("a", nil)
-		isUnderWay(t, y.orderTo("mirror.test", tag, "quay.io", 7), true)
-		y.runs("it is copied to where we write now", "a")
+		isInProgress(t, y.orderAs(Copy, "new", tag, "quay.io", 7), true)
 		y.end("a", nil)
-		if err := y.orderTo("mirror.test", tag, "quay.io", 7); err != nil {
-			t.Error(err)
+		if status := y.orderAs(Copy, "new", tag, "quay.io", 7); !status.Done || status.Err != nil {
+			t.Errorf("got %+v", status)
 		}
 	})
 }
 
-func TestAnotherImageTakesThePlaceOnlyWhenTheFormerCopyHasEnded(t *testing.T) {
+func TestQueue_OneCopyOfATagAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y, tag := newYard(t, 4), tagOf("dev", "a")
 		defer y.stop()
 		slow := make(chan struct{})
-		_, _ = y.copy(tag, job{image: v1.MirroredImage{Generation: 1}, registry: "quay.io", run: func(context.Context, func(Progress)) (Copied, error) {
+		y.Do(tag, Job{Kind: Copy, Key: "1", Registry: "quay.io", Generation: 1, Run: func(context.Context, Report) error {
 			<-slow // whatever its context says
-			return Copied{}, nil
+			return nil
 		}})
 		synctest.Wait()
-		isUnderWay(t, y.order(tag, "quay.io", 2), true)
+		isInProgress(t, y.order(tag, "quay.io", 2), true)
 		y.runs("the former one may still write the tag")
-		if y.Forget(keyOf(tag)) {
-			t.Error("all has ended, it says")
+		if y.Cancel(tag.NamespacedName) {
+			t.Error("Cancel says that all has ended")
 		}
-		isUnderWay(t, y.order(tag, "quay.io", 2), true)
+		isInProgress(t, y.order(tag, "quay.io", 2), true)
 		close(slow)
 		synctest.Wait()
 		y.runs("it has ended", "a")
 		y.end("a", nil)
-		if !y.Forget(keyOf(tag)) {
-			t.Error("something is still copied, it says")
+		if !y.Cancel(tag.NamespacedName) {
+			t.Error("Cancel says that a copy runs")
 		}
+	})
+}
+
+func TestQueue_ResultMustBeFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y, tag := newYard(t, 1), tagOf("dev", "a")
+		defer y.stop()
+		runs := 0
+		resolve := func(notBefore time.Time) Status {
+			status := y.Do(tag, Job{Kind: Resolve, Key: "k", NotBefore: notBefore, Registry: "quay.io", Run: func(context.Context, Report) error { runs++; return nil }})
+			synctest.Wait()
+			return status
+		}
+		began := time.Now()
+		isInProgress(t, resolve(began), true)
+		if status := resolve(began); !status.Done {
+			t.Errorf("got %+v", status)
+		}
+		isInProgress(t, resolve(began.Add(time.Nanosecond)), true)
+		if runs != 2 {
+			t.Errorf("%d resolves, want 2", runs)
+		}
+	})
+}
+
+// deferredError says that nothing was done.
+type deferredError struct{}
+
+func (deferredError) Error() string           { return "throttled" }
+func (deferredError) Deferred() time.Duration { return time.Second }
+
+func TestQueue_DeferredJobRunsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y, tag := newYard(t, 1), tagOf("dev", "a")
+		defer y.stop()
+		isInProgress(t, y.orderAs(Resolve, "", tag, "quay.io", 0), true)
+		y.end("a", deferredError{})
+		if status := y.orderAs(Resolve, "", tag, "quay.io", 0); !errors.As(status.Err, new(deferredError)) {
+			t.Errorf("got %+v", status)
+		}
+		isInProgress(t, y.orderAs(Resolve, "", tag, "quay.io", 0), true)
 	})
 }
