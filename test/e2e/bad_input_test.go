@@ -118,17 +118,17 @@ func TestFailingRegistries(t *testing.T) {
 func TestHostileRegistriesLeakNothing(t *testing.T) {
 	from := func(fault string) string { return world.faulty.address + "/" + fault + "/app:latest" }
 	for name, row := range map[string]struct{ from, reason, says string }{
-		"a manifest of 100 MB":         {from("huge"), "InvalidContent", "larger than the 4 MiB"},
-		"an index of 10,000":           {from("crowded"), "InvalidContent", "more than 64 manifests"},
-		"an index in itself":           {from("itself"), "InvalidContent", "does not have the digest"},
-		"a compressed manifest":        {from("compressed"), "InvalidContent", "is compressed"},
-		"a redirect loop":              {from("loop"), "Unavailable", "redirects more than 5 times"},
-		"a redirect to metadata":       {from("metadata"), "RefusedByPolicy", "169.254.169.254"},
-		"a redirect to loopback":       {from("loopback"), "RefusedByPolicy", "2130706433:6443, which is no address for a registry"},
-		"a token service at metadata":  {world.faulty.elsewhere + "/any/app:latest", "RefusedByPolicy", "169.254.169.254"},
-		"a header that never comes":    {world.faulty.mute + "/any/app:latest", "Unavailable", "does not answer in time"},
-		"a byte a second":              {world.faulty.dripping + "/any/app:latest", "Unavailable", "does not answer in time"},
-		"a connection cut":             {from("cut"), "Unavailable", "the connection failed"},
+		"a manifest of 100 MB":          {from("huge"), "InvalidContent", "larger than the 4 MiB"},
+		"an index of 10,000":            {from("crowded"), "InvalidContent", "more than 64 manifests"},
+		"an index in itself":            {from("itself"), "InvalidContent", "does not have the digest"},
+		"a compressed manifest":         {from("compressed"), "InvalidContent", "is compressed"},
+		"a redirect loop":               {from("loop"), "Unavailable", "redirects more than 5 times"},
+		"a redirect to metadata":        {from("metadata"), "RefusedByPolicy", "169.254.169.254"},
+		"a redirect to loopback":        {from("loopback"), "RefusedByPolicy", "2130706433:6443, which is no address for a registry"},
+		"a token service at metadata":   {world.faulty.elsewhere + "/any/app:latest", "RefusedByPolicy", "169.254.169.254"},
+		"a header that never comes":     {world.faulty.mute + "/any/app:latest", "Unavailable", "does not answer in time"},
+		"a byte a second":               {world.faulty.dripping + "/any/app:latest", "Unavailable", "does not answer in time"},
+		"a connection cut":              {from("cut"), "Unavailable", "the connection failed"},
 		"loopback, which is not listed": {world.faulty.unlisted + "/any/app:latest", "RefusedByPolicy", "the administrator can list " + world.faulty.unlisted},
 	} {
 		t.Run(name, func(t *testing.T) {
