@@ -11,15 +11,12 @@ import (
 	"testing"
 	"time"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // patience bounds every wait without a promise. An API server looks for new definitions every 30 s, so that the policy may take
@@ -48,11 +45,7 @@ func newWorld(t *testing.T, installation string) *world {
 	t.Cleanup(func() { w.must(w.cluster.Stop()) })
 	w.webhook, err = cluster.NewWebhook(filepath.Join(w.dir, "webhook"))
 	w.must(err)
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1.AddToScheme} {
-		w.must(add(scheme))
-	}
-	w.api, err = client.New(w.cluster.Config, client.Options{Scheme: scheme})
+	w.api, err = client.New(w.cluster.Config, client.Options{Scheme: harness.Scheme()})
 	w.must(err)
 	w.install(installation)
 	return w
@@ -108,7 +101,7 @@ func (w *world) imported(name string, args ...string) string {
 	registry, err := cluster.StartRegistry(w.t.Context(), cluster.RegistryOptions{Dir: w.t.TempDir()})
 	w.must(err)
 	w.t.Cleanup(func() { w.must(registry.Stop()) })
-	w.must(os.WriteFile(w.registriesConf(), []byte("[[registry]]\nlocation = \""+registry.Address+"\"\ninsecure = true\n"), 0o600))
+	w.must(harness.WriteRegistriesConf(w.registriesConf(), registry.Address))
 	repository := registry.Address + "/company/" + name
 	digest, err := cluster.PushImage(w.t.Context(), repository+":latest", name)
 	w.must(err)
@@ -147,12 +140,5 @@ func (w *world) must(err error) {
 // eventually waits until a condition holds.
 func (w *world) eventually(what string, within time.Duration, condition func() error) {
 	w.t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(w.t.Context(), 50*time.Millisecond, within, true, func(context.Context) (bool, error) {
-		last = condition()
-		return last == nil, nil
-	})
-	if err != nil {
-		w.t.Fatalf("%s: not within %s: %v", what, within, last)
-	}
+	harness.Eventually(w.t, what, within, func(context.Context) error { return condition() })
 }

@@ -16,12 +16,12 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/images-io/tagger/internal/certificates"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // patience is three times the promise: ten seconds from a change of the Secret until it is served.
@@ -29,14 +29,7 @@ const patience = 30 * time.Second
 
 func eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		last = condition()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("waiting for %s: %v", what, last)
-	}
+	harness.Eventually(t, what, patience, func(context.Context) error { return condition() })
 }
 
 var secretKey = client.ObjectKey{Namespace: cluster.Namespace, Name: cluster.CertificateSecret}

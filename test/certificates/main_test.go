@@ -13,15 +13,13 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	imagesv1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/test/audit"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // managerUser is the replicas' username.
@@ -117,11 +115,7 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 func newClient(config *rest.Config) (client.Client, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
-	known := runtime.NewScheme()
-	if err := errors.Join(scheme.AddToScheme(known), imagesv1.AddToScheme(known)); err != nil {
-		return nil, err
-	}
-	return client.New(config, client.Options{Scheme: known})
+	return client.New(config, client.Options{Scheme: harness.Scheme()})
 }
 
 // reserve reserves an address for each replica, and starts the front.
@@ -140,8 +134,7 @@ func reserve() (webhooks [2]*cluster.Webhook, err error) {
 // startReplicas starts both at once, without any certificate, and returns when both are ready.
 func startReplicas(ctx context.Context, dir string, webhooks [2]*cluster.Webhook) error {
 	conf := filepath.Join(dir, "registries.conf")
-	content := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", world.registry.Address)
-	if err := os.WriteFile(conf, []byte(content), 0o600); err != nil {
+	if err := harness.WriteRegistriesConf(conf, world.registry.Address); err != nil {
 		return err
 	}
 	var starting errgroup.Group

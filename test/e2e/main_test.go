@@ -18,6 +18,7 @@ import (
 	"github.com/images-io/tagger/internal/app"
 	"github.com/images-io/tagger/test/audit"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // startLimit bounds the start of the world.
@@ -170,11 +171,7 @@ func runManager(ctx context.Context, args []string) error {
 
 // allowPlainHTTP writes registries.conf.
 func allowPlainHTTP(addresses ...string) error {
-	var conf strings.Builder
-	for _, address := range addresses {
-		fmt.Fprintf(&conf, "[[registry]]\nlocation = %q\ninsecure = true\n", address)
-	}
-	return os.WriteFile(world.registriesConf, []byte(conf.String()), 0o600)
+	return harness.WriteRegistriesConf(world.registriesConf, addresses...)
 }
 
 // logBuffer keeps the manager's log.

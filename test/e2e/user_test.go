@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/crane"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // patience bounds every wait. It is three times the timeout of a request to a registry: a wait ends when its condition holds.
@@ -119,14 +119,7 @@ func (u *user) becomes(object, path, want string) {
 // eventually waits until a condition holds.
 func (u *user) eventually(what string, condition func() error) {
 	u.t.Helper()
-	last := fmt.Errorf("never asked")
-	err := wait.PollUntilContextTimeout(u.t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		last = condition()
-		return last == nil, nil
-	})
-	if err != nil {
-		u.t.Fatalf("%s: not within %s: %v", what, patience, last)
-	}
+	harness.Eventually(u.t, what, patience, func(context.Context) error { return condition() })
 }
 
 // has fails the test unless the text has all the parts.

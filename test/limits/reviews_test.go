@@ -18,11 +18,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // readyLimit is three times the promise of docs/security.md for a Tag of another namespace: 10 s.
@@ -151,7 +151,7 @@ func newWorld(t *testing.T, env ...string) *world {
 	must(err)
 	cleanup(w.registry.Stop)
 	conf := filepath.Join(dir, "registries.conf")
-	must(os.WriteFile(conf, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", w.registry.Address), 0o600))
+	must(harness.WriteRegistriesConf(conf, w.registry.Address))
 	webhook, err := cluster.ReserveWebhook()
 	must(err)
 	must(cluster.Install(t.Context(), c, webhook.Endpoint))
@@ -160,8 +160,7 @@ func newWorld(t *testing.T, env ...string) *world {
 	})
 	must(err)
 	cleanup(w.manager.Stop)
-	must(v1.AddToScheme(clientgoscheme.Scheme))
-	w.admin, err = client.New(c.Config, client.Options{})
+	w.admin, err = client.New(c.Config, client.Options{Scheme: harness.Scheme()})
 	must(err)
 	w.address = net.JoinHostPort(webhook.Host, fmt.Sprint(webhook.Port))
 	w.url = webhook.Endpoint.URL + "/pin-workload"

@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
-
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 const startLimit = 3 * time.Minute
@@ -243,14 +242,7 @@ func withoutWebhooks(t *testing.T) {
 
 func eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		last = condition()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("waiting for %s: %v", what, last)
-	}
+	harness.Eventually(t, what, time.Minute, func(context.Context) error { return condition() })
 }
 
 func deployment(name, annotation, image string) string {

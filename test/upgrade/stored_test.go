@@ -27,29 +27,29 @@ const namespace = "shop"
 
 // storeFormer pushes the images, and stores the objects of the former version, under its definition.
 func (w *world) storeFormer() {
-	w.t.Helper()
-	ctx := w.t.Context()
+	w.T.Helper()
+	ctx := w.T.Context()
 	replaced := []string{"REGISTRY", w.registry, "MIRROR", w.mirror}
 	for i := range 3 {
 		digest, err := cluster.PushImage(ctx, w.registry+"/app:latest", fmt.Sprint(i))
-		w.do(err)
+		w.Must(err)
 		w.digests = append(w.digests, digest)
 		replaced = append(replaced, fmt.Sprint("DIGEST", i), digest)
 	}
 	_, err := cluster.PushImage(ctx, w.mirror+"/shop/cached:0", "2")
-	w.do(err)
-	w.do(cluster.InstallFrom(ctx, w.cluster, former, cluster.WebhookEndpoint{}))
-	w.do(w.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
+	w.Must(err)
+	w.Must(cluster.InstallFrom(ctx, w.Cluster, former, cluster.WebhookEndpoint{}))
+	w.Must(w.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
 	text, err := os.ReadFile(filepath.Join(former, "stored.yaml"))
-	w.do(err)
+	w.Must(err)
 	for document := range bytes.SplitSeq([]byte(strings.NewReplacer(replaced...).Replace(string(text))), []byte("\n---\n")) {
 		var object unstructured.Unstructured
-		w.do(yaml.Unmarshal(document, &object.Object))
+		w.Must(yaml.Unmarshal(document, &object.Object))
 		status, hasStatus := object.Object["status"]
-		w.do(w.client.Create(ctx, &object))
+		w.Must(w.Client.Create(ctx, &object))
 		if hasStatus {
 			object.Object["status"] = status
-			w.do(w.client.Status().Update(ctx, &object))
+			w.Must(w.Client.Status().Update(ctx, &object))
 		}
 	}
 }
@@ -72,15 +72,15 @@ type objects struct {
 }
 
 func (w *world) stored() objects {
-	w.t.Helper()
+	w.T.Helper()
 	found := objects{tags: map[string]v1.Tag{}, deployments: map[string]appsv1.Deployment{}}
 	var tags v1.TagList
-	w.do(w.client.List(w.t.Context(), &tags))
+	w.Must(w.Client.List(w.T.Context(), &tags))
 	for _, tag := range tags.Items {
 		found.tags[tag.Name] = tag
 	}
 	var deployments appsv1.DeploymentList
-	w.do(w.client.List(w.t.Context(), &deployments))
+	w.Must(w.Client.List(w.T.Context(), &deployments))
 	for _, deployment := range deployments.Items {
 		found.deployments[deployment.Name] = deployment
 	}
@@ -96,22 +96,22 @@ func history(tag v1.Tag) v1.TagStatus {
 
 // sameAs compares the stored objects: specs, histories, and the records of workloads.
 func (w *world) sameAs(want objects) {
-	w.t.Helper()
+	w.T.Helper()
 	got := w.stored()
 	for name, old := range want.tags {
 		tag := got.tags[name]
 		if tag.UID != old.UID || tag.Generation != old.Generation || !equality.Semantic.DeepEqual(tag.Spec, old.Spec) ||
 			!equality.Semantic.DeepEqual(tag.Annotations, old.Annotations) || !equality.Semantic.DeepEqual(tag.Finalizers, old.Finalizers) {
-			w.t.Errorf("Tag %s is %+v, was %+v", name, tag, old)
+			w.T.Errorf("Tag %s is %+v, was %+v", name, tag, old)
 		}
 		if got, want := history(tag), history(old); !equality.Semantic.DeepEqual(got, want) {
-			w.t.Errorf("Tag %s has the history %+v, had %+v", name, got, want)
+			w.T.Errorf("Tag %s has the history %+v, had %+v", name, got, want)
 		}
 	}
 	for name, old := range want.deployments {
 		deployment := got.deployments[name]
 		if deployment.Generation != old.Generation || !equality.Semantic.DeepEqual(deployment.Annotations, old.Annotations) {
-			w.t.Errorf("Deployment %s is %+v, was %+v", name, deployment, old)
+			w.T.Errorf("Deployment %s is %+v, was %+v", name, deployment, old)
 		}
 	}
 }
@@ -119,7 +119,7 @@ func (w *world) sameAs(want objects) {
 // isAttemptedAgain returns an error while Tagger has not tried an import since.
 func (w *world) isAttemptedAgain(ctx context.Context, old v1.Tag) error {
 	tag := tag(old.Name)
-	if err := w.client.Get(ctx, client.ObjectKeyFromObject(tag), tag); err != nil {
+	if err := w.Client.Get(ctx, client.ObjectKeyFromObject(tag), tag); err != nil {
 		return err
 	}
 	if when := tag.Status.LastImportAttempt.When; !when.After(old.Status.LastImportAttempt.When.Time) {
@@ -131,7 +131,7 @@ func (w *world) isAttemptedAgain(ctx context.Context, old v1.Tag) error {
 // isStalled returns an error while the status of a Tag does not require an edit.
 func (w *world) isStalled(ctx context.Context, name string, reason v1.Reason) error {
 	tag := tag(name)
-	if err := w.client.Get(ctx, client.ObjectKeyFromObject(tag), tag); err != nil {
+	if err := w.Client.Get(ctx, client.ObjectKeyFromObject(tag), tag); err != nil {
 		return err
 	}
 	condition := meta.FindStatusCondition(tag.Status.Conditions, v1.ConditionStalled)

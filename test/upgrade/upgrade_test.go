@@ -32,10 +32,10 @@ func TestUpgradeAndDowngradeKeepObjects(t *testing.T) {
 	})
 	w.sameAs(stored)
 
-	w.do(w.client.Patch(t.Context(), tag("app"), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"generation":2}}`))))
+	w.Must(w.Client.Patch(t.Context(), tag("app"), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"generation":2}}`))))
 	w.eventually("the Deployment to follow its Tag", func(ctx context.Context) error {
 		deployment := deployment("app")
-		err := w.client.Get(ctx, client.ObjectKeyFromObject(deployment), deployment)
+		err := w.Client.Get(ctx, client.ObjectKeyFromObject(deployment), deployment)
 		if want := w.image(2); err == nil && deployment.Spec.Template.Spec.Containers[0].Image != want {
 			err = fmt.Errorf("it has %s and not %s", deployment.Spec.Template.Spec.Containers[0].Image, want)
 		}
@@ -47,11 +47,11 @@ func TestUpgradeAndDowngradeKeepObjects(t *testing.T) {
 	w.sameAs(stored)
 
 	w.stopManager()
-	w.do(cluster.InstallFrom(t.Context(), w.cluster, former, cluster.WebhookEndpoint{}))
+	w.Must(cluster.InstallFrom(t.Context(), w.Cluster, former, cluster.WebhookEndpoint{}))
 	w.sameAs(moved)
 	for name := range moved.tags {
 		patch := client.RawPatch(types.MergePatchType, []byte(`{"status":{"lastHandledRequest":"downgraded"}}`))
-		if err := w.client.Status().Patch(t.Context(), tag(name), patch); err != nil {
+		if err := w.Client.Status().Patch(t.Context(), tag(name), patch); err != nil {
 			t.Errorf("Tag %s: %v", name, err)
 		}
 	}
@@ -69,23 +69,23 @@ func TestTagsOfOldRulesCanBeEdited(t *testing.T) {
 		`{"metadata":{"finalizers":[]}}`,
 		`{"spec":{"interval":"1h"}}`,
 	} {
-		if err := w.client.Patch(t.Context(), tag("large"), client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		if err := w.Client.Patch(t.Context(), tag("large"), client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
 			t.Errorf("%s: %v", patch, err)
 		}
 	}
 	higher := fmt.Appendf(nil, `{"spec":{"generation":%d}}`, v1.MaxFirstGeneration+1)
-	if err := w.client.Patch(t.Context(), tag("large"), client.RawPatch(types.MergePatchType, higher)); !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
+	if err := w.Client.Patch(t.Context(), tag("large"), client.RawPatch(types.MergePatchType, higher)); !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
 		t.Errorf("another generation above the maximum: %v", err)
 	}
-	w.do(w.client.Patch(t.Context(), tag("large"), client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"from":%q,"generation":7}}`, w.registry+"/app"))))
+	w.Must(w.Client.Patch(t.Context(), tag("large"), client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"from":%q,"generation":7}}`, w.registry+"/app"))))
 	w.eventually("the Tag to be Ready", func(ctx context.Context) error {
 		large := tag("large")
-		err := w.client.Get(ctx, client.ObjectKeyFromObject(large), large)
+		err := w.Client.Get(ctx, client.ObjectKeyFromObject(large), large)
 		if err == nil && !large.IsReady() {
 			err = fmt.Errorf("%+v", large.Status.Conditions)
 		}
 		return err
 	})
-	w.do(w.client.Delete(t.Context(), tag("large")))
+	w.Must(w.Client.Delete(t.Context(), tag("large")))
 	w.stopManager()
 }

@@ -2,27 +2,19 @@ package upgrade
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-containerregistry/pkg/registry"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // patience bounds every wait.
@@ -30,10 +22,7 @@ const patience = 90 * time.Second
 
 // world is a control plane, a registry, and an internal registry.
 type world struct {
-	t                *testing.T
-	dir              string
-	cluster          *cluster.Cluster
-	client           client.Client
+	*harness.World
 	registry, mirror string
 	manager          *cluster.Manager
 	managers         int
@@ -43,16 +32,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	ctrl.SetLogger(logr.Discard()) // logs of the tests' own clients
-	w := &world{t: t, dir: t.TempDir()}
-	var err error
-	w.cluster, err = cluster.Start(t.Context(), cluster.Options{Dir: filepath.Join(w.dir, "cluster")})
-	w.do(err)
-	t.Cleanup(func() { w.do(w.cluster.Stop()) })
-	scheme := runtime.NewScheme()
-	w.do(errors.Join(clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme)))
-	w.client, err = client.New(w.cluster.Config, client.Options{Scheme: scheme})
-	w.do(err)
+	w := &world{World: harness.Start(t)}
 	w.registry, w.mirror = w.startRegistry(), w.startRegistry()
 	return w
 }
@@ -60,24 +40,22 @@ func newWorld(t *testing.T) *world {
 // startRegistry starts a registry in this process, and returns its address.
 func (w *world) startRegistry() string {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	w.t.Cleanup(server.Close)
+	w.T.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
 // startManager installs the manifests of a folder, and starts a manager.
 func (w *world) startManager(config, program string) {
-	w.t.Helper()
+	w.T.Helper()
 	webhook, err := cluster.ReserveWebhook()
-	w.do(err)
-	w.do(cluster.InstallFrom(w.t.Context(), w.cluster, config, webhook.Endpoint))
-	conf := filepath.Join(w.dir, "registries.conf")
-	w.do(os.WriteFile(conf, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", w.registry), 0o600))
+	w.Must(err)
+	w.Must(cluster.InstallFrom(w.T.Context(), w.Cluster, config, webhook.Endpoint))
 	w.managers++
-	w.manager, err = cluster.StartManager(w.t.Context(), cluster.ManagerOptions{
-		Dir: filepath.Join(w.dir, fmt.Sprint("manager-", w.managers)), Cluster: w.cluster, Webhook: webhook, RegistriesConf: conf, CacheRegistry: w.mirror, Program: program,
+	w.manager, err = cluster.StartManager(w.T.Context(), cluster.ManagerOptions{
+		Dir: filepath.Join(w.Dir, fmt.Sprint("manager-", w.managers)), Cluster: w.Cluster, Webhook: webhook, RegistriesConf: w.RegistriesConf(w.registry), CacheRegistry: w.mirror, Program: program,
 	})
-	w.do(err)
-	w.t.Cleanup(func() {
+	w.Must(err)
+	w.T.Cleanup(func() {
 		if w.manager != nil {
 			w.stopManager()
 		}
@@ -86,37 +64,20 @@ func (w *world) startManager(config, program string) {
 
 // startCurrent installs config/default and starts bin/manager.
 func (w *world) startCurrent() {
-	w.t.Helper()
+	w.T.Helper()
 	root, err := cluster.Root()
-	w.do(err)
+	w.Must(err)
 	w.startManager(filepath.Join(root, "config", "default"), "")
 }
 
 func (w *world) stopManager() {
-	w.t.Helper()
-	w.do(w.manager.Stop())
+	w.T.Helper()
+	w.Must(w.manager.Stop())
 	w.manager = nil
-}
-
-func (w *world) do(err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
-	}
 }
 
 // eventually waits until a condition holds.
 func (w *world) eventually(what string, condition func(context.Context) error) {
-	w.t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(w.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		err := condition(ctx)
-		if ctx.Err() == nil {
-			last = err
-		}
-		return err == nil, nil
-	})
-	if err != nil {
-		w.t.Fatalf("%s: not within %s: %v", what, patience, last)
-	}
+	w.T.Helper()
+	harness.Eventually(w.T, what, patience, condition)
 }

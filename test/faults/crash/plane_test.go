@@ -5,12 +5,10 @@ package crash
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,15 +18,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/test/audit"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // patience bounds every wait. The promise is the 2 s of the lease and 2 s more, but the machine may be busy.
@@ -74,8 +69,7 @@ func newPlane(t *testing.T) *plane {
 	t.Cleanup(server.Close)
 	t.Cleanup(p.registry.open)
 	p.address = strings.TrimPrefix(server.URL, "http://")
-	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", p.address)
-	if err := os.WriteFile(filepath.Join(p.dir, "registries.conf"), []byte(conf), 0o600); err != nil {
+	if err := harness.WriteRegistriesConf(filepath.Join(p.dir, "registries.conf"), p.address); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -95,15 +89,9 @@ func (p *plane) install() {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(p.service.stop)
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			p.t.Fatal(err)
-		}
-	}
 	config := *p.cluster.Config
 	config.QPS = -1
-	if p.client, err = client.NewWithWatch(&config, client.Options{Scheme: scheme}); err != nil {
+	if p.client, err = client.NewWithWatch(&config, client.Options{Scheme: harness.Scheme()}); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -128,14 +116,7 @@ func (p *plane) try(what string, do func() error) {
 // eventually waits until a condition holds.
 func (p *plane) eventually(what string, condition func(context.Context) error) {
 	p.t.Helper()
-	last := fmt.Errorf("never asked")
-	err := wait.PollUntilContextTimeout(p.t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = condition(ctx)
-		return last == nil, nil
-	})
-	if err != nil {
-		p.t.Fatalf("%s: not within %s: %v", what, patience, last)
-	}
+	harness.Eventually(p.t, what, patience, condition)
 }
 
 func freePort(t *testing.T) int {

@@ -42,20 +42,20 @@ func TestPullSecretsWithoutEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for i := range 30 {
-		w.create(pullSecret(fmt.Sprintf("a-%02d", i), 1008))
+		w.Create(pullSecret(fmt.Sprintf("a-%02d", i), 1008))
 	}
 	for i := range 5 {
-		w.create(pullSecret(fmt.Sprintf("b-%d", i), 555))
-		w.create(pullSecret(fmt.Sprintf("c-%d", i), 250))
+		w.Create(pullSecret(fmt.Sprintf("b-%d", i), 555))
+		w.Create(pullSecret(fmt.Sprintf("c-%d", i), 250))
 	}
 	tags := w.tags(60, false)
 	neighbour := w.tag(other, "app", false)
-	w.create(neighbour)
+	w.Create(neighbour)
 	w.awaitReady(patience, neighbour)
 	w.awaitReady(settled, tags...)
 	w.await(patience, func(ctx context.Context) (bool, error) {
 		var events eventsv1.EventList
-		err := w.admin.List(ctx, &events, client.InNamespace(tenant))
+		err := w.Client.List(ctx, &events, client.InNamespace(tenant))
 		return slices.ContainsFunc(events.Items, func(event eventsv1.Event) bool {
 			return event.Reason == "MalformedPullSecret" && strings.Contains(event.Note, "a-00")
 		}), err
@@ -81,11 +81,11 @@ func TestTagsThatPruneBesideLargeJobs(t *testing.T) {
 	tags := w.tags(40, true)
 	w.awaitReady(settled, tags...)
 	for i := range 40 {
-		w.create(job(fmt.Sprintf("job-%02d", i)))
+		w.Create(job(fmt.Sprintf("job-%02d", i)))
 	}
-	w.do(w.admin.DeleteAllOf(t.Context(), &v1.Tag{}, client.InNamespace(tenant)))
+	w.Must(w.Client.DeleteAllOf(t.Context(), &v1.Tag{}, client.InNamespace(tenant)))
 	neighbour := w.tag(other, "app", false)
-	w.create(neighbour)
+	w.Create(neighbour)
 	w.awaitReady(patience, neighbour)
 	w.awaitGone(settled, tags...)
 	w.endure()

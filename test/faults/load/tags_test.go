@@ -44,14 +44,14 @@ func TestTenThousandTagsBesideCopies(t *testing.T) {
 	w.storeTags()
 	w.startManager()
 	for _, tag := range cached {
-		w.create(tag)
+		w.Create(tag)
 	}
 	neighbour := w.tag(other, "app", false)
-	w.create(neighbour)
+	w.Create(neighbour)
 	w.awaitReady(patience, neighbour)
-	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new"}})
+	w.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new"}})
 	w.eachOf(newTags, func(ctx context.Context, i int) error {
-		return w.admin.Create(ctx, w.tag("new", fmt.Sprintf("tag-%d", i), false))
+		return w.Client.Create(ctx, w.tag("new", fmt.Sprintf("tag-%d", i), false))
 	})
 	w.awaitReady(settled, cached...)
 	w.awaitImports(newTags + copies + 1)
@@ -61,19 +61,19 @@ func TestTenThousandTagsBesideCopies(t *testing.T) {
 // storeTags stores Tags as a manager leaves them after five imports. The definition has no status subresource meanwhile, so
 // that each needs one write.
 func (w *world) storeTags() {
-	w.t.Helper()
+	w.T.Helper()
 	root, err := cluster.Root()
-	w.do(err)
+	w.Must(err)
 	text, err := os.ReadFile(filepath.Join(root, "config", "crd", "bases", "images.io_tags.yaml"))
-	w.do(err)
+	w.Must(err)
 	var definition apiextensionsv1.CustomResourceDefinition
-	w.do(yaml.UnmarshalStrict(text, &definition))
+	w.Must(yaml.UnmarshalStrict(text, &definition))
 	definition.Spec.Versions[0].Subresources = nil
-	_, err = envtest.InstallCRDs(w.cluster.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{&definition}})
-	w.do(err)
+	_, err = envtest.InstallCRDs(w.Cluster.Config, envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{&definition}})
+	w.Must(err)
 	namespace := func(i int) string { return fmt.Sprintf("stored-%d", i/tagsPerNamespace) }
 	for i := 0; i < storedTags; i += tagsPerNamespace {
-		w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace(i)}})
+		w.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace(i)}})
 	}
 	w.eachOf(storedTags, func(ctx context.Context, i int) error {
 		tag := w.tag(namespace(i), fmt.Sprintf("tag-%d", i), false)
@@ -86,31 +86,31 @@ func (w *world) storeTags() {
 				Generation: generation, From: tag.Spec.From, ImportedAt: now, Trigger: v1.TriggerUser, ImageReference: tag.Spec.From + "@" + digest,
 			})
 		}
-		return w.admin.Create(ctx, tag)
+		return w.Client.Create(ctx, tag)
 	})
 }
 
 // eachOf calls do for 0 to count-1, some concurrently.
 func (w *world) eachOf(count int, do func(ctx context.Context, i int) error) {
-	w.t.Helper()
-	group, ctx := errgroup.WithContext(w.t.Context())
+	w.T.Helper()
+	group, ctx := errgroup.WithContext(w.T.Context())
 	group.SetLimit(creators)
 	for i := range count {
 		group.Go(func() error { return do(ctx, i) })
 	}
-	w.do(group.Wait())
+	w.Must(group.Wait())
 }
 
 // cachedTags pushes the images to copy. Each Tag is in a namespace of its own, so that all copies may run concurrently.
 func (w *world) cachedTags() (tags []*v1.Tag) {
-	w.t.Helper()
+	w.T.Helper()
 	for i := range copies {
 		image, err := random.Image(layerSize, copiedLayers)
-		w.do(err)
+		w.Must(err)
 		source := fmt.Sprintf("%s/large-%d", w.registry.Address, i)
-		w.do(crane.Push(image, source, crane.WithContext(w.t.Context())))
+		w.Must(crane.Push(image, source, crane.WithContext(w.T.Context())))
 		owner := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("copies-%d", i)}}
-		w.create(owner)
+		w.Create(owner)
 		tag := w.tag(owner.Name, "large", true)
 		tag.Spec.From = source
 		tags = append(tags, tag)
@@ -120,12 +120,12 @@ func (w *world) cachedTags() (tags []*v1.Tag) {
 
 // awaitImports waits until so many Tags are imported, by the metrics of each Tag.
 func (w *world) awaitImports(count int) {
-	w.t.Helper()
+	w.T.Helper()
 	w.await(settled, func(ctx context.Context) (bool, error) {
 		imports, err := w.imports(ctx)
 		return imports >= count, err
 	})
-	w.t.Logf("%d Tags were imported", count)
+	w.T.Logf("%d Tags were imported", count)
 }
 
 func (w *world) imports(ctx context.Context) (int, error) {

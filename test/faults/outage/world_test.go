@@ -4,7 +4,6 @@ package outage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -22,14 +21,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // namespace is the namespace of every test, on a control plane of its own.
@@ -66,16 +64,11 @@ func newWorld(t *testing.T) *world {
 			t.Errorf("stop the control plane: %v", err)
 		}
 	})
-	scheme := runtime.NewScheme()
-	w.do(errors.Join(clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme)))
-	if w.admin, err = client.NewWithWatch(w.cluster.Config, client.Options{Scheme: scheme}); err != nil {
+	if w.admin, err = client.NewWithWatch(w.cluster.Config, client.Options{Scheme: harness.Scheme()}); err != nil {
 		t.Fatal(err)
 	}
 	w.conf = filepath.Join(w.dir, "registries.conf")
-	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", w.registry.address)
-	if err := os.WriteFile(w.conf, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	w.do(harness.WriteRegistriesConf(w.conf, w.registry.address))
 	return w
 }
 
@@ -288,16 +281,7 @@ func (w *world) do(err error) {
 // eventually waits until a condition holds.
 func (w *world) eventually(what string, condition func(context.Context) error) {
 	w.t.Helper()
-	last := fmt.Errorf("never asked")
-	err := wait.PollUntilContextTimeout(w.t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		if err := condition(ctx); err == nil || ctx.Err() == nil { // after the timeout the error before is more useful
-			last = err
-		}
-		return last == nil, nil
-	})
-	if err != nil {
-		w.t.Fatalf("%s: not within %s: %v", what, patience, last)
-	}
+	harness.Eventually(w.t, what, patience, condition)
 }
 
 // throughout repeats a request until the time is over, and returns the number of successes, and the errors.

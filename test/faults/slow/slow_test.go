@@ -5,11 +5,9 @@ package slow
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,6 +21,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // TestASlowRegistryIsGivenUp: a header may take 15 s, the next byte 30 s, and all requests of one resolve 30 s (DESIGN 6,
@@ -62,7 +61,7 @@ func reach(t *testing.T, server *httptest.Server) (reference.Source, *registry.C
 	t.Helper()
 	address := strings.TrimPrefix(server.URL, "http://")
 	path := filepath.Join(t.TempDir(), "registries.conf")
-	if err := os.WriteFile(path, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", address), 0o600); err != nil {
+	if err := harness.WriteRegistriesConf(path, address); err != nil {
 		t.Fatal(err)
 	}
 	configuration, err := registriesconf.Load(path, func(err error) { t.Error(err) }, nil)
