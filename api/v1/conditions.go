@@ -11,63 +11,63 @@ import (
 
 // Condition types of a Tag.
 const (
-	// ConditionReady is True while the generation wanted is in use and the last import worked.
+	// ConditionReady is True while the wanted generation is in use and the last import succeeded.
 	ConditionReady = "Ready"
-	// ConditionStalled is True while only an edit can cure what is wrong (kstatus).
+	// ConditionStalled is True while only an edit can fix the failure (kstatus).
 	ConditionStalled = "Stalled"
-	// ConditionMirrored is True while the generation in use is in the internal registry. A Tag that uses none of there has no such
-	// condition.
+	// ConditionMirrored is True while the generation in use is in the internal registry. A Tag whose generation in use is not
+	// mirrored does not have it.
 	ConditionMirrored = "Mirrored"
 )
 
-// Reason says in one word why a Tag is, or is not, Ready. The reasons of failed imports are also the values of the
-// label "reason" of tagger_import_failures_total.
+// Reason is the reason of a condition, in one word. The reasons of failed imports are also the values of the label "reason" of
+// tagger_import_failures_total.
 type Reason string
 
-// Why an import failed.
+// Reasons of failed imports.
 const (
-	// ReasonNotFound says: the registry has no such repository or tag.
+	// ReasonNotFound: the registry has no such repository or tag.
 	ReasonNotFound Reason = "NotFound"
-	// ReasonUnauthorized says: the registry refuses what we may show it.
+	// ReasonUnauthorized: the registry refuses the available credentials.
 	ReasonUnauthorized Reason = "Unauthorized"
-	// ReasonRateLimited says: the registry asks us to wait.
+	// ReasonRateLimited: the registry asks Tagger to wait.
 	ReasonRateLimited Reason = "RateLimited"
-	// ReasonUnavailable says: the registry cannot be reached, or is broken.
+	// ReasonUnavailable: the registry cannot be reached, or is broken.
 	ReasonUnavailable Reason = "Unavailable"
-	// ReasonRefusedByPolicy says: the administrator does not allow it.
+	// ReasonRefusedByPolicy: the administrator does not allow it.
 	ReasonRefusedByPolicy Reason = "RefusedByPolicy"
-	// ReasonInvalidContent says: the registry sends what is no image.
+	// ReasonInvalidContent: the registry sends content that is not an image.
 	ReasonInvalidContent Reason = "InvalidContent"
-	// ReasonInvalidReference says: spec.from is no image reference.
+	// ReasonInvalidReference: spec.from is not an image reference.
 	ReasonInvalidReference Reason = "InvalidReference"
-	// ReasonMirrorUnavailable says: the internal registry cannot be reached, or is broken.
+	// ReasonMirrorUnavailable: the internal registry cannot be reached, or is broken.
 	ReasonMirrorUnavailable Reason = "MirrorUnavailable"
-	// ReasonMirrorNotConfigured says: spec.cache is set, and there is no internal registry.
+	// ReasonMirrorNotConfigured: spec.cache is set, and no internal registry is configured.
 	ReasonMirrorNotConfigured Reason = "MirrorNotConfigured"
 )
 
 // Other reasons of the conditions.
 const (
-	// ReasonImported says: the generation wanted is imported and in use.
+	// ReasonImported: the wanted generation is imported and in use.
 	ReasonImported Reason = "Imported"
-	// ReasonMirroring says: the image is on its way into the internal registry.
+	// ReasonMirroring: a copy to the internal registry is in progress.
 	ReasonMirroring Reason = "Mirroring"
-	// ReasonMirrored says: the internal registry has the image.
+	// ReasonMirrored: the internal registry has the image.
 	ReasonMirrored Reason = "Mirrored"
-	// ReasonUnknownGeneration says: spec.generation is one that was never imported, or is not kept any more.
+	// ReasonUnknownGeneration: spec.generation was never imported, or is not kept any more.
 	ReasonUnknownGeneration Reason = "UnknownGeneration"
 )
 
-// MaxReasonLength bounds what a failed import leaves in the status, in bytes.
+// MaxReasonLength bounds the reason of a failed import in the status, in bytes.
 const MaxReasonLength = 1024
 
-// IsReady says whether the Tag is Ready for the spec that it has now.
+// IsReady reports whether the Tag is Ready for its current spec.
 func (t *Tag) IsReady() bool {
 	ready := meta.FindStatusCondition(t.Status.Conditions, ConditionReady)
 	return ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == t.Generation
 }
 
-// NotReadyReason is the reason of a Ready condition that is False, and empty otherwise.
+// NotReadyReason returns the reason of a Ready condition that is False, and nothing otherwise.
 func (t *Tag) NotReadyReason() Reason {
 	ready := meta.FindStatusCondition(t.Status.Conditions, ConditionReady)
 	if ready == nil || ready.Status != metav1.ConditionFalse {
@@ -76,14 +76,14 @@ func (t *Tag) NotReadyReason() Reason {
 	return Reason(ready.Reason)
 }
 
-// IsNotReadyWith says whether the Tag says just this already, for the spec that it has now.
+// IsNotReadyWith reports whether the Ready condition has exactly this content, for the current spec.
 func (t *Tag) IsNotReadyWith(reason Reason, message string) bool {
 	ready := meta.FindStatusCondition(t.Status.Conditions, ConditionReady)
 	return ready != nil && ready.Status == metav1.ConditionFalse && ready.ObservedGeneration == t.Generation &&
 		ready.Reason == string(reason) && ready.Message == Truncate(message, MaxReasonLength)
 }
 
-// FailingSince is since when the Tag is not Ready for the spec that it has now; zero when it is not failing.
+// FailingSince returns since when the Tag is not Ready for its current spec; zero if it is not failing.
 func (t *Tag) FailingSince() time.Time {
 	ready := meta.FindStatusCondition(t.Status.Conditions, ConditionReady)
 	if ready == nil || ready.Status != metav1.ConditionFalse || ready.ObservedGeneration != t.Generation {
@@ -106,8 +106,8 @@ func (t *Tag) markNotReady(now metav1.Time, reason Reason, message string, stall
 	meta.RemoveStatusCondition(&t.Status.Conditions, ConditionStalled)
 }
 
-// setCondition restarts the transition time when the spec has changed: a new spec fails, or works, since now. A time in the
-// future, from a clock that was wrong, counts as now.
+// setCondition restarts the transition time after a change of the spec: a new spec fails, or succeeds, since now. A time in the
+// future, from a wrong clock, counts as now.
 func (t *Tag) setCondition(kind string, status metav1.ConditionStatus, reason Reason, message string, now metav1.Time) {
 	if old := meta.FindStatusCondition(t.Status.Conditions, kind); old != nil {
 		isNewSpec := old.ObservedGeneration != t.Generation && status == metav1.ConditionFalse
@@ -125,8 +125,8 @@ func (t *Tag) setCondition(kind string, status metav1.ConditionStatus, reason Re
 	})
 }
 
-// Truncate cuts text to at most limit bytes, at a rune's border, and says so with an ellipsis. Control characters
-// become spaces: the text may come from a registry.
+// Truncate cuts text to at most limit bytes, between runes, with an ellipsis. Control characters become spaces: the text may
+// come from a registry.
 func Truncate(text string, limit int) string {
 	clean := strings.Map(printable, strings.ToValidUTF8(text, "?"))
 	if len(clean) <= limit {
@@ -147,8 +147,8 @@ func printable(r rune) rune {
 	return r
 }
 
-// Retried says whether Tagger tries again by itself after a failure of that kind; otherwise only an edit, or a change
-// of the configuration, can cure it.
+// Retried reports whether Tagger retries after a failure of that kind; otherwise only an edit, or a change of the
+// configuration, can fix it.
 func (r Reason) Retried() bool {
 	switch r {
 	case ReasonInvalidContent, ReasonInvalidReference, ReasonRefusedByPolicy:

@@ -11,20 +11,21 @@ import (
 // maxMirrored bounds status.mirrored, as the schema does.
 const maxMirrored = 100
 
-// Mirrors says whether the Tag remembers that the image is, or is about to be, in the internal registry.
+// Mirrors reports whether status.mirrored has the image: it is in the internal registry, or a copy is about to start.
 func (t *Tag) Mirrors(image MirroredImage) bool {
 	return slices.Contains(t.Status.Mirrored, image)
 }
 
-// RecordMirroring remembers an image before anything of it is in the internal registry. Beyond the bound the oldest is
-// forgotten, which stays there.
+// RecordMirroring records an image before its copy starts. Beyond the bound it drops the oldest entry, whose image stays in the
+// internal registry.
 func (t *Tag) RecordMirroring(image MirroredImage) {
 	t.ForgetMirrored(image.Generation)
 	t.Status.Mirrored = append([]MirroredImage{image}, t.Status.Mirrored...)
 	t.Status.Mirrored = t.Status.Mirrored[:min(len(t.Status.Mirrored), maxMirrored)]
 }
 
-// ForgetMirrored notes that generations have no tag in the internal registry any more, or that none can be taken away there.
+// ForgetMirrored removes generations that have no tag in the internal registry any more, or whose images cannot be deleted
+// there.
 func (t *Tag) ForgetMirrored(generations ...int64) {
 	t.Status.Mirrored = slices.DeleteFunc(slices.Clone(t.Status.Mirrored), func(m MirroredImage) bool {
 		return slices.Contains(generations, m.Generation)
@@ -34,7 +35,7 @@ func (t *Tag) ForgetMirrored(generations ...int64) {
 	}
 }
 
-// Unreferenced are the images in the internal registry that no reference is about any more, and no import that is wanted.
+// Unreferenced returns the images in the internal registry that neither a reference nor a wanted import uses.
 func (t *Tag) Unreferenced() []MirroredImage {
 	var gone []MirroredImage
 	for _, image := range t.Status.Mirrored {
@@ -48,7 +49,7 @@ func (t *Tag) Unreferenced() []MirroredImage {
 	return gone
 }
 
-// CurrentMirrored is the generation in use, where workloads pull it from the internal registry; else nil.
+// CurrentMirrored returns the generation in use if workloads pull it from the internal registry; else nil.
 func (t *Tag) CurrentMirrored() *Reference {
 	current := t.Current()
 	if current == nil || !t.Mirrors(MirroredImage{current.Generation, current.ImageReference}) {
@@ -57,21 +58,22 @@ func (t *Tag) CurrentMirrored() *Reference {
 	return current
 }
 
-// MarkMirroring says that the generation wanted is on its way into the internal registry. It is no attempt yet.
+// MarkMirroring records that the copy of the wanted generation is in progress. It does not count as an attempt yet.
 func (t *Tag) MarkMirroring(message string, now metav1.Time) {
 	t.MarkNotReady(ReasonMirroring, message, false, now)
 }
 
-// attachmentsMissing is in the message of the condition Mirrored before what may be missing.
+// attachmentsMissing precedes the missing referrers in the message of the condition Mirrored.
 const attachmentsMissing = "; attachments may be missing: "
 
-// MayLackAttachments reports whether the status says that attachments of the generation in use may be missing in the internal registry.
+// MayLackAttachments reports whether referrers of the generation in use may be missing in the internal registry.
 func (t *Tag) MayLackAttachments() bool {
 	condition := meta.FindStatusCondition(t.Status.Conditions, ConditionMirrored)
 	return condition != nil && strings.Contains(condition.Message, attachmentsMissing)
 }
 
-// MarkMirrored says that the internal registry has the generation in use, and which of its attachments may be missing there, and why.
+// MarkMirrored records that the internal registry has the generation in use, which of its referrers may be missing there, and
+// why.
 func (t *Tag) MarkMirrored(missing string, now metav1.Time) {
 	message := "the internal registry has the generation in use"
 	if missing != "" {
@@ -80,18 +82,18 @@ func (t *Tag) MarkMirrored(missing string, now metav1.Time) {
 	t.setCondition(ConditionMirrored, metav1.ConditionTrue, ReasonMirrored, message, now)
 }
 
-// MarkNotMirrored says why the internal registry does not have the generation in use, as far as Tagger can tell. Nothing
+// MarkNotMirrored records why the internal registry does not have the generation in use, as far as Tagger can tell. Nothing
 // else changes.
 func (t *Tag) MarkNotMirrored(reason Reason, message string, now metav1.Time) {
 	t.setCondition(ConditionMirrored, metav1.ConditionFalse, reason, message, now)
 }
 
-// IsMirroredKnown says whether the status tells that the internal registry has the generation in use.
+// IsMirroredKnown reports whether the condition Mirrored is True.
 func (t *Tag) IsMirroredKnown() bool {
 	return meta.IsStatusConditionTrue(t.Status.Conditions, ConditionMirrored)
 }
 
-// IsLost says whether the internal registry does not have the generation in use, and it could not be copied there again.
+// IsLost reports whether the internal registry does not have the generation in use, and copying it again failed.
 func (t *Tag) IsLost() bool {
 	condition := meta.FindStatusCondition(t.Status.Conditions, ConditionMirrored)
 	return condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason != string(ReasonMirroring)

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// WantedGeneration returns the generation that the spec asks for. A spec without one asks for the generation in use.
+// WantedGeneration returns the generation of the spec. A spec without one keeps the generation in use.
 func (t *Tag) WantedGeneration() int64 {
 	switch {
 	case t.Spec.Generation != nil:
@@ -20,7 +20,7 @@ func (t *Tag) WantedGeneration() int64 {
 	}
 }
 
-// MarkAdmitted notes that the source was seen by admission, or by what stands in for it.
+// MarkAdmitted records the source that admission saw.
 func (t *Tag) MarkAdmitted() {
 	if t.Annotations == nil {
 		t.Annotations = map[string]string{}
@@ -28,8 +28,7 @@ func (t *Tag) MarkAdmitted() {
 	t.Annotations[AnnotationAdmittedSource] = t.source()
 }
 
-// IsAdmitted says whether admission has seen the source that the Tag has now. One that admission never saw is judged by
-// the newest generation.
+// IsAdmitted reports whether admission has seen the current source. Without a record the newest generation's source counts.
 func (t *Tag) IsAdmitted() bool {
 	if admitted, ok := t.Annotations[AnnotationAdmittedSource]; ok {
 		return admitted == t.source()
@@ -45,7 +44,7 @@ func (t *Tag) source() string {
 	return t.Spec.From
 }
 
-// Reference is the imported generation of that number, or nil.
+// Reference returns the imported generation of that number, or nil.
 func (t *Tag) Reference(generation int64) *Reference {
 	i := slices.IndexFunc(t.Status.References, func(r Reference) bool { return r.Generation == generation })
 	if i < 0 {
@@ -54,7 +53,7 @@ func (t *Tag) Reference(generation int64) *Reference {
 	return &t.Status.References[i]
 }
 
-// Current is the generation that workloads use now, or nil when nothing is imported.
+// Current returns the generation that workloads use now, or nil before the first import.
 func (t *Tag) Current() *Reference {
 	if t.Status.Generation == nil {
 		return nil
@@ -62,7 +61,7 @@ func (t *Tag) Current() *Reference {
 	return t.Reference(*t.Status.Generation)
 }
 
-// Newest is the imported generation with the highest number, or nil when nothing is imported.
+// Newest returns the imported generation with the highest number, or nil before the first import.
 func (t *Tag) Newest() *Reference {
 	var newest *Reference
 	for i := range t.Status.References {
@@ -73,7 +72,7 @@ func (t *Tag) Newest() *Reference {
 	return newest
 }
 
-// HistoryLimit is how many generations the Tag keeps.
+// HistoryLimit returns the number of generations that the Tag keeps.
 func (t *Tag) HistoryLimit() int {
 	if t.Spec.HistoryLimit == 0 {
 		return DefaultHistoryLimit
@@ -81,20 +80,20 @@ func (t *Tag) HistoryLimit() int {
 	return int(t.Spec.HistoryLimit)
 }
 
-// RecordImport adds an imported generation and moves the Tag to it.
+// RecordImport adds an imported generation and selects it.
 func (t *Tag) RecordImport(ref Reference) {
 	t.RecordGeneration(ref)
 	t.Select(ref.Generation, ref.ImportedAt)
 }
 
-// RecordGeneration adds an imported generation and leaves the Tag where it stands: a rollback sticks.
+// RecordGeneration adds an imported generation and keeps the current one: a rollback lasts.
 func (t *Tag) RecordGeneration(ref Reference) {
 	t.Status.References = append([]Reference{ref}, t.Status.References...)
 	t.Status.LastImportAttempt = &ImportAttempt{When: ref.ImportedAt, Succeed: true}
 	t.MarkReady(ref.ImportedAt)
 }
 
-// Imports is the part of the status that no controller can find out again.
+// Imports returns the part of the status that no controller can restore.
 func (t *Tag) Imports() TagStatus {
 	return TagStatus{
 		Generation:         t.Status.Generation,
@@ -105,7 +104,7 @@ func (t *Tag) Imports() TagStatus {
 	}
 }
 
-// Restore puts Imports back after a user emptied the status.
+// Restore restores Imports after a user cleared the status.
 func (t *Tag) Restore(imports TagStatus, now metav1.Time) {
 	t.Status = *imports.DeepCopy()
 	if current := t.Current(); current != nil && current.Generation == t.WantedGeneration() {
@@ -113,14 +112,14 @@ func (t *Tag) Restore(imports TagStatus, now metav1.Time) {
 	}
 }
 
-// Select moves the Tag to a generation that is imported already.
+// Select selects an imported generation.
 func (t *Tag) Select(generation int64, now metav1.Time) {
 	t.Status.Generation = &generation
 	meta.RemoveStatusCondition(&t.Status.Conditions, ConditionMirrored) // which is about the generation in use
 	t.MarkReady(now)
 }
 
-// MarkReady says that nothing is wrong: the generation wanted is in use and the registry answered.
+// MarkReady records success: the wanted generation is in use and the registry responded.
 func (t *Tag) MarkReady(now metav1.Time) {
 	current := t.Current()
 	if current == nil {
@@ -131,13 +130,13 @@ func (t *Tag) MarkReady(now metav1.Time) {
 	t.markReady(now, current.ImageReference)
 }
 
-// RecordFailure says why an import failed. The generation in use stays. Stalled says that only an edit can cure it.
+// RecordFailure records why an import failed. The generation in use stays. Stalled means that only an edit can fix it.
 func (t *Tag) RecordFailure(reason Reason, message string, stalled bool, now metav1.Time) {
 	t.Status.LastImportAttempt = &ImportAttempt{When: now, Reason: Truncate(message, MaxReasonLength)}
 	t.MarkNotReady(reason, message, stalled, now)
 }
 
-// MarkNotReady says why the Tag cannot be what the spec wants, without an import having been tried.
+// MarkNotReady records why the Tag cannot follow its spec, without an attempt to import.
 func (t *Tag) MarkNotReady(reason Reason, message string, stalled bool, now metav1.Time) {
 	t.Status.ObservedGeneration = t.Generation
 	t.markNotReady(now, reason, message, stalled)

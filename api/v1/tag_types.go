@@ -14,7 +14,7 @@ const MaxGeneration = 1<<53 - 1
 // Tag's life.
 const MaxFirstGeneration = 1_000_000_000_000
 
-// TagSpec says which image a Tag follows, and which generation of it workloads use.
+// TagSpec has the image that a Tag follows, and the generation of it that workloads use.
 type TagSpec struct {
 	// from is the image that the Tag follows, such as quay.io/company/myapp:latest.
 	// Without a tag it means latest. Without a registry it means docker.io, unless the administrator's
@@ -26,20 +26,20 @@ type TagSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?|[[][0-9a-fA-F:.]+[]])(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$')",message="from must be an image reference such as quay.io/company/myapp:latest, with the repository in lower case"
 	From string `json:"from,omitempty"`
 
-	// generation is the generation that workloads use. One that status.references lists is switched to;
-	// the newest one plus 1 imports the image again. Left out it is 0 on create, and stays what it is on update.
+	// generation is the generation that workloads use. A generation of status.references is selected at once; the newest
+	// one plus 1 imports the image again. If empty, it is 0 on create, and keeps its value on update.
 	// Before the first import it is at most 1000000000000.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=9007199254740991
 	Generation *int64 `json:"generation,omitempty"`
 
-	// cache mirrors the image into the internal registry first, and has workloads pull it from there.
+	// cache copies the image into the internal registry first; workloads then pull it from there.
 	// +optional
 	Cache bool `json:"cache,omitempty"` //nolint:kubeapilinter // nobools: the name and the type are the product's own since its first version
 
-	// interval asks the registry for news this often, at least every 1m. Left out the registry is never polled:
-	// a Tag is a fixed point in time until someone moves it.
+	// interval is how often Tagger checks the registry for a new digest, at least every 1m. Without it Tagger never polls: only
+	// a user changes the generation.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
@@ -47,7 +47,7 @@ type TagSpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m')",message="interval must be at least 1m"
 	Interval *metav1.Duration `json:"interval,omitempty"` //nolint:kubeapilinter // nodurations: the API server parses it by the rule above, and kubectl users write 5m
 
-	// historyLimit is how many generations are kept, 1 to 25. The one in use is always kept.
+	// historyLimit is the number of kept generations, 1 to 25. The one in use is always kept.
 	// +optional
 	// +default=5
 	// +kubebuilder:validation:Minimum=1
@@ -55,7 +55,7 @@ type TagSpec struct {
 	HistoryLimit int32 `json:"historyLimit,omitempty"`
 }
 
-// Trigger is what brought a generation.
+// Trigger is the cause of a generation.
 // +kubebuilder:validation:Enum=Import;Push;Poll;User
 type Trigger string
 
@@ -64,9 +64,9 @@ const (
 	TriggerImport Trigger = "Import"
 	// TriggerPush is a push notification of a registry.
 	TriggerPush Trigger = "Push"
-	// TriggerPoll is a check made because spec.interval had passed.
+	// TriggerPoll is a check after spec.interval.
 	TriggerPoll Trigger = "Poll"
-	// TriggerUser is a user who moved spec.generation, or changed spec.from or spec.cache.
+	// TriggerUser is a user who changed spec.generation, spec.from or spec.cache.
 	TriggerUser Trigger = "User"
 )
 
@@ -77,23 +77,24 @@ type Reference struct {
 	// +kubebuilder:validation:Minimum=0
 	Generation int64 `json:"generation"` //nolint:kubeapilinter // requiredfields: 0 is the first generation and has to be written out
 
-	// from is what spec.from was when this generation was imported.
+	// from is the value of spec.from at the time of the import.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	From string `json:"from,omitempty"`
 
-	// importedAt is when this generation was imported.
+	// importedAt is the time of the import.
 	// +required
 	ImportedAt metav1.Time `json:"importedAt,omitempty"` //nolint:kubeapilinter // requiredfields: a time is text in JSON, and never zero here
 
-	// imageReference is the image by its digest, as workloads get it: at its source, or in the internal registry when cached.
+	// imageReference is the image by its digest, in the form that workloads get: at its source, or in the internal registry if
+	// cached.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=768
 	ImageReference string `json:"imageReference,omitempty"` //nolint:kubeapilinter // noreferences: the seed's own name
 
-	// trigger is what brought this generation: Import, Push, Poll or User.
+	// trigger is the cause of this generation: Import, Push, Poll or User.
 	// +optional
 	Trigger Trigger `json:"trigger,omitempty"`
 }
@@ -104,18 +105,18 @@ type ImportAttempt struct {
 	// +required
 	When metav1.Time `json:"when,omitempty"` //nolint:kubeapilinter // requiredfields: a time is text in JSON, and never zero here
 
-	// succeed says whether the import was successful.
+	// succeed is true after a successful import.
 	// +required
 	Succeed bool `json:"succeed"` //nolint:kubeapilinter // nobools, requiredfields: the seed's own name and type, and false has to be written out
 
-	// reason says why the import failed. Empty when it did not.
+	// reason says why the import failed. Empty after a successful one.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason,omitempty"`
 }
 
-// MirroredImage is a generation that has a tag of its number in the internal registry, or is about to get one.
+// MirroredImage is a generation with a tag of its number in the internal registry, or with a copy about to start.
 type MirroredImage struct {
 	// generation is the number of the import, and the tag.
 	// +required
@@ -129,17 +130,17 @@ type MirroredImage struct {
 	ImageReference string `json:"imageReference,omitempty"` //nolint:kubeapilinter // noreferences: the seed's own name
 }
 
-// TagStatus is what Tagger knows of a Tag.
+// TagStatus is the state that Tagger has observed.
 type TagStatus struct {
-	// conditions are Ready, whether the generation wanted is in use; Stalled, whether only an edit can cure what is wrong; and
-	// Mirrored, whether the generation in use, where it is cached, is in the internal registry.
+	// conditions are Ready, whether the wanted generation is in use; Stalled, whether only an edit can fix a failure; and
+	// Mirrored, whether the generation in use, if it is cached, is in the internal registry.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the metadata.generation that this status was computed for.
+	// observedGeneration is the metadata.generation for which this status was computed.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -161,7 +162,7 @@ type TagStatus struct {
 	// +kubebuilder:validation:MaxItems=25
 	References []Reference `json:"references,omitempty"` //nolint:kubeapilinter // noreferences: the seed's own name
 
-	// mirrored are the generations that have a tag in the internal registry. One that is in no reference any more is taken away
+	// mirrored are the generations with a tag in the internal registry. Tagger deletes the image of one without a reference
 	// there once no workload uses it.
 	// +optional
 	// +listType=map
@@ -173,7 +174,7 @@ type TagStatus struct {
 	// +optional
 	LastImportAttempt *ImportAttempt `json:"lastImportAttempt,omitempty"` //nolint:kubeapilinter // optionalfields: nil says that none was made
 
-	// lastHandledRequest is the value of the annotation images.io/requested-check that was acted on last.
+	// lastHandledRequest is the last handled value of the annotation images.io/requested-check.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -202,11 +203,11 @@ type Tag struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec says which image the Tag follows, and which generation of it workloads use.
+	// spec has the image that the Tag follows, and the generation of it that workloads use.
 	// +required
 	Spec TagSpec `json:"spec,omitzero"`
 
-	// status is what Tagger knows of the Tag.
+	// status is the state that Tagger has observed.
 	// +optional
 	Status TagStatus `json:"status,omitzero"` //nolint:kubeapilinter // optionalfields: a new Tag has an empty one
 }
