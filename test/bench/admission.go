@@ -127,7 +127,7 @@ func served(rows *measure.Report, pinner *admission.Pinner, request webhookadmis
 		webhook.ServeHTTP(answer, post)
 		return bytes.Contains(answer.Body.Bytes(), []byte(`"allowed":true`))
 	})
-	rows.Note("  from the bytes of the review to those of the answer: median, allocations", fmt.Sprintf("%s, %.0f", measure.Readable(percentile(times, 50)), allocations))
+	rows.Note("  from the bytes of the review to those of the response: median, allocations", fmt.Sprintf("%s, %.0f", measure.Readable(percentile(times, 50)), allocations))
 	return err
 }
 

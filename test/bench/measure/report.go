@@ -50,7 +50,7 @@ func (r *Report) Note(work, got string) {
 
 func (r *Report) print(to io.Writer) {
 	table := tabwriter.NewWriter(to, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "WORK\tMEASURED\tBAR\tVERDICT")
+	fmt.Fprintln(table, "WORK\tMEASURED\tTARGET\tVERDICT")
 	for _, row := range r.rows {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", row.work, row.got, row.bar, row.said())
 	}
