@@ -25,6 +25,8 @@ type faultyRegistry struct {
 	unlisted string
 	// slow is the registry of the tests, which takes 0.7 s for each request here.
 	slow string
+	// crowded is as slow, for the Tags of one test, and shared is that registry, too, with a folder that responds with 500.
+	crowded, shared string
 	// stalling is the same registry, which sends no blobs; reads counts the waiting clients.
 	stalling string
 	reads    atomic.Int32
@@ -97,7 +99,8 @@ func newFaultyRegistry(registry string) *faultyRegistry {
 	}
 	f.mute = f.open(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	f.dripping = f.open(drip)
-	f.slow = f.open(slowly(registry))
+	f.slow, f.crowded = f.open(slowly(registry)), f.open(slowly(registry))
+	f.shared = f.open(failingFor(registry, func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/v2/broken/") }))
 	f.stalling = f.open(f.withoutBlobs(registry))
 	f.elsewhere = f.open(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="http://169.254.169.254/token",service="`+planted+`"`)

@@ -140,7 +140,7 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 	}
 	stops = append(stops, world.silent.stop)
 	world.registriesConf = filepath.Join(dir, "registries.conf")
-	faulty := []string{world.faulty.address, world.faulty.limited, world.faulty.broken, world.faulty.closed, world.faulty.mute, world.faulty.dripping, world.faulty.elsewhere, world.faulty.slow, world.faulty.stalling, world.silent.address}
+	faulty := []string{world.faulty.address, world.faulty.limited, world.faulty.broken, world.faulty.closed, world.faulty.mute, world.faulty.dripping, world.faulty.elsewhere, world.faulty.slow, world.faulty.crowded, world.faulty.shared, world.faulty.stalling, world.silent.address}
 	if err = allowPlainHTTP(append(faulty, world.registry.Address, world.private.Address)...); err != nil {
 		return stop, err
 	}
