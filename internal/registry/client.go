@@ -61,7 +61,7 @@ type Client struct {
 // New makes a Client.
 func New(options Options) *Client {
 	options = options.complete()
-	throttler := throttle.New(options.Clock)
+	throttler := throttle.New(options.Clock, transport.HeaderTimeout)
 	features := endpoint.NewFeatures(options.Clock)
 	challenges := auth.NewChallengeCache(features, options.Timeouts.Request)
 	return &Client{
@@ -155,7 +155,7 @@ func (c *Client) tryCredentials(ep endpoint.Endpoint, keys credentials.Keyring, 
 // resolveAs resolves with one credential.
 func (c *Client) resolveAs(ctx context.Context, ep endpoint.Endpoint, cred credentials.Credential, options ResolveOptions) (string, error) {
 	return c.digests.get(ctx, resolveKey(cred.ID+" "+ep.Key()), options.NotBefore, func() error {
-		if err := c.throttler.CheckRateLimit(ep, cred, options.Poll); err != nil || !options.Poll {
+		if err := c.throttler.CheckRateLimit(ep, cred.ID, options.Poll); err != nil || !options.Poll {
 			return err
 		}
 		return c.throttler.CheckReserve(ep)

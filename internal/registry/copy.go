@@ -65,7 +65,7 @@ func (c *Client) copyAs(ctx context.Context, order CopyRequest, run func(*copier
 	counts := &copier.Progress{Report: order.Progress}
 	_, err = c.tryEndpoints(ctx, image, func(ep endpoint.Endpoint) (string, error) {
 		return "", c.tryCredentials(ep, order.Keyring, func(cred credentials.Credential) error {
-			if err := c.throttler.CheckRateLimit(ep, cred, false); err != nil {
+			if err := c.throttler.CheckRateLimit(ep, cred.ID, false); err != nil {
 				return err
 			}
 			counts.Restart()

@@ -58,8 +58,8 @@ func (f *Features) Get(key FeatureKey) (value any, isKnown bool) { return f.know
 func (f *Features) Forget(key FeatureKey) { f.known.Remove(key) }
 
 // Has returns whether a registry has a feature, and whether that is known.
-func (f *Features) Has(key FeatureKey) (Has, isKnown bool) {
+func (f *Features) Has(key FeatureKey) (has, isKnown bool) {
 	known, _ := f.known.Get(key)
-	Has, isKnown = known.(bool)
-	return Has, isKnown
+	has, isKnown = known.(bool)
+	return has, isKnown
 }

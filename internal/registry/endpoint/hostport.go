@@ -84,3 +84,12 @@ func AddHost(listed map[string]bool, name string, insecure bool) {
 
 // MaxHostLength is how long a host may be, with its port, in bytes (RFC 1035, section 2.3.4).
 const MaxHostLength = 253 + len(":65535")
+
+// Hops are the requests whose responses led to this one, the last first. http.Client notes them.
+func Hops(request *http.Request) []*http.Request {
+	var earlier []*http.Request
+	for answer := request.Response; answer != nil && answer.Request != nil; answer = answer.Request.Response {
+		earlier = append(earlier, answer.Request)
+	}
+	return earlier
+}

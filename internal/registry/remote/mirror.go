@@ -37,7 +37,7 @@ func (m Mirror) MountingFrom(from string) Mirror {
 }
 
 // DoLimited asks what is not about blobs, and so should not take long.
-func (m Mirror) DoLimited(ctx context.Context, DoLimited operation) error {
+func (m Mirror) DoLimited(ctx context.Context, operate operation) error {
 	use := m.DoWaiting
 	if m.NoWait {
 		use = m.do
@@ -45,7 +45,7 @@ func (m Mirror) DoLimited(ctx context.Context, DoLimited operation) error {
 	return m.Fault(use(ctx, func(ctx context.Context, requester Requester) error {
 		ctx, cancel := context.WithTimeout(ctx, m.Timeouts.Request)
 		defer cancel()
-		return DoLimited(ctx, requester)
+		return operate(ctx, requester)
 	}))
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 // metered sends a request through the meter of a place, to a wire that takes a while and then answers or fails.
-func metered(t *testing.T, q *Throttler, ep endpoint.Endpoint, ctx context.Context, address string, wire transport.RoundTripperFunc, redirected bool) {
+func metered(t *testing.T, q *Throttler, ep endpoint.Endpoint, ctx context.Context, address string, wire roundTripperFunc, redirected bool) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 	if err != nil {
@@ -48,7 +48,7 @@ func place(t *testing.T, host string) endpoint.Endpoint {
 	return ep
 }
 
-func answersWith(code int) transport.RoundTripperFunc {
+func answersWith(code int) roundTripperFunc {
 	return func(request *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: code, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("")), Request: request}, nil
 	}
@@ -58,10 +58,10 @@ func answersWith(code int) transport.RoundTripperFunc {
 // redirects to a registry that everybody needs.
 func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q := New(clock)
+	q := New(clock, 15*time.Second)
 	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	cut := func(took time.Duration) transport.RoundTripperFunc {
+	cut := func(took time.Duration) roundTripperFunc {
 		return func(*http.Request) (*http.Response, error) {
 			clock.SetTime(clock.Now().Add(took))
 			return nil, context.DeadlineExceeded
@@ -89,7 +89,7 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 		counts bool
 	}{{regerr.ErrUploadStalled, true}, {other, false}, {nil, false}} {
 		clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-		q, ep := New(clock), place(t, "mirror.example")
+		q, ep := New(clock, 15*time.Second), place(t, "mirror.example")
 		ended, cancel := context.WithCancelCause(t.Context())
 		cancel(row.cause)
 		for range failuresToOpen {
@@ -106,7 +106,7 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 // TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered: evil.example redirects to what fails at a registry that everybody needs.
 func TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q := New(clock)
+	q := New(clock, 15*time.Second)
 	quay := "https://quay.io/v2/team/app/manifests/latest"
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
 	for range failuresToOpen {
@@ -133,7 +133,7 @@ func TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered(t *testing.T) {
 	}
 }
 
-func asksToWait(seconds string) transport.RoundTripperFunc {
+func asksToWait(seconds string) roundTripperFunc {
 	return func(request *http.Request) (*http.Response, error) {
 		response, err := answersWith(http.StatusTooManyRequests)(request)
 		response.Header.Set("Retry-After", seconds)
@@ -143,7 +143,7 @@ func asksToWait(seconds string) transport.RoundTripperFunc {
 
 // TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere: it would never be asked for a manifest, and so never work again.
 func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
-	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)))
+	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), 15*time.Second)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), true)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), false) // as a realm
 	if q.host("auth.docker.io").isRegistry {
@@ -154,7 +154,7 @@ func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
 // TestARegistryIsBelievedWhereItRedirectsToItself: that is no stranger's doing.
 func TestARegistryIsBelievedWhereItRedirectsToItself(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	q, quay := New(clock), "https://quay.io/v2/team/app/manifests/latest"
+	q, quay := New(clock, 15*time.Second), "https://quay.io/v2/team/app/manifests/latest"
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)
 	metered(t, q, place(t, "quay.io"), t.Context(), quay+"/elsewhere", asksToWait("3600"), true)
 	if b := &q.host("quay.io").breaker; !b.isOpen(clock.Now().Add(59 * time.Minute)) {
@@ -163,7 +163,7 @@ func TestARegistryIsBelievedWhereItRedirectsToItself(t *testing.T) {
 }
 
 func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
-	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)))
+	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), 15*time.Second)
 	q.pausedFor(strings.Repeat("a", 1<<16), "")
 	q.host(strings.Repeat("b", 1<<16))
 	if q.hosts.Len() != 0 {
@@ -174,7 +174,7 @@ func TestWhatIsTooLongForAHostIsNotKept(t *testing.T) {
 // TestAnUploadIsNoProbe: it may take hours, and everybody would wait for its end.
 func TestAnUploadIsNoProbe(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
-	b := &New(clock).host("mirror.test").breaker
+	b := &New(clock, 15*time.Second).host("mirror.test").breaker
 	for range failuresToOpen {
 		b.onFailure(clock.Now(), 0, 0)
 	}

@@ -9,7 +9,6 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
-	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
@@ -37,6 +36,8 @@ const (
 type Throttler struct {
 	clock  clock.PassiveClock
 	jitter func() float64
+	// headerTimeout is how long a host may take for the header of a response.
+	headerTimeout time.Duration
 
 	mu    sync.Mutex
 	hosts *lru.Cache
@@ -58,10 +59,10 @@ type host struct {
 	isHidden bool
 }
 
-// New returns a Throttler that has not seen a request yet.
-func New(clock clock.PassiveClock) *Throttler {
+// New returns a Throttler that has not seen a request yet. headerTimeout is how long a host may take for the header of a response.
+func New(clock clock.PassiveClock, headerTimeout time.Duration) *Throttler {
 	return &Throttler{
-		clock: clock, jitter: rand.Float64,
+		clock: clock, jitter: rand.Float64, headerTimeout: headerTimeout,
 		hosts: lru.New(maxHosts), tenants: lru.New(maxTenants), rateLimits: lru.New(maxRateLimits),
 	}
 }
@@ -140,8 +141,8 @@ func (t *Throttler) CheckReserve(ep endpoint.Endpoint) error {
 }
 
 // CheckRateLimit returns an error where a credential's rate limit leaves nothing, or for a poll nothing but the reserve.
-func (t *Throttler) CheckRateLimit(ep endpoint.Endpoint, cred credentials.Credential, isPoll bool) error {
-	kept, known := t.rateLimits.Get(ep.Address() + " " + cred.ID)
+func (t *Throttler) CheckRateLimit(ep endpoint.Endpoint, credentialID string, isPoll bool) error {
+	kept, known := t.rateLimits.Get(ep.Address() + " " + credentialID)
 	if !known {
 		return nil
 	}

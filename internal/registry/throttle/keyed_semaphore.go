@@ -5,10 +5,9 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
-
-	"github.com/images-io/tagger/internal/registry/transport"
 )
 
 // readAtOnce bounds the questions that read manifests at a time, whoever asks: each holds an index and two below it, and a
@@ -37,7 +36,7 @@ func NewKeyedSemaphore() *KeyedSemaphore {
 }
 
 // readTimeout is how long a question waits for its turn to read. It has to leave time for reading.
-const readTimeout = transport.RequestTimeout / 3
+const readTimeout = 10 * time.Second
 
 // errReadsBusy says that others read manifests, and nothing of the host.
 var errReadsBusy = errors.New("others read manifests")

@@ -12,7 +12,7 @@ import (
 // TestWhoWaitsForOthersToReadIsPostponed: two namespaces read for ever, and a third one's registry is not to blame.
 func TestWhoWaitsForOthersToReadIsPostponed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, q, ep := NewKeyedSemaphore(), New(clock.RealClock{}), place(t, "quay.io")
+		r, q, ep := NewKeyedSemaphore(), New(clock.RealClock{}, 15*time.Second), place(t, "quay.io")
 		for _, namespace := range []string{"a", "a", "b", "b"} {
 			if _, err := r.Acquire(WithRequest(t.Context(), RequestContext{Namespace: namespace})); err != nil {
 				t.Fatal(err)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/images-io/tagger/internal/registry/endpoint"
-	"github.com/images-io/tagger/internal/registry/transport"
 
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -27,10 +26,10 @@ const longestForeignPause = time.Minute
 
 // Middleware returns what every request passes, redirected ones and those for tokens too: it refuses requests that have to wait, and
 // learns from responses. It is next to the connection, so that it does not see what Tagger itself refuses.
-func (t *Throttler) Middleware(ep endpoint.Endpoint) transport.Middleware {
+func (t *Throttler) Middleware(ep endpoint.Endpoint) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
-		return transport.RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
-			sent := requestInfo{Request: request, isContent: isContentRequest(request, ep), isMirror: ep.IsMirror(), isForeign: isForeign(request, ep)}
+		return roundTripperFunc(func(request *http.Request) (*http.Response, error) {
+			sent := requestInfo{Request: request, headerTimeout: t.headerTimeout, isContent: isContentRequest(request, ep), isMirror: ep.IsMirror(), isForeign: isForeign(request, ep)}
 			if err := t.admit(&sent); err != nil {
 				if request.Body != nil {
 					request.Body.Close()
@@ -44,6 +43,12 @@ func (t *Throttler) Middleware(ep endpoint.Endpoint) transport.Middleware {
 	}
 }
 
+// roundTripperFunc is a function as an http.RoundTripper.
+type roundTripperFunc func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripperFunc) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
 // requestInfo is a request under way.
 type requestInfo struct {
 	*http.Request
@@ -52,6 +57,8 @@ type requestInfo struct {
 	// isForeign: somebody else's registry led here.
 	isForeign bool
 	sent      time.Time
+	// headerTimeout is what the host has for the header of its response.
+	headerTimeout time.Duration
 	// isMirror: it is for the mirror, which the administrator gives us to write to as fast as we can.
 	isMirror bool
 }
@@ -64,7 +71,7 @@ func (r requestInfo) isUpload() bool {
 // startedLate says whether the time for the whole question was over before the host had had its own. Another one, whose
 // redirect led here, may have taken it, and this one is not to blame.
 func (r requestInfo) startedLate(now time.Time) bool {
-	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.sent) < transport.HeaderTimeout
+	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.sent) < r.headerTimeout
 }
 
 // wasCanceled says whether nobody wanted the answer any more: the greeting is tried by HTTPS and, where that is allowed, by HTTP, and
@@ -77,7 +84,7 @@ func (r requestInfo) wasCanceled() bool {
 
 // isForeign says whether a request goes where another registry redirects, or has its tokens from.
 func isForeign(request *http.Request, ep endpoint.Endpoint) bool {
-	led := slices.ContainsFunc(transport.Hops(request), func(hop *http.Request) bool { return endpoint.AddressOf(hop.URL) != ep.Address() })
+	led := slices.ContainsFunc(endpoint.Hops(request), func(hop *http.Request) bool { return endpoint.AddressOf(hop.URL) != ep.Address() })
 	return led || endpoint.AddressOf(request.URL) != ep.Address()
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Middleware is one concern round a transport.
-type Middleware func(next http.RoundTripper) http.RoundTripper
+type Middleware = func(next http.RoundTripper) http.RoundTripper
 
 // chain puts the layers round the transport, the first one innermost. A layer that is nil is left out.
 func chain(transport http.RoundTripper, layers ...Middleware) http.RoundTripper {

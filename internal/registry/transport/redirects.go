@@ -30,7 +30,7 @@ func limitRedirects(limit int) Middleware {
 			if request.Response == nil {
 				return next.RoundTrip(request)
 			}
-			earlier := Hops(request)
+			earlier := endpoint.Hops(request)
 			if len(earlier) > limit {
 				return nil, errTooManyRedirects
 			}
@@ -56,13 +56,4 @@ func limitRedirects(limit int) Middleware {
 			return next.RoundTrip(request)
 		})
 	}
-}
-
-// Hops are the requests whose answers led to this one, the last first. http.Client notes them.
-func Hops(request *http.Request) []*http.Request {
-	var earlier []*http.Request
-	for answer := request.Response; answer != nil && answer.Request != nil; answer = answer.Request.Response {
-		earlier = append(earlier, answer.Request)
-	}
-	return earlier
 }

@@ -1,0 +1,2 @@
+// Package workqueue has the priorities and retries of the reconcilers' queues.
+package workqueue

@@ -1,0 +1,2 @@
+// Package workload reconciles workloads: it rolls those whose Tag moved.
+package workload

@@ -1,0 +1,2 @@
+// Package cachetransform strips objects before the informer caches keep them: only what Tagger reads stays.
+package cachetransform

@@ -1,0 +1,2 @@
+// Package registriesconf reads the administrator's registries.conf: mirrors, insecure and blocked registries.
+package registriesconf

@@ -1,0 +1,2 @@
+// Package workloadkind lists the kinds of workloads that follow Tags.
+package workloadkind
