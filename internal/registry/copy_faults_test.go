@@ -21,6 +21,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/throttle"
 )
 
 // blobsOnly has the guard answer what is about blobs; the rest is as it is.
@@ -409,7 +410,7 @@ func TestWhileOthersTryTheMirror(t *testing.T) {
 	ended := make(chan error, 10)
 	go func() { ended <- untagNow() }()
 	<-asked
-	if err := untagNow(); !isPostponed(err) {
+	if err := untagNow(); !throttle.IsThrottled(err) {
 		t.Errorf("got %v, want that it is another request's turn", err)
 	}
 	waiting := []func() error{

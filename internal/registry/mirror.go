@@ -29,7 +29,7 @@ func (c *Client) Head(ctx context.Context, dst Destination, identifier string) (
 
 // Untag removes a tag, and leaves its manifest to the registry's own garbage collection. What is gone already is no error;
 // errors.Is(err, ErrDeletionForbidden) where the registry does not do that. While another request tries whether
-// the registry works again, the error is a *Postponed.
+// the registry works again, the error is a *throttle.ThrottledError.
 func (c *Client) Untag(ctx context.Context, dst Destination, tag string) error {
 	mirror, err := c.deleting(dst)
 	if err != nil {

@@ -62,11 +62,6 @@ func resolveOn(t *testing.T, client *registry.Client, from string, options regis
 	return client.Resolve(t.Context(), source, nobody, options)
 }
 
-func isPostponed(err error) bool {
-	var postponed *throttle.ThrottledError
-	return errors.As(err, &postponed)
-}
-
 func TestAHostThatAsksToWaitGetsNoRequestBeforeTheTime(t *testing.T) {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
@@ -196,8 +191,8 @@ func TestOneProbeTriesWhetherAHostWorksAgain(t *testing.T) {
 	}()
 	<-arrived
 	for tag := range 50 {
-		if _, err := resolve(t, client, fmt.Sprintf("%s/team/app:v%d", u.host(), tag+1), nobody); !isPostponed(err) {
-			t.Errorf("while a probe is under way: %v, want a Postponed", err)
+		if _, err := resolve(t, client, fmt.Sprintf("%s/team/app:v%d", u.host(), tag+1), nobody); !throttle.IsThrottled(err) {
+			t.Errorf("while a probe is under way: %v, want a *ThrottledError", err)
 		}
 	}
 	if count := u.count("", ""); count != 1 {
@@ -222,7 +217,7 @@ func TestPollsLeaveSomeOfWhatAHostGetsToImports(t *testing.T) {
 	for ; polls < 1000; polls++ {
 		clock.SetTime(clock.Now().Add(time.Nanosecond)) // each one is a new question
 		if _, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true}); err != nil {
-			if !isPostponed(err) {
+			if !throttle.IsThrottled(err) {
 				t.Fatal(err)
 			}
 			break
@@ -265,12 +260,12 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 			u.clearLog()
 			pass(clock, time.Second)
 			_, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true})
-			if (err == nil) != row.poll || (err != nil && !isPostponed(err)) {
+			if (err == nil) != row.poll || (err != nil && !throttle.IsThrottled(err)) {
 				t.Errorf("a poll: %v", err)
 			}
 			if row.after > 0 {
 				pass(clock, row.after-2*time.Second)
-				if _, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true}); !isPostponed(err) {
+				if _, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true}); !throttle.IsThrottled(err) {
 					t.Errorf("a poll before enough has come back: %v", err)
 				}
 				if asked := u.count("", ""); asked != 0 {
@@ -331,7 +326,7 @@ func TestAHostGetsNoMoreThanItsShare(t *testing.T) {
 		for range times {
 			pass(clock, time.Nanosecond)
 			switch got, err := resolve(t, client, u.host()+"/team/app:v1", nobody); {
-			case isPostponed(err):
+			case throttle.IsThrottled(err):
 				postponed++
 			case got != want:
 				t.Fatal(err)
@@ -348,8 +343,8 @@ func TestAHostGetsNoMoreThanItsShare(t *testing.T) {
 	}
 }
 
-// TestAnAnswerThatWasUnderWayLiftsNoBan: it was sent before the host asked to wait.
-func TestAnAnswerThatWasUnderWayLiftsNoBan(t *testing.T) {
+// TestBreaker_IgnoresEarlierResponses: it was sent before the host asked to wait.
+func TestBreaker_IgnoresEarlierResponses(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	u := newUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

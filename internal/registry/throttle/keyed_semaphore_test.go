@@ -9,8 +9,8 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// TestWhoWaitsForOthersToReadIsPostponed: two namespaces read for ever, and a third one's registry is not to blame.
-func TestWhoWaitsForOthersToReadIsPostponed(t *testing.T) {
+// TestKeyedSemaphore_BusyIsThrottled: two namespaces read without end, and the registry of a third one is not at fault.
+func TestKeyedSemaphore_BusyIsThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, q, ep := NewKeyedSemaphore(), New(clock.RealClock{}, 15*time.Second), place(t, "quay.io")
 		for _, namespace := range []string{"a", "a", "b", "b"} {
