@@ -220,20 +220,25 @@ func (s *stage) isWhole(repository, identifier, digest string) {
 	}
 }
 
-// mounting makes a registry of ggcr's that mounts blobs, from repositories that have them, as most registries do.
+// mounting makes a registry of ggcr's that mounts blobs, from repositories that have them, and has a blob only in the repositories that it
+// was put into, as most registries do.
 func mounting(next http.Handler) http.Handler {
 	var mutex sync.Mutex
 	held := map[string]bool{}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		repository, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/")
+		repository, blob, isBlob := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/")
 		query := r.URL.Query()
 		mutex.Lock()
-		isHeld := held[query.Get("from")+query.Get("mount")]
+		isHeld, isHere := held[query.Get("from")+query.Get("mount")], held[repository+blob]
 		mutex.Unlock()
 		hold := func(digest string) {
 			mutex.Lock()
 			defer mutex.Unlock()
 			held[repository+digest] = true
+		}
+		if isBlob && !isHere && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
+			return
 		}
 		if r.Method == http.MethodPost && isHeld {
 			hold(query.Get("mount"))
