@@ -13,11 +13,11 @@ import (
 type State int
 
 const (
-	// Done: the result is complete.
+	// Done says that the result is complete.
 	Done State = iota
-	// InProgress: a job runs, or waits for others. Its end enqueues the Tag.
+	// InProgress says that a job runs, or waits for others. Its end enqueues the Tag.
 	InProgress
-	// Deferred: nothing was done, because the registry is throttled.
+	// Deferred says that nothing was done, because the registry is throttled.
 	Deferred
 )
 

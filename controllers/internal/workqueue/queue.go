@@ -25,6 +25,7 @@ const (
 // Queue is a controller's, as handlers get it: a priority queue, unless controller-runtime is configured otherwise.
 type Queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 
+// Enqueue puts requests into a controller's queue with a priority.
 func Enqueue(q Queue, priority int, requests []ctrl.Request) {
 	q.(priorityqueue.PriorityQueue[ctrl.Request]).AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, requests...)
 }

@@ -28,6 +28,7 @@ type TokenCache struct {
 	challenges *ChallengeCache
 }
 
+// NewTokenCache returns an empty cache.
 func NewTokenCache(transports *transport.Factory, challenges *ChallengeCache, clock clock.PassiveClock, limit time.Duration) *TokenCache {
 	return &TokenCache{
 		transports: transports,

@@ -19,6 +19,7 @@ type ChallengeCache struct {
 	pings    syncx.Group[*ggcr.Challenge]
 }
 
+// NewChallengeCache returns a cache that keeps challenges among the features. The limit bounds a ping.
 func NewChallengeCache(features *endpoint.Features, limit time.Duration) *ChallengeCache {
 	return &ChallengeCache{features: features, pings: syncx.Group[*ggcr.Challenge]{Limit: limit}}
 }

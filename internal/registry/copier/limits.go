@@ -22,6 +22,7 @@ type Limits struct {
 	BestEffort bool
 }
 
+// Complete fills in the defaults.
 func (l Limits) Complete() Limits {
 	l.BlobsPerCopy = cmp.Or(l.BlobsPerCopy, blobsPerCopy)
 	l.MaxImageSize = cmp.Or(l.MaxImageSize, maxImageSize)

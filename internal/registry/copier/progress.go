@@ -67,6 +67,7 @@ func (t *Progress) setMissing(text string) {
 	t.update(func(_ *transfer.Progress, copied *transfer.CopyResult) { copied.Missing = text })
 }
 
+// Result returns what the copy did so far.
 func (t *Progress) Result() transfer.CopyResult {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -18,6 +18,7 @@ const maxCachedManifests = 4096
 // is known what a copy that did not end has left.
 type ChildCache struct{ known *lru.Cache }
 
+// NewChildCache returns an empty cache.
 func NewChildCache() *ChildCache { return &ChildCache{known: lru.New(maxCachedManifests)} }
 
 func (i *ChildCache) add(dgst digest.Digest, named []digest.Digest) { i.known.Add(dgst, named) }
@@ -35,6 +36,7 @@ type ManifestWalker struct {
 	Seen     map[digest.Digest]bool
 }
 
+// Unseen returns the manifests that were not visited before.
 func (h *ManifestWalker) Unseen(named []digest.Digest) (level []digest.Digest) {
 	for _, one := range named {
 		if !h.Seen[one] {

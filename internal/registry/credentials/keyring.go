@@ -114,6 +114,7 @@ func (k Keyring) Format(state fmt.State, _ rune) {
 	_, _ = io.WriteString(state, credentialCount(len(k.entries)))
 }
 
+// New returns a credential.
 func New(auth authn.AuthConfig) Credential {
 	return Credential{ID: fingerprint(auth.Username, auth.Password, auth.IdentityToken, auth.RegistryToken), Auth: auth}
 }

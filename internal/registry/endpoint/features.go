@@ -38,6 +38,7 @@ type FeatureKey struct {
 // address by then.
 type Features struct{ known *cache.LRUExpireCache }
 
+// NewFeatures returns an empty cache.
 func NewFeatures(clock clock.PassiveClock) *Features {
 	return &Features{known: cache.NewLRUExpireCacheWithClock(maxFeatures, clock)}
 }

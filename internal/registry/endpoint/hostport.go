@@ -59,6 +59,7 @@ func CanonicalHost(host string) string {
 	}
 }
 
+// IsListed reports whether a host and port is listed.
 func IsListed(listed map[string]bool, address string) bool {
 	host, port, err := net.SplitHostPort(address)
 	return err == nil && listed[net.JoinHostPort(CanonicalHost(strings.ToLower(host)), port)]

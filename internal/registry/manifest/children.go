@@ -22,6 +22,7 @@ func Children(content []byte) ([]digest.Digest, error) {
 	return Digests(children), err
 }
 
+// Digests returns the digests of descriptors.
 func Digests(manifests []Descriptor) []digest.Digest {
 	digests := make([]digest.Digest, len(manifests))
 	for i, one := range manifests {

@@ -23,7 +23,8 @@ const (
 
 var (
 	errTooManyChildren = regerr.Content("is an index of more than %d manifests", maxChildren)
-	ErrTooDeep         = regerr.Content("is more than %d indexes in one another", MaxNesting)
+	// ErrTooDeep is for indexes that name indexes that name indexes.
+	ErrTooDeep = regerr.Content("is more than %d indexes in one another", MaxNesting)
 	// ErrNoManifest is also for web pages, and for Docker's schema 1, which no runtime pulls any more.
 	ErrNoManifest = regerr.NotContent("is no image manifest of schema 2")
 )
@@ -107,6 +108,7 @@ type Walker struct {
 	seen  map[digest.Digest]bool
 }
 
+// NewWalker returns a Walker that calls visit for each manifest.
 func NewWalker(visit func(ctx context.Context, child Descriptor) ([]byte, error)) *Walker {
 	return &Walker{visit: visit, seen: map[digest.Digest]bool{}}
 }

@@ -12,8 +12,10 @@ const maxManifestBytes = 8 << 20
 const MaxBlobs = 8192
 
 var (
+	// ErrTooManyManifests is for images with more manifests than a copy reads.
 	ErrTooManyManifests = regerr.Content("is an image of more than %d manifests, or of manifests of more than %d MiB together, what is attached to it included", MaxManifests, maxManifestBytes>>20)
-	ErrTooManyBlobs     = regerr.Content("is an image of more than %d blobs", MaxBlobs)
+	// ErrTooManyBlobs is the same for blobs.
+	ErrTooManyBlobs = regerr.Content("is an image of more than %d blobs", MaxBlobs)
 )
 
 // MaxSize is how large a manifest may be, in bytes: what the distribution-spec asks registries to take (section

@@ -26,6 +26,7 @@ type BlobLocations struct {
 	features *endpoint.Features
 }
 
+// NewBlobLocations returns an empty cache.
 func NewBlobLocations(clock clock.PassiveClock, features *endpoint.Features) *BlobLocations {
 	return &BlobLocations{
 		kept: lru.New(maxLocations), held: lru.New(maxLocations), attached: cache.NewLRUExpireCacheWithClock(maxLocations, clock),

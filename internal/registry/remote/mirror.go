@@ -49,6 +49,7 @@ func (m Mirror) DoLimited(ctx context.Context, operate operation) error {
 	}))
 }
 
+// HeadManifest returns the digest of a manifest by tag or digest, empty where there is none.
 func (m Mirror) HeadManifest(ctx context.Context, identifier string) (held string, err error) {
 	ep := m.Endpoint
 	ep.Identifier = identifier

@@ -39,6 +39,7 @@ type firstList struct {
 	err    error
 }
 
+// NewReferrersSupport returns what finds out whether registries list referrers. The limit bounds one request.
 func NewReferrersSupport(features *endpoint.Features, limit time.Duration) *ReferrersSupport {
 	return &ReferrersSupport{features: features, inflight: syncx.Group[firstList]{Limit: limit}}
 }

@@ -32,8 +32,11 @@ var (
 type Outcome int
 
 const (
+	// Uploaded says that the blob was sent.
 	Uploaded Outcome = iota
+	// Skipped says that the repository had the blob.
 	Skipped
+	// Mounted says that the registry mounted the blob from another repository.
 	Mounted
 )
 

@@ -31,6 +31,7 @@ type keySemaphore struct {
 	users int
 }
 
+// NewKeyedSemaphore returns a semaphore that is free.
 func NewKeyedSemaphore() *KeyedSemaphore {
 	return &KeyedSemaphore{all: semaphore.NewWeighted(maxReads), of: map[string]*keySemaphore{}}
 }

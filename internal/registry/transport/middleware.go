@@ -22,6 +22,7 @@ func chain(transport http.RoundTripper, layers ...Middleware) http.RoundTripper 
 // RoundTripperFunc is a function as a transport.
 type RoundTripperFunc func(*http.Request) (*http.Response, error)
 
+// RoundTrip implements http.RoundTripper.
 func (r RoundTripperFunc) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
 // userAgent names us, whatever the request says.

@@ -52,6 +52,7 @@ func ForReading(options Options, throttle func(endpoint.Endpoint) Middleware) *F
 	return newFactory(options, throttle, forBlobs)
 }
 
+// ForWriting makes transports for the internal registry.
 func ForWriting(options Options, throttle func(endpoint.Endpoint) Middleware) *Factory {
 	return newFactory(options, throttle, func(transport *http.Transport) {
 		forBlobs(transport)
