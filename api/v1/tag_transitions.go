@@ -93,25 +93,6 @@ func (t *Tag) RecordGeneration(ref Reference) {
 	t.MarkReady(ref.ImportedAt)
 }
 
-// Imports returns the part of the status that no controller can restore.
-func (t *Tag) Imports() TagStatus {
-	return TagStatus{
-		Generation:         t.Status.Generation,
-		References:         t.Status.References,
-		LastImportAttempt:  t.Status.LastImportAttempt,
-		LastHandledRequest: t.Status.LastHandledRequest,
-		Mirrored:           t.Status.Mirrored,
-	}
-}
-
-// Restore restores Imports after a user cleared the status.
-func (t *Tag) Restore(imports TagStatus, now metav1.Time) {
-	t.Status = *imports.DeepCopy()
-	if current := t.Current(); current != nil && current.Generation == t.WantedGeneration() {
-		t.MarkReady(now)
-	}
-}
-
 // Select selects an imported generation.
 func (t *Tag) Select(generation int64, now metav1.Time) {
 	t.Status.Generation = &generation

@@ -73,13 +73,6 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1.Tag{}, failingIndex, indexFailing); err != nil {
 		return fmt.Errorf("indexing the Tags that fail: %w", err)
 	}
-	tags, err := mgr.GetCache().GetInformer(ctx, &v1.Tag{})
-	if err != nil {
-		return fmt.Errorf("watching Tags: %w", err)
-	}
-	if _, err := tags.AddEventHandler(r.State.TagEvents()); err != nil {
-		return fmt.Errorf("watching Tags: %w", err)
-	}
 	pullSecrets := &metav1.PartialObjectMetadata{}
 	pullSecrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return ctrl.NewControllerManagedBy(mgr).
@@ -141,11 +134,10 @@ func (r *Reconciler) plan(tag *v1.Tag) generation.Decision {
 	name := client.ObjectKeyFromObject(tag)
 	last := r.State.checked(name, now)
 	hold := last.holdFor(generation.RequestKey(tag), func(kind jobs.Kind) bool { return r.Jobs.InProgress(name, kind) })
-	_, forgotten := r.State.forgotten(tag)
 	verify, collect := r.maintenanceTimes(tag, now)
 	return generation.Plan(generation.Input{
 		Tag: tag, Now: now, Checked: last.at, Changed: r.State.changed(tag.Namespace), Tried: last.request,
-		Hold: hold, VerifyAt: verify, PruneAt: collect, Forgotten: forgotten,
+		Hold: hold, VerifyAt: verify, PruneAt: collect,
 	})
 }
 
@@ -169,8 +161,6 @@ func (r *Reconciler) act(ctx context.Context, tag *v1.Tag, decision generation.D
 		return r.importGeneration(ctx, tag, decision)
 	case generation.Check:
 		return r.check(ctx, tag, decision)
-	case generation.Restore:
-		return r.restored(tag), nil
 	case generation.Select:
 		r.State.verifyAt(client.ObjectKeyFromObject(tag), r.Clock.Now()) // it was not verified since the Tag left it
 		return selected(decision, r.now()), nil

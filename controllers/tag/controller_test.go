@@ -173,10 +173,6 @@ func (w *world) reconcile() ctrl.Result {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var tag v1.Tag
-	if err := w.live.Get(w.t.Context(), controllertest.Name, &tag); err == nil {
-		w.reconciler.State.TagEvents().OnUpdate(nil, &tag)
-	}
 	return result
 }
 
@@ -591,50 +587,12 @@ func emptied(t *testing.T) *world {
 	return w
 }
 
-func TestAnEmptiedStatusComesBackAsItWas(t *testing.T) {
+func TestReconcile_ClearedStatusIsImportedAnew(t *testing.T) {
 	w := emptied(t)
-	imports := w.registry.imports
 	w.reconcile()
-	tag := w.tag()
-	if got := w.generations(); len(got) != 2 || *tag.Status.Generation != 0 || tag.Status.Digest != "sha256:aa" || tag.Newest().Trigger != v1.TriggerPush {
-		t.Errorf("generations %v at %v, which is %s; want 1 and 0, at 0, as before", got, *tag.Status.Generation, tag.Status.Digest)
-	}
-	if !tag.IsReady() || tag.Status.LastHandledRequest != "1" || tag.Status.LastImportAttempt == nil || w.registry.imports != imports {
-		t.Errorf("after %d more imports the status is %+v", w.registry.imports-imports, tag.Status)
-	}
-	before := tag.ResourceVersion
 	w.reconcile()
-	if after := w.tag().ResourceVersion; after != before {
-		t.Errorf("resourceVersion %s, was %s", after, before)
-	}
-}
-
-func TestAnEmptiedStatusIsNotWhatAnotherTagOrSourceWas(t *testing.T) {
-	for name, change := range map[string]func(*v1.Tag){
-		"a Tag made anew under the name":  func(tag *v1.Tag) { tag.UID = "another" },
-		"a source that changed meanwhile": func(tag *v1.Tag) { tag.Spec.From = "quay.io/company/other:latest" },
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := emptied(t)
-			w.change(change)
-			w.reconcile()
-			if got := w.generations(); len(got) != 1 || w.tag().Status.Digest != "sha256:cc" {
-				t.Errorf("generations %v with %s, want just what the registry has", got, w.tag().Status.Digest)
-			}
-		})
-	}
-}
-
-func TestAMoveOfATagWhoseStatusIsEmptyIsCarriedOut(t *testing.T) {
-	w := emptied(t)
-	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(1)) })
-	w.reconcile()
-	if w.tag().IsReady() {
-		t.Error("it is Ready before it has moved")
-	}
-	w.reconcile()
-	if tag := w.tag(); *tag.Status.Generation != 1 || tag.Status.Digest != "sha256:bb" || !tag.IsReady() {
-		t.Errorf("the status is %+v, want generation 1 in use", tag.Status)
+	if tag := w.tag(); *tag.Status.Generation != 0 || tag.Status.Digest != "sha256:cc" || !tag.IsReady() || len(w.generations()) != 1 {
+		t.Errorf("the status is %+v, want generation 0 as the registry has it now", tag.Status)
 	}
 }
 

@@ -194,16 +194,6 @@ func (r *Reconciler) holdFrom(wait time.Duration) generation.Hold {
 	return generation.Hold{Since: now, Until: now.Add(wait)}
 }
 
-// restored brings an emptied status back without asking the registry: its tag may have moved since.
-func (r *Reconciler) restored(tag *v1.Tag) outcome {
-	imports, _ := r.State.forgotten(tag) // which the decision is for
-	now := r.now()
-	return outcome{
-		change: func(t *v1.Tag) { t.Restore(imports, now) },
-		events: []pendingEvent{{corev1.EventTypeWarning, "StatusEmptied", "Restore", "somebody emptied the status; it is what it was before"}},
-	}
-}
-
 func selected(decision generation.Decision, now metav1.Time) outcome {
 	return outcome{
 		change: func(t *v1.Tag) { t.Select(decision.Generation, now) },

@@ -5,10 +5,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -21,7 +19,7 @@ import (
 const maxNamespaces = 4096
 
 // State is what a process knows about Tags that is in no object: when registries were asked, and when something
-// changed that imports depend on; and what they had imported, should a user empty a status. Losing it costs one early
+// changed that imports depend on. Losing it costs one early
 // check a Tag, no more.
 type State struct {
 	clock                clock.PassiveClock
@@ -29,7 +27,6 @@ type State struct {
 
 	mu            sync.Mutex
 	checks        map[types.NamespacedName]check
-	imports       map[types.NamespacedName]imports
 	maintenance   map[types.NamespacedName]*maintenance
 	secrets       *lru.Cache // when pull secrets changed, by namespace
 	configuration time.Time
@@ -61,21 +58,12 @@ func (c check) holdFor(key string, inProgress func(jobs.Kind) bool) generation.H
 	return c.pending.hold
 }
 
-// imports is what a Tag had imported from its source.
-type imports struct {
-	uid    types.UID
-	from   string
-	cache  bool
-	status v1.TagStatus
-}
-
 // NewState knows nothing yet. The configuration counts as changed: it may have, while no process looked.
 func NewState(clock clock.PassiveClock) *State {
 	return &State{
 		clock:                clock,
 		configurationChanged: make(chan event.GenericEvent, 1),
 		checks:               map[types.NamespacedName]check{},
-		imports:              map[types.NamespacedName]imports{},
 		maintenance:          map[types.NamespacedName]*maintenance{},
 		secrets:              lru.New(maxNamespaces),
 		configuration:        clock.Now(),
@@ -147,45 +135,6 @@ func (m *State) forget(name types.NamespacedName) {
 	defer m.mu.Unlock()
 	delete(m.checks, name)
 	delete(m.maintenance, name)
-}
-
-// TagEvents has every replica take note of what Tags have imported, so that one that takes over knows it, too.
-func (m *State) TagEvents() toolscache.ResourceEventHandler {
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    m.learn,
-		UpdateFunc: func(_, updated any) { m.learn(updated) },
-		DeleteFunc: m.unlearn,
-	}
-}
-
-// learn takes note of what a Tag has imported. It shares that with the cache, whose objects do not change.
-func (m *State) learn(object any) {
-	tag, ok := object.(*v1.Tag)
-	if !ok || tag.Newest() == nil {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.imports[client.ObjectKeyFromObject(tag)] = imports{uid: tag.UID, from: tag.Spec.From, cache: tag.Spec.Cache, status: tag.Imports()}
-}
-
-func (m *State) unlearn(object any) {
-	name, err := toolscache.DeletionHandlingObjectToName(object)
-	if err != nil {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.imports, types.NamespacedName{Namespace: name.Namespace, Name: name.Name})
-}
-
-// forgotten is what the very Tag had imported from the very source, when the Tag itself does not know it any more.
-func (m *State) forgotten(tag *v1.Tag) (v1.TagStatus, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	had, known := m.imports[client.ObjectKeyFromObject(tag)]
-	same := had.uid == tag.UID && had.from == tag.Spec.From && had.cache == tag.Spec.Cache
-	return had.status, known && same && tag.Newest() == nil
 }
 
 // changed is when something changed last that imports in the namespace depend on.

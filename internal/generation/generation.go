@@ -32,8 +32,6 @@ const (
 	Adopt Action = "Adopt"
 	// Discard drops a request that admission missed and that cannot be met.
 	Discard Action = "Discard"
-	// Restore writes back what was imported, after a user emptied the status.
-	Restore Action = "Restore"
 	// Verify asks the internal registry whether it has the generation in use.
 	Verify Action = "Verify"
 	// Prune takes away from the internal registry what no reference is about any more.
@@ -57,8 +55,6 @@ type Input struct {
 	Hold Hold
 	// VerifyAt and CollectAt are when the internal registry is looked after next, if the Tag has anything there.
 	VerifyAt, PruneAt time.Time
-	// Forgotten says that the Tag had imports, of the very source that it has now, and that they are known still.
-	Forgotten bool
 }
 
 // Decision is what to do next, and why.
@@ -79,9 +75,6 @@ type Decision struct {
 func Plan(in Input) Decision { return in.withUpkeep(in.barred(plan(in))) }
 
 func plan(in Input) Decision {
-	if in.Forgotten {
-		return Decision{Action: Restore, Why: "the status was emptied"}
-	}
 	if requested, ok := in.Tag.Annotations[v1.AnnotationRequestedGeneration]; ok {
 		return adopt(in.Tag, requested)
 	}

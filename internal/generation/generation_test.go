@@ -65,18 +65,12 @@ func from(source string) edit { return func(t *v1.Tag) { t.Spec.From = source } 
 
 func TestPlan(t *testing.T) {
 	for name, row := range map[string]struct {
-		tag       *v1.Tag
-		changed   time.Time
-		tried     string
-		bar       generation.Hold
-		forgotten bool
-		want      generation.Decision
+		tag     *v1.Tag
+		changed time.Time
+		tried   string
+		bar     generation.Hold
+		want    generation.Decision
 	}{
-		"an emptied status is what it was before, whatever the registry has": {
-			tag:       tag(wants(3)),
-			forgotten: true,
-			want:      generation.Decision{Action: generation.Restore},
-		},
 		"a new Tag is imported as generation 0": {
 			tag:  tag(wants(0)),
 			want: generation.Decision{Action: generation.Import, Trigger: v1.TriggerImport},
@@ -255,7 +249,7 @@ func TestPlan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := generation.Plan(generation.Input{
-				Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried, Hold: row.bar, Forgotten: row.forgotten,
+				Tag: row.tag, Now: now, Checked: now.Add(-time.Hour), Changed: row.changed, Tried: row.tried, Hold: row.bar,
 			})
 			if got.Why == "" {
 				t.Error("the decision has no reason")
