@@ -106,7 +106,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return importer.Wants(&tag, generation, key)
 	})
 	decision := r.plan(&tag)
-	known := r.State.recall(request.NamespacedName)
 	outcome, err := r.act(ctx, &tag, decision)
 	if err != nil {
 		r.Jobs.Ack(request.NamespacedName)
@@ -118,10 +117,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	r.refusals.Forget(request)
 	if current == nil {
-		r.State.takeBack(request.NamespacedName, known)
 		return ctrl.Result{RequeueAfter: shortRequeue}, nil
 	}
 	r.Jobs.Ack(request.NamespacedName)
+	if outcome.remember != nil {
+		outcome.remember()
+	}
 	if written || outcome.change == nil {
 		r.emit(ctx, current, outcome)
 	}
@@ -162,8 +163,9 @@ func (r *Reconciler) act(ctx context.Context, tag *v1.Tag, decision generation.D
 	case generation.Check:
 		return r.check(ctx, tag, decision)
 	case generation.Select:
-		r.State.verifyAt(client.ObjectKeyFromObject(tag), r.Clock.Now()) // it was not verified since the Tag left it
-		return selected(decision, r.now()), nil
+		moved := selected(decision, r.now())
+		moved.remember = r.verifyAfter(client.ObjectKeyFromObject(tag), 0) // it was not verified since the Tag left it
+		return moved, nil
 	case generation.Refresh:
 		return refreshed(r.now()), nil
 	case generation.Reject:

@@ -26,6 +26,8 @@ import (
 type outcome struct {
 	change func(*v1.Tag)
 	events []pendingEvent
+	// remember is called once the change is written, or where there is none: what a step found counts only then.
+	remember func()
 }
 
 // apply changes the status of a Tag as the outcome says.
@@ -42,16 +44,18 @@ func (r *Reconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision
 	if err != nil || image.State != importer.Done {
 		return r.unfinished(ctx, tag, image, err, decision)
 	}
-	r.recordChecked(tag, decision)
-	r.State.resetPrune(client.ObjectKeyFromObject(tag))
-	switch {
-	case decision.Request != tag.Status.LastHandledRequest: // the image may have been signed while it was copied
-		r.State.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
-	case image.Copy.Missing != "":
-		r.State.verifyAt(client.ObjectKeyFromObject(tag), r.verifyNext(tag, image.Copy.Missing))
-	}
-	ref := r.reference(tag, image, decision)
+	name, ref := client.ObjectKeyFromObject(tag), r.reference(tag, image, decision)
 	return outcome{
+		remember: func() {
+			r.recordChecked(tag, decision)
+			r.State.resetPrune(name)
+			switch {
+			case decision.Request != tag.Status.LastHandledRequest: // the image may have been signed while it was copied
+				r.State.checkRequested(name, r.Clock.Now())
+			case image.Copy.Missing != "":
+				r.State.verifyAt(name, r.verifyNext(tag, image.Copy.Missing))
+			}
+		},
 		change: func(t *v1.Tag) {
 			t.RecordImport(ref)
 			t.Status.LastHandledRequest = decision.Request
@@ -76,16 +80,11 @@ func (r *Reconciler) check(ctx context.Context, tag *v1.Tag, decision generation
 	case err != nil || image.State != importer.Done:
 		return r.unfinished(ctx, tag, image, err, decision)
 	case generation.SameDigest(newest, image.Digest):
-		r.recordChecked(tag, decision)
-		if !decision.IsPoll() { // the image may have been signed
-			r.State.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
-		}
 		return r.unchanged(tag, image, decision), nil
 	case tag.WantedGeneration() < newest.Generation:
 		return r.recordWithoutRollout(ctx, tag, next, options)
 	default:
-		r.recordChecked(tag, decision)
-		return outcome{events: malformedEvent(image)}, r.bump(ctx, tag, next)
+		return outcome{events: malformedEvent(image), remember: func() { r.recordChecked(tag, decision) }}, r.bump(ctx, tag, next)
 	}
 }
 
@@ -107,6 +106,12 @@ func (r *Reconciler) recordChecked(tag *v1.Tag, decision generation.Decision) {
 func (r *Reconciler) unchanged(tag *v1.Tag, image importer.Result, decision generation.Decision) outcome {
 	now, failing := r.now(), !tag.IsReady()
 	return outcome{
+		remember: func() {
+			r.recordChecked(tag, decision)
+			if !decision.IsPoll() { // the image may have been signed
+				r.State.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
+			}
+		},
 		change: func(t *v1.Tag) {
 			t.Status.LastHandledRequest = decision.Request
 			if failing {
@@ -125,17 +130,19 @@ func (r *Reconciler) recordWithoutRollout(ctx context.Context, tag *v1.Tag, deci
 	if err != nil || image.State != importer.Done {
 		return r.unfinished(ctx, tag, image, err, decision)
 	}
-	r.recordChecked(tag, decision)
-	r.State.resetPrune(client.ObjectKeyFromObject(tag))
 	ref := r.reference(tag, image, decision)
 	return outcome{
+		remember: func() {
+			r.recordChecked(tag, decision)
+			r.State.resetPrune(client.ObjectKeyFromObject(tag))
+		},
 		change: func(t *v1.Tag) {
 			t.RecordGeneration(ref)
 			t.Status.LastHandledRequest = decision.Request
 		},
 		events: slices.Concat(malformedEvent(image), mirroredEvent(image, ref.Generation), []pendingEvent{{
 			corev1.EventTypeNormal, "Imported", "Import",
-			fmt.Sprintf("generation %d is %s; the Tag stays at generation %d until somebody upgrades it", ref.Generation, ref.ImageReference, tag.WantedGeneration()),
+			fmt.Sprintf("generation %d is %s; the Tag stays at generation %d until a user upgrades it", ref.Generation, ref.ImageReference, tag.WantedGeneration()),
 		}}),
 	}, nil
 }
@@ -146,13 +153,11 @@ func (r *Reconciler) unfinished(ctx context.Context, tag *v1.Tag, image importer
 	case err != nil:
 		return r.failed(ctx, tag, image, err, decision)
 	case image.State == importer.Deferred:
-		r.hold(tag, image.RetryAfter)
-		return outcome{}, nil
+		return outcome{remember: func() { r.hold(tag, image.RetryAfter) }}, nil
 	case image.Mirroring != nil:
 		return r.mirroring(ctx, tag, *image.Mirroring, decision)
 	default:
-		r.holdForJob(tag, jobs.Resolve, resolveTimeout)
-		return outcome{}, nil
+		return outcome{remember: func() { r.holdForJob(tag, jobs.Resolve, resolveTimeout) }}, nil
 	}
 }
 
@@ -162,13 +167,15 @@ func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Res
 	if !errors.As(err, &failure) {
 		return outcome{}, err
 	}
-	r.recordChecked(tag, decision)
-	if wait := importer.RetryAfter(err); wait > 0 {
-		r.hold(tag, generation.Spread(string(tag.UID), wait))
-	}
 	reason, message, now := failure.Reason(), v1.Truncate(failure.Error(), v1.MaxReasonLength), r.now()
 	log.FromContext(ctx).Info("import failed", "generation", decision.Generation, "from", tag.Spec.From, "reason", reason, "error", message)
 	return outcome{
+		remember: func() {
+			r.recordChecked(tag, decision)
+			if wait := importer.RetryAfter(err); wait > 0 {
+				r.hold(tag, generation.Spread(string(tag.UID), wait))
+			}
+		},
 		change: func(t *v1.Tag) {
 			if importer.RetryAfter(err) > 0 && t.IsNotReadyWith(reason, message) {
 				return // a registry that is throttled was not asked

@@ -70,7 +70,7 @@ func (r *Reconciler) mirroring(ctx context.Context, tag *v1.Tag, copy importer.M
 			return outcome{}, err
 		}
 	} else {
-		r.holdForJob(tag, jobs.Copy, progressInterval)
+		result.remember = func() { r.holdForJob(tag, jobs.Copy, progressInterval) }
 	}
 	now, isWanted := r.now(), decision.Action == generation.Import
 	if remembered && !isWanted {
@@ -95,24 +95,30 @@ func (r *Reconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	var failure importer.Failure
 	switch {
 	case errors.As(err, &failure):
-		r.State.verifyAt(name, now.Add(max(generation.VerifyAgain(r.VerifyInterval), importer.RetryAfter(err))))
-		return verifyFailed(ctx, tag, failure, now), nil
+		failed := verifyFailed(ctx, tag, failure, now)
+		failed.remember = r.verifyAfter(name, max(generation.VerifyAgain(r.VerifyInterval), importer.RetryAfter(err)))
+		return failed, nil
 	case err != nil:
 		return outcome{}, err
 	case result.State == importer.Deferred:
-		r.State.verifyAt(name, now.Add(result.RetryAfter))
-		return outcome{}, nil
+		return outcome{remember: r.verifyAfter(name, result.RetryAfter)}, nil
 	case result.State == importer.InProgress:
-		r.State.verifyAt(name, now.Add(progressInterval))
-		if result.Mirroring.Progress.Blobs == 0 {
-			return outcome{}, nil // it is not known yet whether the image is there
+		waiting := outcome{remember: r.verifyAfter(name, progressInterval)}
+		if result.Mirroring.Progress.Blobs > 0 { // it is not known before whether the image is there
+			message := "the internal registry lost the generation in use: " + result.Mirroring.String()
+			waiting.change = func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }
 		}
-		message := "the internal registry lost the generation in use: " + result.Mirroring.String()
-		return outcome{change: func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }}, nil
+		return waiting, nil
 	default:
-		r.State.verifiedSince(name, result.Copy.Began, r.verifyNext(tag, result.Copy.Missing))
-		return verified(tag, ref, result.Copy, now), nil
+		done := verified(tag, ref, result.Copy, now)
+		done.remember = func() { r.State.verifiedSince(name, result.Copy.Began, r.verifyNext(tag, result.Copy.Missing)) }
+		return done, nil
 	}
+}
+
+// verifyAfter makes the generation in use due for verification after a time.
+func (r *Reconciler) verifyAfter(name client.ObjectKey, wait time.Duration) func() {
+	return func() { r.State.verifyAt(name, r.Clock.Now().Add(wait)) }
 }
 
 // verifyNext returns when to verify again: once sooner where attachments are missing, since they may be there by then.

@@ -1,7 +1,6 @@
 package tag
 
 import (
-	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -121,7 +120,6 @@ func (m *State) recordDeleteDenied(name types.NamespacedName, generations []int6
 			case !known:
 				u.denied[generation] = now
 			case now.Sub(since) >= denialConfirmed:
-				delete(u.denied, generation)
 				believed = append(believed, generation)
 			}
 		}
@@ -131,34 +129,13 @@ func (m *State) recordDeleteDenied(name types.NamespacedName, generations []int6
 	return believed, isNews
 }
 
-// recollection is what is known of a Tag's checks and upkeep.
-type recollection struct {
-	check  check
-	upkeep *maintenance
-}
-
-// recall is what is known now, for takeBack.
-func (m *State) recall(name types.NamespacedName) recollection {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known := recollection{check: m.checks[name]}
-	if kept := m.maintenance[name]; kept != nil {
-		copied := *kept
-		copied.denied = maps.Clone(kept.denied)
-		known.upkeep = &copied
-	}
-	return known
-}
-
-// takeBack is for a step that does not count, since its outcome could not be written: the Tag is as it was before, and nothing waits.
-func (m *State) takeBack(name types.NamespacedName, known recollection) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known.check.pending.hold = generation.Hold{}
-	m.checks[name] = known.check
-	if known.upkeep != nil {
-		m.maintenance[name] = known.upkeep
-	}
+// forgetDenied drops generations whose deletion was refused for long enough.
+func (m *State) forgetDenied(name types.NamespacedName, generations []int64) {
+	m.update(name, func(u *maintenance) {
+		for _, generation := range generations {
+			delete(u.denied, generation)
+		}
+	})
 }
 
 // JobEnded makes the Tag's verification due where it waits for the job.

@@ -47,33 +47,41 @@ func (r *Reconciler) prune(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	name := client.ObjectKeyFromObject(tag)
 	live, err := r.refetchUnchanged(ctx, tag)
 	if err != nil || live == nil {
-		r.State.pruneLater(name, r.Clock.Now())
-		return outcome{}, client.IgnoreNotFound(err)
+		return outcome{remember: func() { r.State.pruneLater(name, r.Clock.Now()) }}, client.IgnoreNotFound(err)
 	}
 	used, err := r.usedImages(ctx, tag)
 	if err != nil {
 		return outcome{}, err
 	}
 	if used == nil {
-		r.State.pruneAt(name, r.Clock.Now().Add(deferredDelay))
-		return outcome{}, nil
+		return outcome{remember: r.pruneAfter(name, deferredDelay)}, nil
 	}
 	found := r.pruneImages(ctx, live, live.Unreferenced(), used)
 	if found.postponed {
-		r.State.pruneAt(name, r.Clock.Now().Add(deferredDelay))
-		return outcome{change: forgetMirrored(found.gone)}, nil
+		return outcome{change: forgetMirrored(found.gone), remember: r.pruneAfter(name, deferredDelay)}, nil
 	}
 	failures := r.State.countPruneFailures(name, len(found.failed) > 0)
 	believed, isNews := r.State.recordDeleteDenied(name, generationsOf(found.forbidden), r.Clock.Now())
 	result := outcome{events: pruneEvents(ctx, found, failures == failuresBeforeEvent, isNews)}
-	if gone := slices.Concat(found.gone, believed); len(gone) > 0 {
-		r.State.resetPrune(name) // it gets on
+	gone := slices.Concat(found.gone, believed)
+	if len(gone) > 0 {
 		result.change = forgetMirrored(gone)
 	}
-	if len(found.left()) > 0 || len(found.forbidden) > len(believed) {
-		r.State.pruneLater(name, r.Clock.Now())
+	result.remember = func() {
+		r.State.forgetDenied(name, believed)
+		if len(gone) > 0 { // it makes progress
+			r.State.resetPrune(name)
+		}
+		if len(found.left()) > 0 || len(found.forbidden) > len(believed) {
+			r.State.pruneLater(name, r.Clock.Now())
+		}
 	}
 	return result, nil
+}
+
+// pruneAfter makes another try due after a time.
+func (r *Reconciler) pruneAfter(name client.ObjectKey, wait time.Duration) func() {
+	return func() { r.State.pruneAt(name, r.Clock.Now().Add(wait)) }
 }
 
 // forgetMirrored is the change of the status that has generations gone, nil where none are.
