@@ -24,9 +24,6 @@ import (
 	"github.com/images-io/tagger/internal/jobs"
 )
 
-// progressInterval is how often a Tag says how far its copy is.
-const progressInterval = 5 * time.Second
-
 // attachmentsRetry is how long to wait, at most, before attachments that are missing in the internal registry are looked for again.
 const attachmentsRetry = 10 * time.Minute
 

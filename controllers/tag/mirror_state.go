@@ -147,3 +147,10 @@ func (m *State) JobEnded(name types.NamespacedName) {
 		known.verify = now
 	}
 }
+
+// progressInterval is how often a Tag says how far its copy is.
+const progressInterval = 5 * time.Second
+
+// denialConfirmed is for how long a registry must refuse to delete before Tagger stops asking: one that is read-only while it
+// collects its garbage refuses, too.
+const denialConfirmed = time.Hour

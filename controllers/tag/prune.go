@@ -28,9 +28,6 @@ const (
 	// deferredDelay is how long to wait while another request tries whether the registry works again, or another prune reads what the
 	// namespace runs. Neither is a try.
 	deferredDelay = 5 * time.Second
-	// denialConfirmed is for how long a registry must refuse to delete before Tagger stops asking: one that is read-only while it
-	// collects its garbage refuses, too.
-	denialConfirmed = time.Hour
 )
 
 // Pruner takes images away from the internal registry.

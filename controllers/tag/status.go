@@ -2,15 +2,12 @@ package tag
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 
-	"gomodules.xyz/jsonpatch/v2"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -90,27 +87,4 @@ var tagChanged = predicate.Funcs{
 			!equality.Semantic.DeepEqual(old.Status.Mirrored, updated.Status.Mirrored) ||
 			!equality.Semantic.DeepEqual(old.Status.Generation, updated.Status.Generation)
 	},
-}
-
-// statusPatch writes a status on condition that the Tag's spec and status are still those of before. The API server tests
-// that itself (RFC 6902), in its own loop over conflicts, so it does not matter how often the rest is written.
-func statusPatch(before, after *v1.Tag) (client.Patch, error) {
-	content, err := json.Marshal([]jsonpatch.Operation{
-		jsonpatch.NewOperation("test", "/metadata/uid", before.UID),
-		jsonpatch.NewOperation("test", "/metadata/generation", before.Generation), // which counts the changes of the spec
-		jsonpatch.NewOperation("test", "/status", statusOf(before)),
-		jsonpatch.NewOperation("add", "/status", after.Status), // or replace: it is the same to an object (section 4.1)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("writing the patch of a status: %w", err)
-	}
-	return client.RawPatch(types.JSONPatchType, content), nil
-}
-
-// statusOf is the status as it is stored: that of a new Tag is missing, which equals null to the API server.
-func statusOf(tag *v1.Tag) any {
-	if equality.Semantic.DeepEqual(tag.Status, v1.TagStatus{}) {
-		return nil
-	}
-	return tag.Status
 }
