@@ -7,6 +7,7 @@ import (
 
 	"github.com/images-io/tagger/controllers/internal/apiaccess"
 	"github.com/images-io/tagger/controllers/internal/workqueue"
+	"github.com/images-io/tagger/controllers/tag/state"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -60,7 +61,7 @@ type Reconciler struct {
 	Events         events.EventRecorder
 	Clock          clock.PassiveClock
 	// State is what is known about Tags that is in no object.
-	State *State
+	State *state.State
 
 	refusals apiaccess.Refusals
 	// usageReads bounds the memory for what namespaces run: one prune at a time reads it.
@@ -79,7 +80,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Named("tag").
 		For(&v1.Tag{}, builder.WithPredicates(tagChanged)).
 		WatchesMetadata(pullSecrets, enqueueFailing(r.failingInNamespace), builder.WithPredicates(workqueue.IgnoreInitialList, predicate.ResourceVersionChangedPredicate{})).
-		WatchesRawSource(source.Channel(r.State.configurationChanged, enqueueFailing(r.failingAnywhere))).
+		WatchesRawSource(source.Channel(r.State.Retriggers, enqueueFailing(r.failingAnywhere))).
 		WatchesRawSource(r.finishedJobs()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles, ReconciliationTimeout: workqueue.ReconcileTimeout, RateLimiter: workqueue.RateLimiter()}).
 		Complete(r)
@@ -90,7 +91,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	var tag v1.Tag
 	if err := r.Client.Get(ctx, request.NamespacedName, &tag); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.State.forget(request.NamespacedName)
+			r.State.Forget(request.NamespacedName)
 			r.Jobs.Cancel(request.NamespacedName)
 			r.refusals.Forget(request)
 		}
@@ -133,11 +134,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) plan(tag *v1.Tag) generation.Decision {
 	now := r.Clock.Now()
 	name := client.ObjectKeyFromObject(tag)
-	last := r.State.checked(name, now)
-	hold := last.holdFor(generation.RequestKey(tag), func(kind jobs.Kind) bool { return r.Jobs.InProgress(name, kind) })
+	last := r.State.Checked(name, now)
+	hold := last.HoldFor(generation.RequestKey(tag), func(kind jobs.Kind) bool { return r.Jobs.InProgress(name, kind) })
 	verify, collect := r.maintenanceTimes(tag, now)
 	return generation.Plan(generation.Input{
-		Tag: tag, Now: now, Checked: last.at, Changed: r.State.changed(tag.Namespace), Tried: last.request,
+		Tag: tag, Now: now, Checked: last.At, Changed: r.State.Changed(tag.Namespace), Tried: last.Request,
 		Hold: hold, VerifyAt: verify, PruneAt: collect,
 	})
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/images-io/tagger/controllers/tag/state"
+
 	tagcontroller "github.com/images-io/tagger/controllers/tag"
 	"github.com/images-io/tagger/internal/cachetransform"
 
@@ -120,7 +122,7 @@ func newWorld(t *testing.T, tag *v1.Tag) *world {
 	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 	w.reconciler = &tagcontroller.Reconciler{
 		Client: cache, Live: controllertest.BoundedLists(t, w.live), Importer: w.registry, Jobs: w.queue, Pruner: w.mirror, VerifyInterval: time.Hour,
-		Events: w.events, Clock: w.clock, State: tagcontroller.NewState(w.clock),
+		Events: w.events, Clock: w.clock, State: state.NewState(w.clock),
 	}
 	return w
 }

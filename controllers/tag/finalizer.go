@@ -45,7 +45,7 @@ func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, er
 	if !ended {
 		return ctrl.Result{RequeueAfter: shortRequeue}, nil
 	}
-	if wait := r.State.nextFinalizeAttempt(name).Sub(r.Clock.Now()); wait > 0 {
+	if wait := r.State.NextFinalizeAttempt(name).Sub(r.Clock.Now()); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	used, err := r.usedImages(ctx, tag)
@@ -64,7 +64,7 @@ func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, er
 		return ctrl.Result{RequeueAfter: deferredDelay}, nil
 	}
 	if len(found.left()) > 0 {
-		if tries, wait := r.State.pruneLater(name, r.Clock.Now()); tries < maxFinalizeAttempts {
+		if tries, wait := r.State.PruneLater(name, r.Clock.Now()); tries < maxFinalizeAttempts {
 			return ctrl.Result{RequeueAfter: wait}, nil
 		}
 	}
@@ -73,10 +73,10 @@ func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, er
 	if err := r.patch(ctx, tag, free); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	r.State.forget(name)
+	r.State.Forget(name)
 	if stays := slices.Concat(found.left(), imagesOf(found.forbidden)); len(stays) > 0 {
 		log.FromContext(ctx).Info("the Tag is gone, and images stay in the internal registry", "images", stays)
-		r.emit(ctx, free, outcome{events: []pendingEvent{{corev1.EventTypeWarning, "LeftInMirror", "Collect", "the Tag is gone, and in the internal registry stay " + strings.Join(stays, "; ")}}})
+		r.emit(ctx, free, outcome{events: []pendingEvent{{corev1.EventTypeWarning, "PruneIncomplete", "Prune", "Tag deleted; these images could not be removed from the internal registry: " + strings.Join(stays, "; ")}}})
 	}
 	return ctrl.Result{}, nil
 }

@@ -48,12 +48,12 @@ func (r *Reconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision
 	return outcome{
 		remember: func() {
 			r.recordChecked(tag, decision)
-			r.State.resetPrune(name)
+			r.State.ResetPrune(name)
 			switch {
 			case decision.Request != tag.Status.LastHandledRequest: // the image may have been signed while it was copied
-				r.State.checkRequested(name, r.Clock.Now())
+				r.State.CheckRequested(name, r.Clock.Now())
 			case image.Copy.Missing != "":
-				r.State.verifyAt(name, r.verifyNext(tag, image.Copy.Missing))
+				r.State.VerifyAt(name, r.verifyNext(tag, image.Copy.Missing))
 			}
 		},
 		change: func(t *v1.Tag) {
@@ -92,14 +92,14 @@ func (r *Reconciler) check(ctx context.Context, tag *v1.Tag, decision generation
 func (r *Reconciler) options(tag *v1.Tag, decision generation.Decision) importer.Options {
 	options := importer.Options{NotBefore: decision.NotBefore, Poll: decision.IsPoll(), RequestKey: generation.RequestKey(tag), Generation: decision.Generation}
 	if options.NotBefore.IsZero() {
-		options.NotBefore = r.State.wanted(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.Clock.Now())
+		options.NotBefore = r.State.Wanted(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.Clock.Now())
 	}
 	return options
 }
 
 // recordChecked notes that the registry answered, be it with a failure.
 func (r *Reconciler) recordChecked(tag *v1.Tag, decision generation.Decision) {
-	r.State.remember(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
+	r.State.RecordChecked(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
 }
 
 // unchanged records that a request was handled, and that a failure is over; else there is nothing to write.
@@ -109,7 +109,7 @@ func (r *Reconciler) unchanged(tag *v1.Tag, image importer.Result, decision gene
 		remember: func() {
 			r.recordChecked(tag, decision)
 			if !decision.IsPoll() { // the image may have been signed
-				r.State.checkRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
+				r.State.CheckRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
 			}
 		},
 		change: func(t *v1.Tag) {
@@ -134,7 +134,7 @@ func (r *Reconciler) recordWithoutRollout(ctx context.Context, tag *v1.Tag, deci
 	return outcome{
 		remember: func() {
 			r.recordChecked(tag, decision)
-			r.State.resetPrune(client.ObjectKeyFromObject(tag))
+			r.State.ResetPrune(client.ObjectKeyFromObject(tag))
 		},
 		change: func(t *v1.Tag) {
 			t.RecordGeneration(ref)
@@ -188,12 +188,12 @@ func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Res
 
 // hold makes the Tag's request wait.
 func (r *Reconciler) hold(tag *v1.Tag, wait time.Duration) {
-	r.State.hold(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.holdFrom(wait))
+	r.State.Hold(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.holdFrom(wait))
 }
 
 // holdForJob makes the Tag's request wait while a job is in progress.
 func (r *Reconciler) holdForJob(tag *v1.Tag, job jobs.Kind, wait time.Duration) {
-	r.State.holdForJob(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.holdFrom(wait), job)
+	r.State.HoldForJob(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.holdFrom(wait), job)
 }
 
 func (r *Reconciler) holdFrom(wait time.Duration) generation.Hold {
@@ -204,7 +204,7 @@ func (r *Reconciler) holdFrom(wait time.Duration) generation.Hold {
 func selected(decision generation.Decision, now metav1.Time) outcome {
 	return outcome{
 		change: func(t *v1.Tag) { t.Select(decision.Generation, now) },
-		events: []pendingEvent{{corev1.EventTypeNormal, "Moved", "Move", fmt.Sprintf("workloads use generation %d", decision.Generation)}},
+		events: []pendingEvent{{corev1.EventTypeNormal, "GenerationSelected", "Select", fmt.Sprintf("workloads use generation %d", decision.Generation)}},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/images-io/tagger/controllers/internal/workqueue"
+	"github.com/images-io/tagger/controllers/tag/state"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -67,7 +68,7 @@ func (r *Reconciler) mirroring(ctx context.Context, tag *v1.Tag, copy importer.M
 			return outcome{}, err
 		}
 	} else {
-		result.remember = func() { r.holdForJob(tag, jobs.Copy, progressInterval) }
+		result.remember = func() { r.holdForJob(tag, jobs.Copy, state.ProgressInterval) }
 	}
 	now, isWanted := r.now(), decision.Action == generation.Import
 	if remembered && !isWanted {
@@ -100,7 +101,7 @@ func (r *Reconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	case result.State == importer.Deferred:
 		return outcome{remember: r.verifyAfter(name, result.RetryAfter)}, nil
 	case result.State == importer.InProgress:
-		waiting := outcome{remember: r.verifyAfter(name, progressInterval)}
+		waiting := outcome{remember: r.verifyAfter(name, state.ProgressInterval)}
 		if result.Mirroring.Progress.Blobs > 0 { // it is not known before whether the image is there
 			message := "the internal registry lost the generation in use: " + result.Mirroring.String()
 			waiting.change = func(t *v1.Tag) { t.MarkNotMirrored(v1.ReasonMirroring, message, now) }
@@ -108,14 +109,14 @@ func (r *Reconciler) verify(ctx context.Context, tag *v1.Tag) (outcome, error) {
 		return waiting, nil
 	default:
 		done := verified(tag, ref, result.Copy, now)
-		done.remember = func() { r.State.verifiedSince(name, result.Copy.Began, r.verifyNext(tag, result.Copy.Missing)) }
+		done.remember = func() { r.State.VerifiedSince(name, result.Copy.Began, r.verifyNext(tag, result.Copy.Missing)) }
 		return done, nil
 	}
 }
 
 // verifyAfter makes the generation in use due for verification after a time.
 func (r *Reconciler) verifyAfter(name client.ObjectKey, wait time.Duration) func() {
-	return func() { r.State.verifyAt(name, r.Clock.Now().Add(wait)) }
+	return func() { r.State.VerifyAt(name, r.Clock.Now().Add(wait)) }
 }
 
 // verifyNext returns when to verify again: once sooner where attachments are missing, since they may be there by then.
@@ -153,6 +154,6 @@ func verifyFailed(ctx context.Context, tag *v1.Tag, failure importer.Failure, no
 	log.FromContext(ctx).Info("mirrored image cannot be verified", "reason", failure.Reason(), "error", message)
 	return outcome{
 		change: func(t *v1.Tag) { t.MarkNotMirrored(failure.Reason(), message, now) },
-		events: []pendingEvent{{corev1.EventTypeWarning, "NotMirrored", "Mirror", fmt.Sprintf("%s: %s", failure.Reason(), message)}},
+		events: []pendingEvent{{corev1.EventTypeWarning, "MirrorVerifyFailed", "Mirror", fmt.Sprintf("%s: %s", failure.Reason(), message)}},
 	}
 }

@@ -624,7 +624,7 @@ func TestWhatCannotBeTakenAwayIsToldOnce(t *testing.T) {
 		w.pass(w.reconcile().RequeueAfter)
 	}
 	said := strings.Join(w.said(), "\n")
-	if strings.Count(said, "Warning NotCollected") != 1 || !strings.Contains(said, oldMirrorImage+": access is refused") {
+	if strings.Count(said, "Warning PruneFailed") != 1 || !strings.Contains(said, oldMirrorImage+": access is refused") {
 		t.Errorf("it says %q", said)
 	}
 	if tag := w.tag(); len(tag.Status.Mirrored) != 2 || !tag.IsReady() {
@@ -696,7 +696,7 @@ func TestADeletedTagDoesNotWaitForEverForTheInternalRegistry(t *testing.T) {
 		w.pass(wait)
 	}
 	said := strings.Join(w.said(), "\n")
-	if !w.isGone() || waited != 30*time.Second || len(w.mirror.removed) != 10 || !strings.Contains(said, "Warning LeftInMirror") || !strings.Contains(said, mirrorImage+": no answer") {
+	if !w.isGone() || waited != 30*time.Second || len(w.mirror.removed) != 10 || !strings.Contains(said, "Warning PruneIncomplete") || !strings.Contains(said, mirrorImage+": no answer") {
 		t.Errorf("gone: %v after %s and %d requests; the events are %q", w.isGone(), waited, len(w.mirror.removed), said)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/images-io/tagger/controllers/tag/state"
+
 	tagcontroller "github.com/images-io/tagger/controllers/tag"
 
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -87,7 +89,7 @@ func TestAPersonIsServedBeforeWhatIsMerelyThere(t *testing.T) {
 		tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: controllertest.OldImage, ImportedAt: controllertest.SomeTime, Trigger: v1.TriggerImport})
 	})
 	registry := &gate{asked: make(chan string, there), answer: make(chan struct{}), ctx: t.Context()}
-	memory := tagcontroller.NewState(wholeSecond)
+	memory := state.NewState(wholeSecond)
 	fresh, retried := depth(t, "0"), depth(t, "-50")
 	startTagController(t, control, registry, memory)
 	failing := 3
@@ -203,7 +205,7 @@ func create(t *testing.T, api client.Client, name string, record func(*v1.Tag)) 
 	return tag
 }
 
-func startTagController(t *testing.T, control *cluster.Cluster, registry tagcontroller.Importer, memory *tagcontroller.State) {
+func startTagController(t *testing.T, control *cluster.Cluster, registry tagcontroller.Importer, memory *state.State) {
 	t.Helper()
 	mgr, err := ctrl.NewManager(control.Config, ctrl.Options{
 		Scheme:     bothSchemes(t),

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/images-io/tagger/controllers/internal/imageuse"
+	"github.com/images-io/tagger/controllers/tag/state"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -44,7 +47,7 @@ func (r *Reconciler) prune(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	name := client.ObjectKeyFromObject(tag)
 	live, err := r.refetchUnchanged(ctx, tag)
 	if err != nil || live == nil {
-		return outcome{remember: func() { r.State.pruneLater(name, r.Clock.Now()) }}, client.IgnoreNotFound(err)
+		return outcome{remember: func() { r.State.PruneLater(name, r.Clock.Now()) }}, client.IgnoreNotFound(err)
 	}
 	used, err := r.usedImages(ctx, tag)
 	if err != nil {
@@ -57,20 +60,20 @@ func (r *Reconciler) prune(ctx context.Context, tag *v1.Tag) (outcome, error) {
 	if found.postponed {
 		return outcome{change: forgetMirrored(found.gone), remember: r.pruneAfter(name, deferredDelay)}, nil
 	}
-	failures := r.State.countPruneFailures(name, len(found.failed) > 0)
-	believed, isNews := r.State.recordDeleteDenied(name, generationsOf(found.forbidden), r.Clock.Now())
+	failures := r.State.CountPruneFailures(name, len(found.failed) > 0)
+	believed, isNews := r.State.RecordDeleteDenied(name, generationsOf(found.forbidden), r.Clock.Now())
 	result := outcome{events: pruneEvents(ctx, found, failures == failuresBeforeEvent, isNews)}
 	gone := slices.Concat(found.gone, believed)
 	if len(gone) > 0 {
 		result.change = forgetMirrored(gone)
 	}
 	result.remember = func() {
-		r.State.forgetDenied(name, believed)
+		r.State.ForgetDenied(name, believed)
 		if len(gone) > 0 { // it makes progress
-			r.State.resetPrune(name)
+			r.State.ResetPrune(name)
 		}
 		if len(found.left()) > 0 || len(found.forbidden) > len(believed) {
-			r.State.pruneLater(name, r.Clock.Now())
+			r.State.PruneLater(name, r.Clock.Now())
 		}
 	}
 	return result, nil
@@ -78,7 +81,7 @@ func (r *Reconciler) prune(ctx context.Context, tag *v1.Tag) (outcome, error) {
 
 // pruneAfter makes another try due after a time.
 func (r *Reconciler) pruneAfter(name client.ObjectKey, wait time.Duration) func() {
-	return func() { r.State.pruneAt(name, r.Clock.Now().Add(wait)) }
+	return func() { r.State.PruneAt(name, r.Clock.Now().Add(wait)) }
 }
 
 // forgetMirrored is the change of the status that has generations gone, nil where none are.
@@ -92,17 +95,17 @@ func forgetMirrored(gone []int64) func(*v1.Tag) {
 // pruneEvents are what an administrator may have to mend. The log has failures each time, the events once.
 func pruneEvents(ctx context.Context, found pruneResult, fails, forbids bool) (events []pendingEvent) {
 	if len(found.failed) > 0 {
-		log.FromContext(ctx).Info("images cannot be taken out of the internal registry", "images", found.failed)
+		log.FromContext(ctx).Info("images cannot be removed from the internal registry", "images", found.failed)
 	}
 	if fails {
-		events = append(events, pendingEvent{corev1.EventTypeWarning, "NotCollected", "Collect",
-			"generations that left the history cannot be taken out of the internal registry; Tagger goes on trying: " + strings.Join(found.failed, "; ")})
+		events = append(events, pendingEvent{corev1.EventTypeWarning, "PruneFailed", "Prune",
+			"cannot remove these images from the internal registry; Tagger retries: " + strings.Join(found.failed, "; ")})
 	}
 	if forbids {
 		images := imagesOf(found.forbidden)
 		log.FromContext(ctx).Info("the internal registry forbids deletion", "images", images)
-		events = append(events, pendingEvent{corev1.EventTypeWarning, "DeletionForbidden", "Collect",
-			"generations that left the history stay in the internal registry, which forbids deletion or is not the configured one any more: " + strings.Join(images, ", ")})
+		events = append(events, pendingEvent{corev1.EventTypeWarning, "DeletionForbidden", "Prune",
+			"the internal registry forbids deletion, or is not the one that has these images; they stay: " + strings.Join(images, ", ")})
 	}
 	return events
 }
@@ -127,10 +130,10 @@ func (r *Reconciler) pruneImages(ctx context.Context, tag *v1.Tag, images []v1.M
 	ctx, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
 	var found pruneResult
-	markUseByTag(used, tag)
+	imageuse.MarkUseByTag(used, tag)
 	kept := retained(tag, images, used)
 	for _, image := range images {
-		if who, isUsed := used[mirrorKey(image.ImageReference)]; isUsed {
+		if who, isUsed := used[imageuse.MirrorKey(image.ImageReference)]; isUsed {
 			found.used = append(found.used, fmt.Sprintf("%s, which %s uses", image.ImageReference, who))
 			continue
 		}
@@ -179,7 +182,7 @@ func retained(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []
 	needed := sets.KeySet(used)
 	for _, other := range tag.Status.Mirrored {
 		if !slices.Contains(images, other) {
-			needed.Insert(mirrorKey(other.ImageReference))
+			needed.Insert(imageuse.MirrorKey(other.ImageReference))
 		}
 	}
 	var digests []string
@@ -195,13 +198,13 @@ func retained(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []
 // away, for it may be made of the same, and none is verified but that one.
 func (r *Reconciler) maintenanceTimes(tag *v1.Tag, now time.Time) (verify, collect time.Time) {
 	name := client.ObjectKeyFromObject(tag)
-	due := r.State.maintenanceOf(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now))
+	due := r.State.MaintenanceOf(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now))
 	current := tag.CurrentMirrored()
 	for _, copied := range r.Jobs.Copying(name) {
-		due.prune = now.Add(progressInterval)
+		due.Prune = now.Add(state.ProgressInterval)
 		if current == nil || current.Generation != copied {
-			due.verify = now.Add(progressInterval)
+			due.Verify = now.Add(state.ProgressInterval)
 		}
 	}
-	return due.verify, due.prune
+	return due.Verify, due.Prune
 }

@@ -27,7 +27,7 @@ func indexFailing(object client.Object) []string {
 
 // failingInNamespace are the Tags that a change of pull secrets may cure.
 func (r *Reconciler) failingInNamespace(ctx context.Context, secret client.Object) []ctrl.Request {
-	r.State.secretsChanged(secret.GetNamespace())
+	r.State.SecretsChanged(secret.GetNamespace())
 	return r.failing(ctx, client.InNamespace(secret.GetNamespace()))
 }
 

@@ -7,6 +7,9 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/images-io/tagger/controllers/internal/apiaccess"
+
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,7 +28,7 @@ func (r *Reconciler) write(ctx context.Context, cached *v1.Tag, outcome outcome)
 	if equality.Semantic.DeepEqual(cached.Status, tag.Status) {
 		return tag, false, nil
 	}
-	patch, err := statusPatch(cached, tag)
+	patch, err := apiaccess.StatusPatch(cached, tag)
 	if err == nil {
 		err = r.Client.Status().Patch(ctx, tag, patch, client.FieldOwner(v1.FieldManager))
 		written = err == nil

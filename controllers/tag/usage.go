@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"github.com/images-io/tagger/controllers/internal/apiaccess"
+	"github.com/images-io/tagger/controllers/internal/imageuse"
 	"github.com/images-io/tagger/internal/workloadkind"
 
 	appsv1 "k8s.io/api/apps/v1"
 
 	batchv1 "k8s.io/api/batch/v1"
-
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -39,7 +39,7 @@ func (r *Reconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]st
 		return nil, err
 	}
 	defer unlock()
-	used := usage{repository: tag.Namespace + "/" + tag.Name, by: map[string]string{}}
+	used := imageuse.Usage{Repository: tag.Namespace + "/" + tag.Name, By: map[string]string{}}
 	kinds := []func() client.ObjectList{
 		func() client.ObjectList { return &appsv1.ReplicaSetList{} },
 		func() client.ObjectList { return &batchv1.JobList{} },
@@ -53,18 +53,18 @@ func (r *Reconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]st
 			return nil, fmt.Errorf("reading what namespace %s runs: %w", tag.Namespace, err)
 		}
 	}
-	return used.by, nil
+	return used.By, nil
 }
 
 // addUsage adds the images of all objects of one kind.
-func (r *Reconciler) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *usage) error {
+func (r *Reconciler) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *imageuse.Usage) error {
 	return apiaccess.EachListed(ctx, r.Live, newList, func(item runtime.Object) error {
 		if other, isTag := item.(*v1.Tag); !isTag {
-			used.markWorkload(item)
+			used.MarkWorkload(item)
 		} else if other.Name != tag.Name {
-			used.markHistory(other)
+			used.MarkHistory(other)
 		}
-		if len(used.by) > maxUsedImages {
+		if len(used.By) > maxUsedImages {
 			return fmt.Errorf("it uses more than %d images of Tag %s, so none is removed from the internal registry; delete the workloads that name them", maxUsedImages, tag.Name)
 		}
 		return nil

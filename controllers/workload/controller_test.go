@@ -111,7 +111,7 @@ func TestARolloutNamesAPullSecretThatIsNotThere(t *testing.T) {
 		deployment := controllertest.PinnedAt(row.from)
 		deployment.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "absent"}}
 		_, said := followed(t, tagAt(controllertest.NewImage), tagAt(controllertest.NewImage), deployment)
-		warning := "Warning PullSecretMissing imagePullSecrets names what is no pull secret of this namespace: absent"
+		warning := "Warning PullSecretMissing imagePullSecrets not found, or not of a registry credential type, in this namespace: absent"
 		if warns := slices.Contains(said, warning); warns != row.warns {
 			t.Errorf("from %s, the events are %q", row.from, said)
 		}

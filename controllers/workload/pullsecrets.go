@@ -47,7 +47,7 @@ func (r *Reconciler) warnMissingPullSecrets(ctx context.Context, object client.O
 	}
 	if len(missing) > 0 {
 		r.Events.Eventf(object, nil, corev1.EventTypeWarning, "PullSecretMissing", "Pin",
-			"imagePullSecrets names what is no pull secret of this namespace: %s", strings.Join(missing, ", "))
+			"imagePullSecrets not found, or not of a registry credential type, in this namespace: %s", strings.Join(missing, ", "))
 	}
 }
 

@@ -1,17 +1,19 @@
 package app
 
 import (
+	"github.com/images-io/tagger/controllers/tag/state"
+
 	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
 	"github.com/images-io/tagger/internal/jobs"
 	"github.com/images-io/tagger/internal/workloadkind"
-
-	tagcontroller "github.com/images-io/tagger/controllers/tag"
 
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+
+	tagcontroller "github.com/images-io/tagger/controllers/tag"
 
 	workloadcontroller "github.com/images-io/tagger/controllers/workload"
 
@@ -85,7 +87,7 @@ func addControllers(registries *registries, cfg config.Config) func(context.Cont
 		imports := metrics.NewImports(&importer.Importer{
 			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: mirror, Jobs: queue,
 		})
-		memory := tagcontroller.NewState(clock.RealClock{})
+		memory := state.NewState(clock.RealClock{})
 		registries.configuration.OnChange(memory.ConfigurationChanged)
 		registries.mirror.onChange(memory.ConfigurationChanged)
 		recorder := mgr.GetEventRecorder(v1.FieldManager)

@@ -523,3 +523,21 @@ func TestWhoGivesUpGetsTheirOwnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestCopy_DigestRefusedOnce: the content changed between Tagger and the mirror, which another try cures.
+func TestCopy_DigestRefusedOnce(t *testing.T) {
+	var refusals atomic.Int32
+	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") && refusals.Add(1) == 1 {
+				_, _ = io.Copy(io.Discard, r.Body)
+				refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "it has another digest")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}))
+	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s.copied(s.order(digest))
+	s.isWhole("cache/shop/app", "0", digest)
+}

@@ -126,7 +126,7 @@ func TestInternalRegistryOfAConfigMap(t *testing.T) {
 	u.becomes("tag/myapp", ready+".reason", "MirrorUnavailable")
 	u.becomes("tag/myapp", ".status.generation", "0")
 	u.kubectl("delete tag/myapp --timeout=90s")
-	u.said("LeftInMirror", image)
+	u.said("PruneIncomplete", image)
 
 	u.hosts(world.mirror.Address, asSeenByNodes(world.mirror.Address))
 	u.mirrorHas("myapp", "0")
@@ -229,7 +229,7 @@ func TestDeletedTagLeavesNothingMirrored(t *testing.T) {
 	u.mirrorHas("myapp", "0", "1")
 	u.kubectl("delete tag/myapp --timeout=60s")
 	u.mirrorHas("myapp")
-	if got := u.events("LeftInMirror"); got != "" {
+	if got := u.events("PruneIncomplete"); got != "" {
 		t.Errorf("it says %s", got)
 	}
 }

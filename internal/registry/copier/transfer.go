@@ -132,6 +132,9 @@ func (d *imageTransfer) copyBlob(ctx context.Context, blob manifest.Descriptor, 
 	if from != "" && d.mirror.GivesUpMounting(err) {
 		how, err = d.transferBlob(ctx, d.mirror, blob, false)
 	}
+	if errors.Is(err, manifest.ErrWrongDigest) { // the content may have changed on its way
+		how, err = d.transferBlob(ctx, d.mirror, blob, false)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package tag
+package apiaccess
 
 import (
 	"encoding/json"
@@ -12,9 +12,9 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-// statusPatch writes a status on condition that the Tag's spec and status are still those of before. The API server tests
+// StatusPatch writes a status on condition that the Tag's spec and status are still those of before. The API server tests
 // that itself (RFC 6902), in its own loop over conflicts, so it does not matter how often the rest is written.
-func statusPatch(before, after *v1.Tag) (client.Patch, error) {
+func StatusPatch(before, after *v1.Tag) (client.Patch, error) {
 	content, err := json.Marshal([]jsonpatch.Operation{
 		jsonpatch.NewOperation("test", "/metadata/uid", before.UID),
 		jsonpatch.NewOperation("test", "/metadata/generation", before.Generation), // which counts the changes of the spec

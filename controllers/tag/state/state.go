@@ -1,4 +1,4 @@
-package tag
+package state
 
 import (
 	"sync"
@@ -22,12 +22,12 @@ const maxNamespaces = 4096
 // changed that imports depend on. Losing it costs one early
 // check a Tag, no more.
 type State struct {
-	clock                clock.PassiveClock
-	configurationChanged chan event.GenericEvent
+	clock      clock.PassiveClock
+	Retriggers chan event.GenericEvent
 
 	mu            sync.Mutex
 	checks        map[types.NamespacedName]check
-	maintenance   map[types.NamespacedName]*maintenance
+	maintenance   map[types.NamespacedName]*Maintenance
 	secrets       *lru.Cache // when pull secrets changed, by namespace
 	configuration time.Time
 }
@@ -35,8 +35,8 @@ type State struct {
 // check is when the registry was asked for a Tag last, or else when this process saw it first, and the requested check
 // that was tried.
 type check struct {
-	at      time.Time
-	request string
+	At      time.Time
+	Request string
 	pending pendingRequest
 }
 
@@ -50,8 +50,8 @@ type pendingRequest struct {
 	hasJob bool
 }
 
-// holdFor returns what holds a request back: a hold for a job ends with the job, and another request has none.
-func (c check) holdFor(key string, inProgress func(jobs.Kind) bool) generation.Hold {
+// HoldFor returns what holds a request back: a hold for a job ends with the job, and another request has none.
+func (c check) HoldFor(key string, inProgress func(jobs.Kind) bool) generation.Hold {
 	if c.pending.key != key || c.pending.hasJob && !inProgress(c.pending.job) {
 		return generation.Hold{}
 	}
@@ -61,12 +61,12 @@ func (c check) holdFor(key string, inProgress func(jobs.Kind) bool) generation.H
 // NewState knows nothing yet. The configuration counts as changed: it may have, while no process looked.
 func NewState(clock clock.PassiveClock) *State {
 	return &State{
-		clock:                clock,
-		configurationChanged: make(chan event.GenericEvent, 1),
-		checks:               map[types.NamespacedName]check{},
-		maintenance:          map[types.NamespacedName]*maintenance{},
-		secrets:              lru.New(maxNamespaces),
-		configuration:        clock.Now(),
+		clock:         clock,
+		Retriggers:    make(chan event.GenericEvent, 1),
+		checks:        map[types.NamespacedName]check{},
+		maintenance:   map[types.NamespacedName]*Maintenance{},
+		secrets:       lru.New(maxNamespaces),
+		configuration: clock.Now(),
 	}
 }
 
@@ -76,29 +76,30 @@ func (m *State) ConfigurationChanged() {
 	m.configuration = m.clock.Now()
 	m.mu.Unlock()
 	select {
-	case m.configurationChanged <- event.GenericEvent{Object: &v1.Tag{}}:
+	case m.Retriggers <- event.GenericEvent{Object: &v1.Tag{}}:
 	default: // one is waiting already, and it will see this change too
 	}
 }
 
-// checked is the last check of the Tag.
-func (m *State) checked(name types.NamespacedName, now time.Time) check {
+// Checked is the last check of the Tag.
+func (m *State) Checked(name types.NamespacedName, now time.Time) check {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, known := m.checks[name]; !known {
-		m.checks[name] = check{at: now}
+		m.checks[name] = check{At: now}
 	}
 	return m.checks[name]
 }
 
-func (m *State) remember(name types.NamespacedName, now time.Time, request string) {
+// RecordChecked notes that the registry was asked for a Tag, and for which request.
+func (m *State) RecordChecked(name types.NamespacedName, now time.Time, request string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.checks[name] = check{at: now, request: request}
+	m.checks[name] = check{At: now, Request: request}
 }
 
-// wanted returns since when an answer to the question is wanted: now, if the question is new.
-func (m *State) wanted(name types.NamespacedName, key string, now time.Time) time.Time {
+// Wanted returns since when an answer to the question is wanted: now, if the question is new.
+func (m *State) Wanted(name types.NamespacedName, key string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.checks[name]
@@ -109,13 +110,13 @@ func (m *State) wanted(name types.NamespacedName, key string, now time.Time) tim
 	return known.pending.since
 }
 
-// hold makes a request wait.
-func (m *State) hold(name types.NamespacedName, key string, hold generation.Hold) {
+// Hold makes a request wait.
+func (m *State) Hold(name types.NamespacedName, key string, hold generation.Hold) {
 	m.setHold(name, pendingRequest{key: key, hold: hold})
 }
 
-// holdForJob makes a request wait while a job is in progress.
-func (m *State) holdForJob(name types.NamespacedName, key string, hold generation.Hold, job jobs.Kind) {
+// HoldForJob makes a request wait while a job is in progress.
+func (m *State) HoldForJob(name types.NamespacedName, key string, hold generation.Hold, job jobs.Kind) {
 	m.setHold(name, pendingRequest{key: key, hold: hold, job: job, hasJob: true})
 }
 
@@ -130,15 +131,16 @@ func (m *State) setHold(name types.NamespacedName, request pendingRequest) {
 	m.checks[name] = known
 }
 
-func (m *State) forget(name types.NamespacedName) {
+// Forget drops what is known about a Tag.
+func (m *State) Forget(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.checks, name)
 	delete(m.maintenance, name)
 }
 
-// changed is when something changed last that imports in the namespace depend on.
-func (m *State) changed(namespace string) time.Time {
+// Changed is when something changed last that imports in the namespace depend on.
+func (m *State) Changed(namespace string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if kept, known := m.secrets.Get(namespace); known && kept.(time.Time).After(m.configuration) {
@@ -147,7 +149,8 @@ func (m *State) changed(namespace string) time.Time {
 	return m.configuration
 }
 
-func (m *State) secretsChanged(namespace string) {
+// SecretsChanged notes that pull secrets of a namespace changed.
+func (m *State) SecretsChanged(namespace string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.secrets.Add(namespace, m.clock.Now())

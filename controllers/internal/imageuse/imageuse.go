@@ -1,4 +1,4 @@
-package tag
+package imageuse
 
 import (
 	"fmt"
@@ -15,9 +15,9 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// mirrorKey is an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
+// MirrorKey is an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
 // may have several names. Any other image is itself.
-func mirrorKey(image string) string {
+func MirrorKey(image string) string {
 	name, suffix := image, ""
 	if repository, digest, isDigest := reference.Split(image); isDigest {
 		name, suffix = repository, "@"+digest
@@ -29,24 +29,24 @@ func mirrorKey(image string) string {
 	return strings.Join(path[len(path)-2:], "/") + suffix
 }
 
-// usage collects the images of one repository that are in use, and what uses each.
-type usage struct {
-	repository string
-	by         map[string]string
+// Usage collects the images of one repository that are in use, and what uses each.
+type Usage struct {
+	Repository string
+	By         map[string]string
 }
 
 // add notes the images that are in the repository.
-func (u *usage) add(user string, images ...string) {
+func (u *Usage) add(user string, images ...string) {
 	for _, image := range images {
-		name := mirrorKey(image)
-		if suffix, isHere := strings.CutPrefix(name, u.repository); isHere && strings.IndexAny(suffix, ":@") == 0 {
-			u.by[name] = user
+		name := MirrorKey(image)
+		if suffix, isHere := strings.CutPrefix(name, u.Repository); isHere && strings.IndexAny(suffix, ":@") == 0 {
+			u.By[name] = user
 		}
 	}
 }
 
-// markWorkload adds the images of an object that has pods, or will have some.
-func (u *usage) markWorkload(object runtime.Object) {
+// MarkWorkload adds the images of an object that has pods, or will have some.
+func (u *Usage) MarkWorkload(object runtime.Object) {
 	workload, isWorkload := pin.Of(object)
 	who := ""
 	switch o := object.(type) {
@@ -88,17 +88,17 @@ func imagesFor(workload pin.Workload) (images []string) {
 	return images
 }
 
-// markUseByTag counts the use of a generation's tag as a use of its digest.
-func markUseByTag(used map[string]string, tag *v1.Tag) {
+// MarkUseByTag counts the use of a generation's tag as a use of its digest.
+func MarkUseByTag(used map[string]string, tag *v1.Tag) {
 	for _, image := range tag.Status.Mirrored {
 		if who, isUsed := used[fmt.Sprintf("%s/%s:%d", tag.Namespace, tag.Name, image.Generation)]; isUsed {
-			used[mirrorKey(image.ImageReference)] = who
+			used[MirrorKey(image.ImageReference)] = who
 		}
 	}
 }
 
-// markHistory adds the images of a Tag's generations.
-func (u *usage) markHistory(tag *v1.Tag) {
+// MarkHistory adds the images of a Tag's generations.
+func (u *Usage) MarkHistory(tag *v1.Tag) {
 	for _, ref := range tag.Status.References {
 		u.add("Tag "+tag.Name, ref.ImageReference)
 	}
