@@ -31,7 +31,7 @@ func again(ctx context.Context, rows *measure.Report) (err error) {
 		case t.isPeer:
 			rows.Note(what, fmt.Sprint(one.requests()))
 		default:
-			rows.Count(what, float64(one.requests()), 1)
+			rows.Count(what, float64(one.requests()), 2) // a ping and a HEAD
 			rows.AtLeast("  of these, HEADs at the mirror", float64(one.mirror.of(http.MethodHead)), 1)
 		}
 	}

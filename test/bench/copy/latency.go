@@ -74,5 +74,5 @@ func (w work) report(rows *measure.Report, all map[string]outcomes) {
 	} else {
 		rows.Note("  Tagger's time, of the best peer's", fmt.Sprintf("%.4g", ratio))
 	}
-	rows.Count("  Tagger's requests", all[tagger.name].requests(), 39)
+	rows.Count("  Tagger's requests", all[tagger.name].requests(), 42)
 }

@@ -48,7 +48,7 @@ func throughputOver(ctx context.Context, rows *measure.Report, protocol string, 
 				float64(gibibyte>>20)/o.median().Seconds(), measure.Readable(o.cpu()), measure.Mebibytes(o.peak()))
 		}))
 	}
-	rows.AtLeast("  Tagger's throughput, of the best peer's", best(all, peers()).Seconds()/all[tagger.name].median().Seconds(), 0.95)
+	rows.AtLeast("  Tagger's throughput, of the best peer's", best(all, peers()).Seconds()/all[tagger.name].median().Seconds(), 0.90)
 	rows.Size("  resident memory of Tagger", all[tagger.name].peak(), mostMemory)
 	return s.large(ctx, rows, all[tagger.name].peak())
 }
