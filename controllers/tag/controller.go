@@ -5,18 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/images-io/tagger/controllers/internal/apiaccess"
-	"github.com/images-io/tagger/controllers/internal/workqueue"
-	"github.com/images-io/tagger/controllers/tag/state"
-
 	corev1 "k8s.io/api/core/v1"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/apiaccess"
+	"github.com/images-io/tagger/controllers/internal/workqueue"
+	"github.com/images-io/tagger/controllers/tag/state"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/jobs"

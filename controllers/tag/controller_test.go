@@ -10,26 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/controllers/tag/state"
-
-	tagcontroller "github.com/images-io/tagger/controllers/tag"
-	"github.com/images-io/tagger/internal/cachetransform"
-
 	appsv1 "k8s.io/api/apps/v1"
-
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
-
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -37,6 +27,9 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers/internal/controllertest"
+	tagcontroller "github.com/images-io/tagger/controllers/tag"
+	"github.com/images-io/tagger/controllers/tag/state"
+	"github.com/images-io/tagger/internal/cachetransform"
 	"github.com/images-io/tagger/internal/importer"
 )
 

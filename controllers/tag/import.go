@@ -8,15 +8,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/images-io/tagger/controllers/internal/apiaccess"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/apiaccess"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/jobs"

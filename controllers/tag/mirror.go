@@ -6,20 +6,17 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/images-io/tagger/controllers/internal/workqueue"
-	"github.com/images-io/tagger/controllers/tag/state"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/workqueue"
+	"github.com/images-io/tagger/controllers/tag/state"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/jobs"

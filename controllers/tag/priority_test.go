@@ -11,27 +11,19 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-
-	"github.com/images-io/tagger/controllers/tag/state"
-
-	tagcontroller "github.com/images-io/tagger/controllers/tag"
-
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
-
 	clocktesting "k8s.io/utils/clock/testing"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers/internal/controllertest"
+	tagcontroller "github.com/images-io/tagger/controllers/tag"
+	"github.com/images-io/tagger/controllers/tag/state"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/test/cluster"
 )

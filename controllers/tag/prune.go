@@ -8,15 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/images-io/tagger/controllers/internal/imageuse"
-	"github.com/images-io/tagger/controllers/tag/state"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/imageuse"
+	"github.com/images-io/tagger/controllers/tag/state"
 	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/transfer"

@@ -3,8 +3,6 @@ package tag
 import (
 	"context"
 
-	"github.com/images-io/tagger/controllers/internal/workqueue"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -12,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/workqueue"
 )
 
 // failingIndex finds the Tags that are not Ready.

@@ -5,17 +5,15 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/images-io/tagger/controllers/internal/apiaccess"
-	"github.com/images-io/tagger/controllers/internal/imageuse"
-	"github.com/images-io/tagger/internal/workloadkind"
-
 	appsv1 "k8s.io/api/apps/v1"
-
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/apiaccess"
+	"github.com/images-io/tagger/controllers/internal/imageuse"
+	"github.com/images-io/tagger/internal/workloadkind"
 )
 
 const (

@@ -6,16 +6,10 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-
-	"github.com/images-io/tagger/controllers/internal/apiaccess"
-	"github.com/images-io/tagger/controllers/internal/workqueue"
-	"github.com/images-io/tagger/internal/workloadkind"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,7 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/apiaccess"
+	"github.com/images-io/tagger/controllers/internal/workqueue"
 	"github.com/images-io/tagger/internal/pin"
+	"github.com/images-io/tagger/internal/workloadkind"
 )
 
 // parallelWorkloads is how many workloads of a kind are worked on at once.

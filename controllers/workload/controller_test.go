@@ -1,26 +1,18 @@
 package workload_test
 
 import (
-	"github.com/images-io/tagger/internal/cachetransform"
-	"github.com/images-io/tagger/internal/workloadkind"
-
 	"context"
 	"slices"
 	"strings"
 	"testing"
 
-	workloadcontroller "github.com/images-io/tagger/controllers/workload"
-
 	appsv1 "k8s.io/api/apps/v1"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -28,6 +20,9 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers/internal/controllertest"
+	workloadcontroller "github.com/images-io/tagger/controllers/workload"
+	"github.com/images-io/tagger/internal/cachetransform"
+	"github.com/images-io/tagger/internal/workloadkind"
 )
 
 type noRegistries struct{}

@@ -7,16 +7,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/images-io/tagger/controllers/internal/workqueue"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/internal/workqueue"
 	"github.com/images-io/tagger/internal/pin"
 )
 

@@ -5,20 +5,16 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/images-io/tagger/controllers/internal/apiaccess"
-
 	appsv1 "k8s.io/api/apps/v1"
-
 	corev1 "k8s.io/api/core/v1"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
+	"github.com/images-io/tagger/controllers/internal/apiaccess"
 	"github.com/images-io/tagger/internal/reference"
 )
 

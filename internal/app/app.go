@@ -1,35 +1,29 @@
 package app
 
 import (
-	"github.com/images-io/tagger/controllers/tag/state"
-
-	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
-	"github.com/images-io/tagger/internal/jobs"
-	"github.com/images-io/tagger/internal/workloadkind"
-
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
 
-	tagcontroller "github.com/images-io/tagger/controllers/tag"
-
-	workloadcontroller "github.com/images-io/tagger/controllers/workload"
-
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
-
 	ctrl "sigs.k8s.io/controller-runtime"
-
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/config/backstop"
+	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
+	tagcontroller "github.com/images-io/tagger/controllers/tag"
+	"github.com/images-io/tagger/controllers/tag/state"
+	workloadcontroller "github.com/images-io/tagger/controllers/workload"
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/jobs"
 	"github.com/images-io/tagger/internal/metrics"
+	"github.com/images-io/tagger/internal/workloadkind"
 	"github.com/images-io/tagger/webhooks/admission"
 )
 

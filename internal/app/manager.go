@@ -1,45 +1,34 @@
 package app
 
 import (
-	"github.com/images-io/tagger/internal/cachetransform"
-	"github.com/images-io/tagger/internal/workloadkind"
-
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
-
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-
 	corev1 "k8s.io/api/core/v1"
-
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
-
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
+	"github.com/images-io/tagger/internal/cachetransform"
 	"github.com/images-io/tagger/internal/config"
+	"github.com/images-io/tagger/internal/workloadkind"
 )
 
 // gracefulStop bounds the shutdown: admission requests and imports in progress complete, then the manager releases the lease.

@@ -7,9 +7,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/images-io/tagger/internal/workloadkind"
-
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/workloadkind"
 )
 
 func TestClientConfig_NoLimitAndUserAgent(t *testing.T) {

@@ -9,23 +9,19 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-
-	tagcontroller "github.com/images-io/tagger/controllers/tag"
-	"github.com/images-io/tagger/internal/registry/manifest"
-	"github.com/images-io/tagger/internal/registry/throttle"
-	"github.com/images-io/tagger/internal/transfer"
-
 	corev1 "k8s.io/api/core/v1"
-
 	toolscache "k8s.io/client-go/tools/cache"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	tagcontroller "github.com/images-io/tagger/controllers/tag"
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/registry/throttle"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 // mirror is the internal registry: the one of the environment, or else the one of a ConfigMap (KEP-1755), which may change at

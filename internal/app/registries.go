@@ -4,15 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"github.com/images-io/tagger/internal/registry/copier"
-	"github.com/images-io/tagger/internal/registry/credentials"
-	"github.com/images-io/tagger/internal/registry/regerr"
-	"github.com/images-io/tagger/internal/registry/registriesconf"
-	"github.com/images-io/tagger/internal/registry/transport"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/images-io/tagger/internal/config"
@@ -20,6 +13,11 @@ import (
 	"github.com/images-io/tagger/internal/metrics"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/copier"
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/transport"
 )
 
 // registries is the registry client for the rest of the manager.

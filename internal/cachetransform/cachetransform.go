@@ -1,18 +1,14 @@
 package cachetransform
 
 import (
-	"github.com/images-io/tagger/internal/workloadkind"
-
 	appsv1 "k8s.io/api/apps/v1"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/pin"
+	"github.com/images-io/tagger/internal/workloadkind"
 )
 
 // cachedAnnotations are the annotations that Tagger reads (DESIGN 2). The caches keep no others.

@@ -8,18 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/cachetransform"
-	"github.com/images-io/tagger/internal/workloadkind"
-
 	appsv1 "k8s.io/api/apps/v1"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/cachetransform"
 	"github.com/images-io/tagger/internal/pin"
+	"github.com/images-io/tagger/internal/workloadkind"
 )
 
 // secret is what must not be kept of any object.

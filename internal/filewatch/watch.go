@@ -32,7 +32,7 @@ type File struct {
 	clock  clock.WithTicker
 
 	// checked says that seen is the content that was looked at last, in force or refused; complaint is what was reported
-	// last. Whoever loads, and then Start's goroutine, has them alone.
+	// last. Only the caller that loads uses them, and then Start's goroutine.
 	checked  bool
 	seen     []byte
 	reported string

@@ -13,7 +13,7 @@ import (
 	"github.com/images-io/tagger/internal/registry"
 )
 
-func TestAPollTakesAnAnswerThatIsFreshEnoughAndAPushDoesNot(t *testing.T) {
+func TestResolve_PollReusesFreshDigest(t *testing.T) {
 	clock := newClock()
 	u := newUpstream(t, nil)
 	client := newClient(t, u, at(clock))
@@ -47,8 +47,8 @@ func TestAPollTakesAnAnswerThatIsFreshEnoughAndAPushDoesNot(t *testing.T) {
 	}
 }
 
-// TestAnAnswerIsNeverSharedAcrossCredentials: what one may see says nothing of what another may see.
-func TestAnAnswerIsNeverSharedAcrossCredentials(t *testing.T) {
+// TestResolve_DigestsArePerCredential: what one may see says nothing of what another may see.
+func TestResolve_DigestsArePerCredential(t *testing.T) {
 	service := newTokens(func(user, _ string) bool { return user == "alice" })
 	service.users["alice"] = "p"
 	u := newUpstream(t, service.guard)
@@ -60,8 +60,8 @@ func TestAnAnswerIsNeverSharedAcrossCredentials(t *testing.T) {
 	}
 }
 
-// TestThousandTagsThatShareTenReferencesTakeTenHeads is a round of polls.
-func TestThousandTagsThatShareTenReferencesTakeTenHeads(t *testing.T) {
+// TestResolve_ThousandTagsTenHeads is a round of polls.
+func TestResolve_ThousandTagsTenHeads(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
 	client := newClient(t, u)
 	want := map[string]string{}

@@ -162,8 +162,8 @@ func TestReferrersTravelWithTheImage(t *testing.T) {
 	}
 }
 
-// TestTheIndexOfReferrersHasWhatIsWrittenOnThem, unless that is long: as texts in an index it may be six times as long.
-func TestTheIndexOfReferrersHasWhatIsWrittenOnThem(t *testing.T) {
+// TestReferrers_IndexHasAnnotations, unless that is long: as texts in an index it may be six times as long.
+func TestReferrers_IndexHasAnnotations(t *testing.T) {
 	for comment, isListed := range map[string]bool{"short": true, strings.Repeat("<", 4<<10): false, strings.Repeat("a", 20<<10): false} {
 		s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
 		made := image(t, 1, 1<<10)
@@ -192,8 +192,8 @@ func TestTheIndexOfReferrersHasWhatIsWrittenOnThem(t *testing.T) {
 	}
 }
 
-// TestAMirrorThatTakesTheTagOfReferrersForTheImage is registry.gitlab.com as an internal registry.
-func TestAMirrorThatTakesTheTagOfReferrersForTheImage(t *testing.T) {
+// TestReferrers_MirrorTakesTagForImage is registry.gitlab.com as an internal registry.
+func TestReferrers_MirrorTakesTagForImage(t *testing.T) {
 	var want string
 	takes := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -213,8 +213,8 @@ func TestAMirrorThatTakesTheTagOfReferrersForTheImage(t *testing.T) {
 	}
 }
 
-// TestWhatIsAttachedAnewTakesThePlaceOfWhatIsNotAnyMore has another list of attachments for the same image with every build.
-func TestWhatIsAttachedAnewTakesThePlaceOfWhatIsNotAnyMore(t *testing.T) {
+// TestReferrers_NewReplacesOld has another list of attachments for the same image with every build.
+func TestReferrers_NewReplacesOld(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
 	made := image(t, 1, 1<<8)
 	want := s.source.pushImage(t, "team/app", "latest", made)
@@ -237,7 +237,7 @@ func TestWhatIsAttachedAnewTakesThePlaceOfWhatIsNotAnyMore(t *testing.T) {
 	}
 }
 
-func TestWhereTheMirrorListsReferrersNoIndexIsMade(t *testing.T) {
+func TestReferrers_NoIndexWithReferrersAPI(t *testing.T) {
 	notes := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:") {
@@ -271,7 +271,7 @@ func TestAttachmentsAreThereBeforeTheImage(t *testing.T) {
 	}
 }
 
-func TestLookingForWhatIsNotAttachedIsNoFailure(t *testing.T) {
+func TestReferrers_NoneIsNoFailure(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		answer func(w http.ResponseWriter)
@@ -354,8 +354,8 @@ func TestAReferrerThatIsGoneIsLeftOut(t *testing.T) {
 	s.isWhole("cache/shop/app", one, one)
 }
 
-// TestAReferrerIsCopiedWhateverSizeItsListSays, since Harbor before 2.11 and Google Artifact Registry list wrong sizes.
-func TestAReferrerIsCopiedWhateverSizeItsListSays(t *testing.T) {
+// TestReferrers_WrongSizeInList, since Harbor before 2.11 and Google Artifact Registry list wrong sizes.
+func TestReferrers_WrongSizeInList(t *testing.T) {
 	for _, comment := range []string{"", strings.Repeat("large", 20<<10)} {
 		for _, size := range []string{"0", "1", "70000", "-1", "1099511627776"} {
 			t.Run(fmt.Sprintf("%s of %d bytes more", size, len(comment)), func(t *testing.T) {
@@ -397,8 +397,8 @@ func TestAMediaTypeThatIsNone(t *testing.T) {
 	}
 }
 
-// TestATokenServiceThatRefusesDoesNotSayWhatIsAttached: an image is not taken for unsigned because a token was over.
-func TestATokenServiceThatRefusesDoesNotSayWhatIsAttached(t *testing.T) {
+// TestReferrers_TokenRefused: an image is not taken for unsigned because a token was over.
+func TestReferrers_TokenRefused(t *testing.T) {
 	var tokens atomic.Int32
 	guard := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

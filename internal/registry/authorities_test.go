@@ -8,12 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/transport"
-
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/transport"
 )
 
 var (
@@ -81,7 +80,7 @@ func (u *upstream) authority(t *testing.T) string {
 	return string(content)
 }
 
-func TestAnEditOfTheBundleCountsWithinTheInterval(t *testing.T) {
+func TestCABundle_Reload(t *testing.T) {
 	first, second := newUpstream(t, nil), newUpstream(t, nil)
 	want := first.push(t, "team/app", "latest", "one")
 	second.push(t, "team/app", "latest", "one")
@@ -111,7 +110,7 @@ func TestAnEditOfTheBundleCountsWithinTheInterval(t *testing.T) {
 	resolved(t, client, second.host()+"/team/app", nobody, want)
 }
 
-func TestWhatIsWrongWithABundleIsReportedOnceAndTheLastGoodOneStays(t *testing.T) {
+func TestCABundle_InvalidKeepsPrevious(t *testing.T) {
 	u := newUpstream(t, nil)
 	want := u.push(t, "team/app", "latest", "one")
 	good := u.authority(t)
@@ -162,7 +161,7 @@ func TestABadBundleServesNobodyAtTheStart(t *testing.T) {
 	}
 }
 
-func TestWithoutABundleTheSystemsAuthoritiesCount(t *testing.T) {
+func TestCABundle_SystemAuthorities(t *testing.T) {
 	u := newUpstream(t, nil)
 	none, err := transport.LoadCABundle("", nil, nil)
 	if err != nil {

@@ -27,8 +27,8 @@ func refusing(status int, fits func(*http.Request) bool) func(http.Handler) http
 	}
 }
 
-// TestAnAttachmentThatARegistryRefusesIsMissing, and nothing else: not the image, and no other attachment.
-func TestAnAttachmentThatARegistryRefusesIsMissing(t *testing.T) {
+// TestReferrers_RefusedIsMissing, and nothing else: not the image, and no other attachment.
+func TestReferrers_RefusedIsMissing(t *testing.T) {
 	of := func(method, part string) func(*http.Request) bool {
 		return func(r *http.Request) bool { return r.Method == method && strings.Contains(r.URL.Path, part) }
 	}

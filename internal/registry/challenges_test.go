@@ -11,16 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/transfer"
-
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
-// TestATokenThatTheRegistryRefusesWithoutAChallengeIsReplaced as public.ecr.aws does: 400 without a body, once a token has ended.
-func TestATokenThatTheRegistryRefusesWithoutAChallengeIsReplaced(t *testing.T) {
+// TestAuth_RefusedWithoutChallenge as public.ecr.aws does: 400 without a body, once a token has ended.
+func TestAuth_RefusedWithoutChallenge(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		status int
@@ -132,7 +131,7 @@ func challenging(service *tokens, headers ...string) func(http.Handler) http.Han
 	}
 }
 
-func TestTheChallengeOfTheResponseThatRefusedIsFollowed(t *testing.T) {
+func TestAuth_ChallengeOfTheRefusal(t *testing.T) {
 	for name, user := range map[string]string{"anonymously": "", "with a credential": "alice"} {
 		t.Run(name, func(t *testing.T) {
 			service := newTokens(func(who, _ string) bool { return who == user })
@@ -249,8 +248,8 @@ func (s *scoped) scopes() [][]string {
 	return nil
 }
 
-// TestDeletionUsesTheScopeThatTheTokenServiceKnows: Quay's knows push, pull and *.
-func TestDeletionUsesTheScopeThatTheTokenServiceKnows(t *testing.T) {
+// TestAuth_ScopeOfDeletion: Quay's knows push, pull and *.
+func TestAuth_ScopeOfDeletion(t *testing.T) {
 	mentions := func(scopes []string, action string) bool { return strings.Contains(strings.Join(scopes, " "), action) }
 	for _, row := range []struct {
 		name    string
@@ -289,8 +288,8 @@ func TestDeletionUsesTheScopeThatTheTokenServiceKnows(t *testing.T) {
 	}
 }
 
-// TestWhatATokenServiceRefusesIsNoRefusalToDelete, whatever it answers.
-func TestWhatATokenServiceRefusesIsNoRefusalToDelete(t *testing.T) {
+// TestDelete_TokenRefused, whatever it answers.
+func TestDelete_TokenRefused(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 405} {
 		service := newTokens(everybody)
 		mirror := newPlainGuarded(t, func(next http.Handler) http.Handler {
@@ -312,8 +311,8 @@ func TestWhatATokenServiceRefusesIsNoRefusalToDelete(t *testing.T) {
 	}
 }
 
-// TestATokenServiceThatTakesOneScopeOnlyEndsMounting for its registry: the blob is sent instead.
-func TestATokenServiceThatTakesOneScopeOnlyEndsMounting(t *testing.T) {
+// TestAuth_OneScopeEndsMounting for its registry: the blob is sent instead.
+func TestAuth_OneScopeEndsMounting(t *testing.T) {
 	service := &scoped{tokens: newTokens(everybody), refuses: func(scopes []string) bool { return len(scopes) > 1 }}
 	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, service.guard))
 	digest := s.source.pushImage(t, "team/app", "latest", image(t, 3, 100))

@@ -10,6 +10,8 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry/auth"
 	"github.com/images-io/tagger/internal/registry/copier"
 	"github.com/images-io/tagger/internal/registry/credentials"
@@ -19,9 +21,6 @@ import (
 	"github.com/images-io/tagger/internal/registry/remote"
 	"github.com/images-io/tagger/internal/registry/throttle"
 	"github.com/images-io/tagger/internal/registry/transport"
-
-	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/reference"
 )
 
 // maxRemembered bounds the repositories for which the credential that was accepted is remembered.

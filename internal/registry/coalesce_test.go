@@ -11,12 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/transport"
-
-	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/reference"
 )
 
 const someDigest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -51,7 +50,7 @@ func newSlowClient(t *testing.T, limit time.Duration) (*registry.Client, *slow, 
 	return client, upstream, source
 }
 
-func TestTheSameQuestionAtTheSameTimeIsOneRequest(t *testing.T) {
+func TestCoalesce_SameKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, upstream, source := newSlowClient(t, 0)
 		for range 100 {
@@ -69,7 +68,7 @@ func TestTheSameQuestionAtTheSameTimeIsOneRequest(t *testing.T) {
 	})
 }
 
-func TestTheSameQuestionByAnotherIsARequestOfItsOwn(t *testing.T) {
+func TestCoalesce_OtherCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, upstream, source := newSlowClient(t, 0)
 		for _, user := range []string{"alice", "bob"} {

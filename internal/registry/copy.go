@@ -5,15 +5,14 @@ import (
 	"fmt"
 	"io"
 
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry/copier"
 	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/remote"
 	"github.com/images-io/tagger/internal/transfer"
-
-	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/reference"
 )
 
 // Destination is a place that we write to: one repository of the internal registry, with the cache's own credentials.

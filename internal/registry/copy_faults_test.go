@@ -15,12 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/throttle"
 )
 
@@ -295,7 +294,7 @@ func TestAFaultOfTheMirrorIsMirrorUnavailable(t *testing.T) {
 	}
 }
 
-func TestAMirrorThatDoesNotHaveWhatItTookIsUnavailable(t *testing.T) {
+func TestCopy_MirrorLosesBlobs(t *testing.T) {
 	forgets := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/0") {
@@ -330,8 +329,8 @@ func TestAMirrorThatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestAMirrorThatHangsIsNotSaidToBeAskedWrongly: by which scheme it wants to be asked is found out with the same request.
-func TestAMirrorThatHangsIsNotSaidToBeAskedWrongly(t *testing.T) {
+// TestCopy_HangingMirror: by which scheme it wants to be asked is found out with the same request.
+func TestCopy_HangingMirror(t *testing.T) {
 	hangs := func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	}
@@ -343,8 +342,8 @@ func TestAMirrorThatHangsIsNotSaidToBeAskedWrongly(t *testing.T) {
 	}
 }
 
-// TestWhatIsGivenUpAtTheMirrorIsNoFailureOfTheMirror: the source fails while much is under way to the mirror, which ends with it.
-func TestWhatIsGivenUpAtTheMirrorIsNoFailureOfTheMirror(t *testing.T) {
+// TestCopy_CancelIsNoMirrorFailure: the source fails while much is under way to the mirror, which ends with it.
+func TestCopy_CancelIsNoMirrorFailure(t *testing.T) {
 	const underWay = 8 // more than failures in a row that have a host left alone
 	var offers sync.WaitGroup
 	offers.Add(underWay)
@@ -429,7 +428,7 @@ func TestWhileOthersTryTheMirror(t *testing.T) {
 	}
 }
 
-func TestACopyThatWasCutOffGoesOnWithTheBlobsThatArrived(t *testing.T) {
+func TestCopy_ContinuesAfterInterruption(t *testing.T) {
 	for _, side := range []string{"source", "mirror"} {
 		for _, guard := range []func(http.Handler) http.Handler{nil, mounting} {
 			var left atomic.Int32
@@ -474,8 +473,8 @@ func TestACopyThatWasCutOffGoesOnWithTheBlobsThatArrived(t *testing.T) {
 	}
 }
 
-// TestAnAnswerOfNoKnownLengthThatWasCutOffIsNotFinal has a proxy on the way that speaks HTTP as it was before there were lengths.
-func TestAnAnswerOfNoKnownLengthThatWasCutOffIsNotFinal(t *testing.T) {
+// TestCopy_TruncatedBodyIsRetried has a proxy on the way that speaks HTTP as it was before there were lengths.
+func TestCopy_TruncatedBodyIsRetried(t *testing.T) {
 	for _, path := range []string{"/blobs/", "/manifests/"} {
 		t.Run(path, func(t *testing.T) {
 			var isCut atomic.Bool

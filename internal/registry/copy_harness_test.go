@@ -13,10 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-
-	"github.com/images-io/tagger/internal/registry/regerr"
-	"github.com/images-io/tagger/internal/transfer"
-
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -25,6 +21,8 @@ import (
 
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 // stage is a source and a mirror, by plain HTTP, and who copies from one to the other.

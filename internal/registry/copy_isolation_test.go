@@ -74,7 +74,7 @@ func TestEachSideIsShownItsOwnCredential(t *testing.T) {
 	}
 }
 
-func TestASourceAtTheCachesOwnHostSeesTheNamespacesCredentialsOnly(t *testing.T) {
+func TestCopy_SourceAtTheMirrorsHost(t *testing.T) {
 	u := newPlainGuarded(t, wanting("cache", cachePassword))
 	s := newStage(t, u, u)
 	digest := u.pushImage(t, "cache/bank/secret", "0", image(t, 1, 1<<10))
@@ -104,7 +104,7 @@ func TestASourceAtTheCachesOwnHostSeesTheNamespacesCredentialsOnly(t *testing.T)
 
 // The attacker has a registry with a repository of the same name, and the manifest, and none of its blobs, whatever it says. The
 // process that copies put these at the mirror for the victim.
-func TestABlobOfAnotherNamespaceIsNeverMounted(t *testing.T) {
+func TestCopy_NoMountAcrossNamespaces(t *testing.T) {
 	for source, row := range map[string]struct {
 		answer func(next http.Handler, w http.ResponseWriter, r *http.Request)
 		reason v1.Reason
@@ -188,7 +188,7 @@ func TestAMountThatIsNotAllowedIsSentInstead(t *testing.T) {
 	open.isWhole("cache/shop/tools", "0", want)
 }
 
-func TestATokenThatEndsInTheMiddleIsRenewedOnce(t *testing.T) {
+func TestCopy_TokenExpiresOnce(t *testing.T) {
 	for _, side := range []string{"source", "mirror"} {
 		t.Run(side, func(t *testing.T) {
 			service := tokensOf(map[string]string{"robot": "s3cret", "cache": cachePassword})
@@ -218,7 +218,7 @@ func TestATokenThatEndsInTheMiddleIsRenewedOnce(t *testing.T) {
 	}
 }
 
-func TestABlobThatIsElsewhereIsReadWithoutTheCredential(t *testing.T) {
+func TestCopy_RedirectedBlobNoCredential(t *testing.T) {
 	elsewhere := newPlainUpstream(t)
 	redirecting := func(next http.Handler) http.Handler {
 		return wanting("robot", "s3cret")(blobsOnly(func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -266,7 +266,7 @@ func TestAnUploadGoesOnAtTheMirrorItself(t *testing.T) {
 	}
 }
 
-func TestTheMirrorsAddressIsOpenToTheMirrorOnly(t *testing.T) {
+func TestCopy_MirrorAddressIsForMirrorOnly(t *testing.T) {
 	u := newPlainUpstream(t)
 	digest := u.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
 	s := newStage(t, u, newPlainUpstream(t))
@@ -283,7 +283,7 @@ func TestTheMirrorsAddressIsOpenToTheMirrorOnly(t *testing.T) {
 	}
 }
 
-func TestAMirrorOfThePlainHTTPKindNeedsToBeInsecure(t *testing.T) {
+func TestCopy_PlainHTTPNeedsInsecure(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
 	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
 	got := s.refused(s.order(digest, func(o *registry.CopyRequest) { o.Destination.Insecure = false }))

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/images-io/tagger/internal/transfer"
-
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -19,6 +17,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 func TestAnImageIsCopiedAsItIs(t *testing.T) {
@@ -176,7 +175,7 @@ func TestBlobsOfTheSameNamespaceAreMounted(t *testing.T) {
 	}
 }
 
-func TestNothingIsUnderTheTagBeforeAllOfItIsThere(t *testing.T) {
+func TestCopy_TagIsWrittenLast(t *testing.T) {
 	var s *stage
 	var mutex sync.Mutex
 	early := []string{}

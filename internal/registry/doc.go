@@ -1,17 +1,10 @@
-// Package registry is the one place that talks to container registries. It resolves an image to its digest, and copies images
-// to the internal registry.
+// Package registry is the client of container registries. It resolves an image to its digest, and copies images to the internal registry.
+// Other packages see a Client, and errors of the package regerr.
 //
-// A Client reads registries.conf to learn where to ask, tries the credentials written for that place, and makes one HEAD
-// with a token that it keeps. Whatever goes wrong comes back as an *regerr.Error, which knows the reason for the Tag's condition
-// and whether trying again helps; nobody else needs to look at an HTTP status.
+// The path of a resolve: Resolve (client.go) takes the endpoints of the source from registriesconf, and the credentials for each from
+// credentials; the digest cache shares requests; remote sends them, with tokens of auth; transport bounds what a host may send; throttle,
+// next to the connection, refuses requests that have to wait.
 //
-// The path of a request, from the outside in: Resolve (client.go: where to ask, and as whom), answers that are there already
-// (answers.go) or a place to wait for one (places.go), sessions (who we are there: sessions.go, session.go), manifests (what we
-// ask: manifest.go), and the layers round one transport (transport.go, layers.go). The innermost of them holds each host to
-// its quota (meter.go; quota.go, breaker.go, budget.go).
-//
-// A copy (copy.go) reads all manifests of an image (source.go, tree.go, manifestbody.go), and then brings blobs and manifests
-// to the mirror, each after what it names (delivery.go, upload.go, mirror.go), with what is attached to the image
-// (attachments.go, referrers.go). It has sessions and connections of its own, and passes the same layers; where a registry takes
-// anybody, its first request is the greeting (guess.go). What was put where is remembered, to be mounted (placements.go).
+// The path of a copy: Copy (copy.go) makes a copier, which reads all manifests of the image (graph.go), copies blobs and manifests, each
+// after what it names (transfer.go), and then what is attached to the image (referrers.go, discover.go).
 package registry

@@ -12,12 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // answersWith is a registry that greets, and answers every question the same.
@@ -159,7 +158,7 @@ func TestOfSeveralTimesToWaitTheLongestCounts(t *testing.T) {
 	}
 }
 
-func TestARegistryThatCannotBeReachedIsUnavailable(t *testing.T) {
+func TestResolve_UnreachableIsUnavailable(t *testing.T) {
 	stranger := newUpstream(t, nil)
 	gone := newUpstream(t, nil)
 	gone.Close()

@@ -14,11 +14,10 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // trap is a service on all addresses of this machine that nobody may connect to.
@@ -170,7 +169,7 @@ func TestASourceWhereNoRegistryIsIsRefused(t *testing.T) {
 	}
 }
 
-func TestARefusalDoesNotTellWhetherSomebodyListens(t *testing.T) {
+func TestDialGuard_HidesListeners(t *testing.T) {
 	caught := newTrap(t)
 	gone := newUpstream(t, nil)
 	gone.Close()
@@ -230,7 +229,7 @@ var (
 	public   = netip.MustParseAddr("192.0.2.1") // RFC 5737; no packet goes there
 )
 
-func TestANameThatChangesWhatItMeansIsJudgedByWhatIsConnectedTo(t *testing.T) {
+func TestDialGuard_ChangedName(t *testing.T) {
 	caught := newTrap(t)
 	made := &dials{}
 	resolver := nameserver(t, func(question int) []netip.Addr {
@@ -250,7 +249,7 @@ func TestANameThatChangesWhatItMeansIsJudgedByWhatIsConnectedTo(t *testing.T) {
 	}
 }
 
-func TestANameWithTwoAddressesIsConnectedToAtTheAllowedOneOnly(t *testing.T) {
+func TestDialGuard_NameWithTwoAddresses(t *testing.T) {
 	caught := newTrap(t)
 	made := &dials{}
 	resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback, public} })
@@ -262,7 +261,7 @@ func TestANameWithTwoAddressesIsConnectedToAtTheAllowedOneOnly(t *testing.T) {
 	}
 }
 
-func TestTheExceptionIsForWhatIsAskedForAndNotForItsAddress(t *testing.T) {
+func TestDialGuard_ExceptionIsByName(t *testing.T) {
 	u := newUpstream(t, nil)
 	want := u.push(t, "team/app", "latest", "one")
 	_, port, _ := net.SplitHostPort(u.host())
@@ -301,7 +300,7 @@ func TestTheExceptionIsForWhatIsAskedForAndNotForItsAddress(t *testing.T) {
 	}
 }
 
-func TestWhoIsNotListedAnyMoreIsNotReachedByAConnectionThatWasKept(t *testing.T) {
+func TestDialGuard_RemovedHostKeptConnection(t *testing.T) {
 	u := newUpstream(t, nil)
 	want := u.push(t, "team/app", "latest", "one")
 	_, port, _ := net.SplitHostPort(u.host())

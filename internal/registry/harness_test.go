@@ -30,20 +30,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/credentials"
-	"github.com/images-io/tagger/internal/registry/regerr"
-	"github.com/images-io/tagger/internal/registry/registriesconf"
-	"github.com/images-io/tagger/internal/registry/transport"
-
 	images "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
-
 	corev1 "k8s.io/api/core/v1"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/transport"
 )
 
 // request is what arrived at a registry.

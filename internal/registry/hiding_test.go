@@ -66,8 +66,8 @@ func told(t *testing.T, client *registry.Client, from string) string {
 	return strings.Join(all, "\n")
 }
 
-// TestAHostOfTheClustersNetworksIsNotScannedByTags: one reason and one text, whatever happened.
-func TestAHostOfTheClustersNetworksIsNotScannedByTags(t *testing.T) {
+// TestHiding_PrivateHosts: one reason and one text, whatever happened.
+func TestHiding_PrivateHosts(t *testing.T) {
 	for _, host := range []string{
 		"10.20.30.40:5000", "172.16.0.1:22", "192.168.1.1", "100.64.0.1:443", "[fd12::1]:5000", "[64:ff9b::a00:1]:5000",
 		"etcd.kube-system.svc.cluster.local:2379", "db.svc:5432", "registry:5000",
@@ -141,8 +141,8 @@ func TestARegistryDoesNotScanByRedirects(t *testing.T) {
 	}
 }
 
-// TestANameThatMeansAPrivateAddressIsHiddenToo: what counts is what is connected to.
-func TestANameThatMeansAPrivateAddressIsHiddenToo(t *testing.T) {
+// TestHiding_NamesOfPrivateAddresses: what counts is what is connected to.
+func TestHiding_NamesOfPrivateAddresses(t *testing.T) {
 	for address, isHidden := range map[string]bool{"10.20.30.40": true, "100.64.0.9": true, "192.0.2.1": false} {
 		resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{netip.MustParseAddr(address)} })
 		for _, err := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH} {

@@ -13,9 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 const (
@@ -164,7 +163,7 @@ func TestAHostileRegistryIsATypedReason(t *testing.T) {
 	}
 }
 
-func TestARegistryThatKeepsUsWaitingIsUnavailable(t *testing.T) {
+func TestResolve_SlowIsUnavailable(t *testing.T) {
 	const short, long = 200 * time.Millisecond, time.Minute
 	waits := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	drips := func(every time.Duration) http.HandlerFunc {

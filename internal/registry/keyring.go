@@ -1,11 +1,10 @@
 package registry
 
 import (
-	"github.com/images-io/tagger/internal/registry/credentials"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry/credentials"
 )
 
 // KeyringFor is NewKeyring reduced to the entries that are tried for the source: a few, however many the secrets have.

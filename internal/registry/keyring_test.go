@@ -8,12 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/images-io/tagger/internal/registry/credentials"
-
 	corev1 "k8s.io/api/core/v1"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry/credentials"
 )
 
 // admitting lets those in who show one of these Authorization headers.
@@ -156,7 +155,7 @@ func TestAKeyringFormatsAsACount(t *testing.T) {
 	}
 }
 
-func TestCredentialsGoOnlyWhereTheyWereWrittenFor(t *testing.T) {
+func TestKeyring_MatchingOnly(t *testing.T) {
 	const from = "registry.example.com/team/app"
 	for _, row := range []struct {
 		name, key, from string
@@ -223,7 +222,7 @@ func TestTheMostSpecificCredentialComesFirst(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreTriedInOrderAndThenNone(t *testing.T) {
+func TestKeyring_Order(t *testing.T) {
 	one := func(t *testing.T, u *upstream, user string) corev1.Secret {
 		return auths(t, map[string]map[string]string{u.host(): login(user, "p")})
 	}
@@ -282,7 +281,7 @@ func TestWhoWasLetInIsAskedFirstTheNextTime(t *testing.T) {
 	}
 }
 
-func TestARefusedCredentialIsToldBesideAnotherFailure(t *testing.T) {
+func TestKeyring_ReportsRefusedCredential(t *testing.T) {
 	u := newUpstream(t, admitting(""))
 	got := failure(t, newClient(t, u), u.host()+"/team/app", as(t, u, "a", "p"))
 	if got.Reason() != v1.ReasonNotFound || !strings.Contains(got.Error(), "had refused 1 credential") {

@@ -11,15 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/transfer"
-
 	images "github.com/google/go-containerregistry/pkg/registry"
-
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 // caughtUp copies what was attached since the copy.
@@ -223,8 +221,8 @@ func TestAttachmentsCountForTheSizeOfAnImage(t *testing.T) {
 	s.isWhole("cache/shop/app", "0", want)
 }
 
-// TestALongerListThanIsCopiedKeepsNoImageOut: the image is there without what the list names.
-func TestALongerListThanIsCopiedKeepsNoImageOut(t *testing.T) {
+// TestReferrers_TooManyDoNotBlockImage: the image is there without what the list names.
+func TestReferrers_TooManyDoNotBlockImage(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
 	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
 	s.source.serve("team/app", tagOf(want), ociIndex, indexOf(ociImage, slices.Repeat([]string{want}, 129)...))

@@ -30,8 +30,8 @@ func forgetting(isMeant func(path string) bool, isGone *atomic.Bool) func(http.H
 	}
 }
 
-// TestATokenServiceDoesNotSayThatAReferrerIsGone has it know nobody when a manifest that is listed is read.
-func TestATokenServiceDoesNotSayThatAReferrerIsGone(t *testing.T) {
+// TestReferrers_TokenRefusedIsNotGone has it know nobody when a manifest that is listed is read.
+func TestReferrers_TokenRefusedIsNotGone(t *testing.T) {
 	var one atomic.Value
 	one.Store("none")
 	isReferrer := func(path string) bool { return strings.HasSuffix(path, "/manifests/"+one.Load().(string)) }
@@ -42,9 +42,9 @@ func TestATokenServiceDoesNotSayThatAReferrerIsGone(t *testing.T) {
 	s.refused(s.order(want))
 }
 
-// TestATokenServiceDoesNotSayThatARegistryListsNothing has it know nobody when the list is asked for: that is no answer to the
+// TestReferrers_TokenRefusedIsNotEmpty has it know nobody when the list is asked for: that is no answer to the
 // question, and the next copy finds what is listed.
-func TestATokenServiceDoesNotSayThatARegistryListsNothing(t *testing.T) {
+func TestReferrers_TokenRefusedIsNotEmpty(t *testing.T) {
 	var lists, isGone atomic.Bool
 	isList := func(path string) bool { return strings.Contains(path, "/referrers/") && !lists.Load() }
 	s := newStage(t, newPlainGuarded(t, forgetting(isList, &isGone), images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)

@@ -41,8 +41,8 @@ func answering(repository string, answer func(http.ResponseWriter)) func(http.Ha
 	}
 }
 
-// TestLookingForAttachmentsTakesThreeRequests, and one more where it turns out, once an hour, that a registry keeps no lists.
-func TestLookingForAttachmentsTakesThreeRequests(t *testing.T) {
+// TestReferrers_ThreeRequests, and one more where it turns out, once an hour, that a registry keeps no lists.
+func TestReferrers_ThreeRequests(t *testing.T) {
 	denying := answering("", func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") })
 	for _, row := range []struct {
 		name   string
@@ -111,8 +111,8 @@ func TestLookingForAttachmentsIsDoneAtOnce(t *testing.T) {
 	}
 }
 
-// TestOneAsksForAllWhetherARegistryListsReferrers has a source that does not say before all copies have read their image.
-func TestOneAsksForAllWhetherARegistryListsReferrers(t *testing.T) {
+// TestReferrers_SupportIsShared has a source that does not say before all copies have read their image.
+func TestReferrers_SupportIsShared(t *testing.T) {
 	const copies = 4
 	var read atomic.Int32
 	all := make(chan struct{})
@@ -144,8 +144,8 @@ func TestOneAsksForAllWhetherARegistryListsReferrers(t *testing.T) {
 	}
 }
 
-// TestOneRepositoryDoesNotDecideForItsRegistry has a registry say of one repository that there is no list.
-func TestOneRepositoryDoesNotDecideForItsRegistry(t *testing.T) {
+// TestReferrers_DenialOfOneRepository has a registry say of one repository that there is no list.
+func TestReferrers_DenialOfOneRepository(t *testing.T) {
 	for name, answer := range map[string]func(http.ResponseWriter){
 		"denied":         func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") },
 		"no such name":   func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "no") },
@@ -261,8 +261,8 @@ func TestAListThatEndsInTheMiddleIsNoList(t *testing.T) {
 	}
 }
 
-// TestAListThatIsKeptElsewhereGoesOnAtTheRegistry has the first page at another host, whose link leads back.
-func TestAListThatIsKeptElsewhereGoesOnAtTheRegistry(t *testing.T) {
+// TestReferrers_NextPageElsewhere has the first page at another host, whose link leads back.
+func TestReferrers_NextPageElsewhere(t *testing.T) {
 	var first http.HandlerFunc
 	elsewhere := newPlainGuarded(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { first(w, r) })

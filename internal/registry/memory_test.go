@@ -82,9 +82,9 @@ func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 	runtime.KeepAlive(other)
 }
 
-// TestACopyFromAHostileRegistryCostsLittleMemory: its manifests, or what is attached to them, are as large as they may be, and what they
+// TestCopy_HostileCostsLittleMemory: its manifests, or what is attached to them, are as large as they may be, and what they
 // have most of is small pieces, or what takes more room as it is written down.
-func TestACopyFromAHostileRegistryCostsLittleMemory(t *testing.T) {
+func TestCopy_HostileCostsLittleMemory(t *testing.T) {
 	var pieces strings.Builder
 	for i := range 200_000 {
 		fmt.Fprintf(&pieces, `"%d":"",`, i)

@@ -8,12 +8,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/remote"
-
-	v1 "github.com/images-io/tagger/api/v1"
 )
 
 // Head is the digest that the repository has for a tag or a digest, and empty when it has none. It takes one HEAD.

@@ -17,7 +17,7 @@ func (p *proxy) by(noProxy string) func(*registry.Options) {
 	return func(options *registry.Options) { options.Proxy = environment.ProxyFunc() }
 }
 
-func TestARegistryWithACAOfItsOwnBehindTheProxyWorks(t *testing.T) {
+func TestProxy_RegistryWithOwnCA(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
 	want := u.push(t, "team/app", "latest", "one")
 	p := newProxy(t, u)
@@ -27,7 +27,7 @@ func TestARegistryWithACAOfItsOwnBehindTheProxyWorks(t *testing.T) {
 	}
 }
 
-func TestNoProxyIsHonouredAndTheAddressIsJudgedThen(t *testing.T) {
+func TestProxy_NoProxyChecksTheAddress(t *testing.T) {
 	u := newUpstream(t, nil)
 	want := u.push(t, "team/app", "latest", "one")
 	p := newProxy(t, u)

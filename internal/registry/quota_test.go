@@ -9,14 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-	"github.com/images-io/tagger/internal/registry/throttle"
-
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/throttle"
 )
 
 var quotaStart = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -62,7 +61,7 @@ func resolveOn(t *testing.T, client *registry.Client, from string, options regis
 	return client.Resolve(t.Context(), source, nobody, options)
 }
 
-func TestAHostThatAsksToWaitGetsNoRequestBeforeTheTime(t *testing.T) {
+func TestThrottle_RetryAfter(t *testing.T) {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			clock, limited := newClock(), &failing{retryAfter: "120"}
@@ -93,8 +92,8 @@ func TestAHostThatAsksToWaitGetsNoRequestBeforeTheTime(t *testing.T) {
 	}
 }
 
-// TestWhileOneHostIsLeftAloneOthersAreAsked has both registries behind one client, by the CA of a proxy that leads to them.
-func TestWhileOneHostIsLeftAloneOthersAreAsked(t *testing.T) {
+// TestBreaker_OtherHostsContinue has both registries behind one client, by the CA of a proxy that leads to them.
+func TestBreaker_OtherHostsContinue(t *testing.T) {
 	limited := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "3600")
 		w.WriteHeader(http.StatusTooManyRequests)
@@ -121,7 +120,7 @@ func TestWhileOneHostIsLeftAloneOthersAreAsked(t *testing.T) {
 	}
 }
 
-func TestAnUnavailableHostGetsFewRequestsForHalfAnHour(t *testing.T) {
+func TestBreaker_FewRequestsForHalfAnHour(t *testing.T) {
 	clock, broken := newClock(), &failing{}
 	u := newUpstream(t, newTokens(everybody).guard)
 	inner := u.Config.Handler
@@ -206,7 +205,7 @@ func TestOneProbeTriesWhetherAHostWorksAgain(t *testing.T) {
 	resolved(t, client, u.host()+"/team/app:v0", nobody, want)
 }
 
-func TestPollsLeaveSomeOfWhatAHostGetsToImports(t *testing.T) {
+func TestThrottle_ReserveForImports(t *testing.T) {
 	clock := newClock()
 	u := newUpstream(t, nil)
 	client := newClient(t, u, at(clock))
@@ -290,8 +289,8 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 	}
 }
 
-// TestTheRateLimitOfOneIdentityIsNotThatOfAnother: Docker Hub limits users, and those without a name by their address.
-func TestTheRateLimitOfOneIdentityIsNotThatOfAnother(t *testing.T) {
+// TestThrottle_RateLimitPerCredential: Docker Hub limits users, and those without a name by their address.
+func TestThrottle_RateLimitPerCredential(t *testing.T) {
 	u := newUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") == "" && r.URL.Path == "/v2/" {

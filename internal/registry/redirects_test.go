@@ -42,7 +42,7 @@ func TestFiveRedirectsAreFollowedAndNoMore(t *testing.T) {
 	}
 }
 
-func TestGreetingsAndTokenServicesThatRedirectForEverAreLeft(t *testing.T) {
+func TestRedirect_EndlessPingAndToken(t *testing.T) {
 	for _, loop := range []string{"/v2/", "/token"} {
 		u := newUpstream(t, func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +142,7 @@ func (u *upstream) neverShown(t *testing.T, but ...string) {
 	}
 }
 
-func TestAnIdentityTokenIsNotPostedToWhereTheTokenServiceRedirects(t *testing.T) {
+func TestRealm_IdentityTokenNotRedirected(t *testing.T) {
 	u := newUpstream(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/token" {
@@ -165,7 +165,7 @@ func TestAnIdentityTokenIsNotPostedToWhereTheTokenServiceRedirects(t *testing.T)
 	}
 }
 
-func TestATokenServiceIsShownTheCredentialWhenItIsTheRegistrysOwn(t *testing.T) {
+func TestRealm_OwnTokenService(t *testing.T) {
 	for _, row := range []struct {
 		name, realm, conf string
 		shown             bool

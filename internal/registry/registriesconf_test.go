@@ -9,13 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/registriesconf"
-
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
 )
 
 var (
@@ -23,7 +22,7 @@ var (
 	_ manager.LeaderElectionRunnable = &registriesconf.Config{}
 )
 
-func TestSourcesAreAskedForWhereTheAdministratorSays(t *testing.T) {
+func TestRegistriesConf_Locations(t *testing.T) {
 	u := newUpstream(t, nil)
 	u.push(t, "team/app", "latest", "one")
 	u.push(t, "cache/team/app", "latest", "one")
@@ -137,14 +136,14 @@ func TestWhatTheAdministratorBlocksIsRefused(t *testing.T) {
 	}
 }
 
-func TestANamespaceProxyIsRefusedRatherThanIgnored(t *testing.T) {
+func TestRegistriesConf_NamespaceProxy(t *testing.T) {
 	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = \"registry.example.com\"\nnamespace-proxy = \"x\"\n"))
 	if got := failure(t, client, "registry.example.com/team/app", nobody); got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "namespace-proxy") {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
 }
 
-func TestAMirrorGetsOnlyTheCredentialsWrittenForIt(t *testing.T) {
+func TestRegistriesConf_MirrorCredentials(t *testing.T) {
 	u := newUpstream(t, nil)
 	u.push(t, "team/app", "latest", "one")
 	credentials := keyring(t, auths(t, map[string]map[string]string{
@@ -169,7 +168,7 @@ func TestAMirrorGetsOnlyTheCredentialsWrittenForIt(t *testing.T) {
 	}
 }
 
-func TestTheFailureAtTheLocationIsToldWithThoseOfItsMirrors(t *testing.T) {
+func TestRegistriesConf_FailuresOfMirrors(t *testing.T) {
 	u := newUpstream(t, nil)
 	client := newClient(t, u, throughProxy(t, u), configuredBy(t, `
 		[[registry]]
@@ -345,7 +344,7 @@ func (c *conf) corrected(t *testing.T, registry string) {
 	}
 }
 
-func TestWhatIsWrongWithAnEditIsReportedOnceAndTheLastGoodOneStays(t *testing.T) {
+func TestRegistriesConf_InvalidKeepsPrevious(t *testing.T) {
 	for name, row := range map[string]struct{ content, want string }{
 		"malformed": {content: "[[registry]]\nlocation = 7\n", want: "registries.conf is malformed"},
 		"too large": {content: strings.Repeat("#", 1<<20+1), want: "registries.conf is larger than"},
@@ -389,7 +388,7 @@ func TestWithoutAPathNothingIsConfigured(t *testing.T) {
 	}
 }
 
-func TestANameThatRegistriesConfMakesUnusableIsNotRetried(t *testing.T) {
+func TestRegistriesConf_UnusableName(t *testing.T) {
 	client := newClient(t, nil, configuredBy(t, "[[registry]]\nprefix = \"registry.example.com\"\nlocation = \"UPPER/Case\"\n"))
 	got := failure(t, client, "registry.example.com/team/app", nobody)
 	if got.Reason() != v1.ReasonInvalidReference || !got.Terminal() || errors.Unwrap(got) == nil {

@@ -10,10 +10,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/transfer"
-
-	v1 "github.com/images-io/tagger/api/v1"
 )
 
 func TestATagIsRemovedAndItsManifestStays(t *testing.T) {

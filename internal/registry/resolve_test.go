@@ -13,20 +13,18 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/images-io/tagger/internal/registry/credentials"
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 var nobody = credentials.Keyring{}
 
-func TestFiftyTagsOfOneRepositoryTakeOneHeadEach(t *testing.T) {
+func TestResolve_FiftyTagsOneHeadEach(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
 	client := newClient(t, u)
 	want := map[string]string{}
@@ -52,7 +50,7 @@ func TestFiftyTagsOfOneRepositoryTakeOneHeadEach(t *testing.T) {
 	}
 }
 
-func TestTagsOfOneRepositoryAtTheSameTimeShareTheGreetingAndTheToken(t *testing.T) {
+func TestResolve_ShareChallengeAndToken(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
 	client := newClient(t, u)
 	var all sync.WaitGroup
@@ -102,7 +100,7 @@ func answers(head func(w http.ResponseWriter), body string) func(http.Handler) h
 	}
 }
 
-func TestWhereHeadGivesNoDigestTheManifestIsHashed(t *testing.T) {
+func TestResolve_HeadWithoutDigest(t *testing.T) {
 	const manifest = `{"schemaVersion":2,"layers":[]}`
 	hashed := digest.FromString(manifest).String()
 	withDigest := func(value string) func(http.ResponseWriter) {
@@ -168,7 +166,7 @@ func TestNobodyGetsInWithWhatAnotherHasShown(t *testing.T) {
 	}
 }
 
-func TestAWrongPasswordAtTheTokenServiceIsNotTheEnd(t *testing.T) {
+func TestResolve_WrongPasswordTriesNext(t *testing.T) {
 	service := newTokens(func(user, _ string) bool { return user == "alice" })
 	service.users = map[string]string{"alice": "a"}
 	u := newUpstream(t, service.guard)
@@ -177,7 +175,7 @@ func TestAWrongPasswordAtTheTokenServiceIsNotTheEnd(t *testing.T) {
 	resolved(t, newClient(t, u), u.host()+"/team/app", keyring(t, wrong, right), want)
 }
 
-func TestARegistryThatRedirectsToAnotherIsFollowedAnonymously(t *testing.T) {
+func TestResolve_RedirectIsAnonymous(t *testing.T) {
 	service := newTokens(func(user, _ string) bool { return user == "" })
 	u := newUpstream(t, func(next http.Handler) http.Handler {
 		guarded := service.guard(next)
@@ -233,7 +231,7 @@ func TestATokenThatIsOverIsReplaced(t *testing.T) {
 	}
 }
 
-func TestTokensThatEndUnderLoadAreReplacedTogether(t *testing.T) {
+func TestResolve_TokenExpiryUnderLoad(t *testing.T) {
 	service := newTokens(everybody)
 	u := newUpstream(t, service.guard)
 	client := newClient(t, u)
@@ -264,7 +262,7 @@ func TestTokensThatEndUnderLoadAreReplacedTogether(t *testing.T) {
 	}
 }
 
-func TestARegistryThatBeginsToWantTokensIsFollowed(t *testing.T) {
+func TestResolve_NewlyRequiredToken(t *testing.T) {
 	var service *tokens
 	var mutex sync.Mutex
 	u := newUpstream(t, func(next http.Handler) http.Handler {
@@ -288,7 +286,7 @@ func TestARegistryThatBeginsToWantTokensIsFollowed(t *testing.T) {
 	resolved(t, client, u.host()+"/team/app", nobody, want)
 }
 
-func TestATokenServiceThatMovesIsFollowedTheNextTime(t *testing.T) {
+func TestResolve_TokenServiceMoves(t *testing.T) {
 	service, moved := newTokens(everybody), &atomic.Bool{}
 	u := newUpstream(t, func(next http.Handler) http.Handler {
 		guarded := service.guard(next)
@@ -341,7 +339,7 @@ func TestACallerWhoLeavesGetsItsOwnError(t *testing.T) {
 	u.CloseClientConnections()
 }
 
-func TestARegistryIsGreetedOnceForAllItsRepositories(t *testing.T) {
+func TestResolve_OnePingPerRegistry(t *testing.T) {
 	for name, row := range map[string]struct {
 		guard    func(http.Handler) http.Handler
 		requests int

@@ -65,8 +65,8 @@ func TestEveryErrorOfARegistryIsQuoted(t *testing.T) {
 	}
 }
 
-// TestA403WithAMessageIsNotTakenForAWrongPassword: Harbor and Quay refuse with it what exceeds a quota.
-func TestA403WithAMessageIsNotTakenForAWrongPassword(t *testing.T) {
+// TestErrors_403WithMessage: Harbor and Quay refuse with it what exceeds a quota.
+func TestErrors_403WithMessage(t *testing.T) {
 	for _, code := range []string{"DENIED", "QUOTA_EXCEEDED", "UNAUTHORIZED"} {
 		const message = "adding 1.2 GiB of storage will exceed the configured upper limit of 10 GiB"
 		exceeded := func(next http.Handler) http.Handler {
@@ -99,8 +99,8 @@ func TestA403WithAMessageIsNotTakenForAWrongPassword(t *testing.T) {
 	}
 }
 
-// TestWhatAnIndexNamesAndTheRegistryLacksIsNamed: the repository is there, and so is the tag.
-func TestWhatAnIndexNamesAndTheRegistryLacksIsNamed(t *testing.T) {
+// TestErrors_MissingChildIsNamed: the repository is there, and so is the tag.
+func TestErrors_MissingChildIsNamed(t *testing.T) {
 	lacks := func(part string, status int) func(http.Handler) http.Handler {
 		return func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

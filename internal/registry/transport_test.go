@@ -12,7 +12,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 )
 
-func TestPlainHTTPIsRefusedUnlessTheHostIsListed(t *testing.T) {
+func TestTransport_PlainHTTPNeedsListing(t *testing.T) {
 	u := newPlainUpstream(t)
 	want := u.push(t, "team/app", "latest", "one")
 	for _, row := range []struct {
@@ -46,7 +46,7 @@ func TestPlainHTTPIsRefusedUnlessTheHostIsListed(t *testing.T) {
 	}
 }
 
-func TestAPublicNameThatSpeaksPlainHTTPIsRefusedToo(t *testing.T) {
+func TestTransport_PublicPlainHTTPIsRefused(t *testing.T) {
 	u := newPlainUpstream(t)
 	got := failure(t, newClient(t, nil, throughProxy(t, u)), "registry.example.com/team/app", nobody)
 	if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "lists registry.example.com as insecure") {
@@ -54,14 +54,14 @@ func TestAPublicNameThatSpeaksPlainHTTPIsRefusedToo(t *testing.T) {
 	}
 }
 
-func TestAPublicNameListedAsInsecureIsAskedByPlainHTTP(t *testing.T) {
+func TestTransport_InsecurePublicName(t *testing.T) {
 	u := newPlainUpstream(t)
 	want := u.push(t, "team/app", "latest", "one")
 	client := newClient(t, nil, throughProxy(t, u), configuredBy(t, "[[registry]]\nlocation = \"registry.example.com\"\ninsecure = true\n"))
 	resolved(t, client, "registry.example.com/team/app", nobody, want)
 }
 
-func TestAnInsecureHostThatFailsByBothIsUnavailable(t *testing.T) {
+func TestTransport_InsecureHostUnavailable(t *testing.T) {
 	u := newPlainUpstream(t)
 	u.Config.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host()))
@@ -70,7 +70,7 @@ func TestAnInsecureHostThatFailsByBothIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestAHostWhoseLocationIsInsecureIsNotInsecureItself(t *testing.T) {
+func TestTransport_InsecureLocation(t *testing.T) {
 	plain := newPlainUpstream(t)
 	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusTemporaryRedirect)
@@ -112,7 +112,7 @@ func TestAnInsecureHostNeedsNoGoodCertificate(t *testing.T) {
 	resolved(t, client, u.host()+"/team/app", nobody, want)
 }
 
-func TestAnInsecureRegistryDoesNotMakeAnotherHostInsecure(t *testing.T) {
+func TestTransport_InsecureIsPerHost(t *testing.T) {
 	other := newUpstream(t, nil)
 	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)

@@ -63,8 +63,8 @@ func (s *stage) signaturesAt(tag string) (signatures []string) {
 	return signatures
 }
 
-// TestASignatureThatWasMadeAtTheMirrorStays, whatever the source gets.
-func TestASignatureThatWasMadeAtTheMirrorStays(t *testing.T) {
+// TestUnion_MirrorSignatureStays, whatever the source gets.
+func TestUnion_MirrorSignatureStays(t *testing.T) {
 	for name, copy := range map[string]func(*stage, registry.CopyRequest){
 		"by what is attached later": func(s *stage, order registry.CopyRequest) { s.caughtUp(order) },
 		"by the next import":        func(s *stage, order registry.CopyRequest) { order.Tag = "1"; s.copied(order) },
@@ -129,8 +129,8 @@ func TestWhatCannotBeMergedStays(t *testing.T) {
 	}
 }
 
-// TestTheSameSignatureInAnotherFormIsTheSame: registries and tools order the keys of JSON as they like.
-func TestTheSameSignatureInAnotherFormIsTheSame(t *testing.T) {
+// TestUnion_SameSignatureOtherForm: registries and tools order the keys of JSON as they like.
+func TestUnion_SameSignatureOtherForm(t *testing.T) {
 	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
 	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
 	tag, order := tagOf(want)+".sig", s.order(want)

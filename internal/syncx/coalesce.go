@@ -14,7 +14,7 @@ type Group[T any] struct {
 	Limit time.Duration
 }
 
-// Do waits for the call, but no longer than ctx. The call itself ends by its own limit only: whoever started it may leave,
+// Do waits for the call, but no longer than ctx. The call itself ends by its own limit only: the caller that started it may give up,
 // and the others still get the answer.
 func (c *Group[T]) Do(ctx context.Context, key string, call func(context.Context) (T, error)) (T, error) {
 	running := c.calls.DoChan(key, func() (any, error) {

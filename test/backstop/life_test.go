@@ -6,17 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
-
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
 )
 
 func policy() *admissionregistrationv1.ValidatingAdmissionPolicy {

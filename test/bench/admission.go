@@ -12,26 +12,19 @@ import (
 	"slices"
 	"time"
 
-	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
-
 	admissionv1 "k8s.io/api/admission/v1"
-
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-
 	appsv1 "k8s.io/api/apps/v1"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	webhookadmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
 	"github.com/images-io/tagger/test/bench/measure"
 	"github.com/images-io/tagger/test/cluster"
 	"github.com/images-io/tagger/webhooks/admission"

@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/test/cluster"
 	"github.com/images-io/tagger/test/ledger"
 )

@@ -9,10 +9,9 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/test/cluster"
 )
 

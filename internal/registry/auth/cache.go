@@ -4,22 +4,22 @@ import (
 	"context"
 	"time"
 
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
+
 	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/transport"
 	"github.com/images-io/tagger/internal/syncx"
-
-	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"k8s.io/utils/clock"
-	"k8s.io/utils/lru"
 )
 
 // maxClients bounds the sessions that are kept. A session is a few KiB, most of it the token; a hostile registry's at
 // most 16 KiB.
 const maxClients = 1024
 
-// TokenCache keeps one session per credential and repository: tokens are issued for one repository, and nobody gets in with
-// what somebody else has shown.
+// TokenCache keeps one client per credential and repository: tokens are issued for one repository, and a token is never used for another
+// credential.
 type TokenCache struct {
 	transports *transport.Factory
 	Clock      clock.PassiveClock

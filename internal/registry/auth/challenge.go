@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/transport"
-
-	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // maxParameter bounds each parameter of a challenge, in bytes.

@@ -6,10 +6,10 @@ import (
 	"strconv"
 	"time"
 
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/syncx"
-
-	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // ChallengeCache pings registries for the challenge that they want to be answered (distribution-spec, section "Determining Support"). A

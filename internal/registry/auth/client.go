@@ -9,12 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/credentials"
-	"github.com/images-io/tagger/internal/registry/endpoint"
-
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"k8s.io/utils/clock"
 
+	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 

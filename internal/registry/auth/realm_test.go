@@ -4,17 +4,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/images-io/tagger/internal/registry/endpoint"
-
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/images-io/tagger/internal/registry/endpoint"
 )
 
 func challengeOf(realm string) *ggcr.Challenge {
 	return &ggcr.Challenge{Scheme: "Bearer", Parameters: map[string]string{"realm": realm}}
 }
 
-func TestATokenServiceSeesTheCredentialsOfItsOwnRegistryOnly(t *testing.T) {
+func TestRealm_CredentialsOfItsRegistry(t *testing.T) {
 	lists := func(address string) bool { return address == "tokens.example.net:443" }
 	for _, row := range []struct {
 		name, registry, realm string

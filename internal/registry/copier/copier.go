@@ -6,11 +6,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/remote"
-
-	v1 "github.com/images-io/tagger/api/v1"
 )
 
 // Copier is one copy, from one source as one identity.
@@ -142,4 +141,11 @@ func (c *Copier) publish(ctx context.Context, image *manifest.Node) error {
 		return regerr.New(v1.ReasonMirrorUnavailable, nil, "%s: it took the image, and has %q under %s; Tagger tries again", c.mirror.Endpoint.Text, held, stored)
 	}
 	return nil
+}
+
+func (c *Copier) newGraph() *graph {
+	return &graph{
+		source: c.source, limit: c.limits.MaxImageSize, budget: &c.budget,
+		nodes: map[digest.Digest]*manifest.Node{}, blobs: map[digest.Digest]bool{}, size: *c.size,
+	}
 }

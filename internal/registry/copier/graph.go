@@ -7,16 +7,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/remote"
-
-	v1 "github.com/images-io/tagger/api/v1"
-)
-
-const (
-	// manifestsAtOnce is how many are read at a time.
-	manifestsAtOnce = 16
 )
 
 // graph is one image, or several, with all manifests.
@@ -31,13 +25,6 @@ type graph struct {
 	blobs   map[digest.Digest]bool
 	// size is that of manifests and blobs, each counted once, and of what was copied before.
 	size int64
-}
-
-func (c *Copier) newGraph() *graph {
-	return &graph{
-		source: c.source, limit: c.limits.MaxImageSize, budget: &c.budget,
-		nodes: map[digest.Digest]*manifest.Node{}, blobs: map[digest.Digest]bool{}, size: *c.size,
-	}
 }
 
 // load reads all manifests below the roots, whose own contents are there, and have their room: one level after the other, and what is on

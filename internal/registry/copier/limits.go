@@ -3,9 +3,9 @@ package copier
 import "cmp"
 
 const (
-	// blobsPerCopy is how many large blobs are on their way at a time where nobody says.
+	// blobsPerCopy is the default number of large blobs that are copied at a time.
 	blobsPerCopy = 4
-	// maxImageSize is how large an image may be where nobody says, in bytes.
+	// maxImageSize is the default of the largest image, in bytes.
 	maxImageSize = 20 << 30
 )
 
@@ -28,3 +28,8 @@ func (l Limits) Complete() Limits {
 	l.MaxImageSize = cmp.Or(l.MaxImageSize, maxImageSize)
 	return l
 }
+
+const (
+	// manifestsAtOnce is how many are read at a time.
+	manifestsAtOnce = 16
+)

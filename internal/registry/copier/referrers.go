@@ -9,11 +9,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/remote"
-
-	v1 "github.com/images-io/tagger/api/v1"
 )
 
 // aboutReferrers says why it was asked.

@@ -15,7 +15,7 @@ type item struct {
 	listed bool
 }
 
-// tracker are what has to arrive, each once, whoever names it.
+// tracker tracks what is copied, each digest once, however many manifests name it.
 type tracker struct {
 	mu sync.Mutex
 	by map[digest.Digest]*item
@@ -46,7 +46,7 @@ func (p *tracker) tryCommit(dgst digest.Digest) (taken *item, isMine bool) {
 	return taken, isMine
 }
 
-// await waits for a parcel, whoever brings it.
+// await waits until a digest is copied.
 func (p *tracker) await(ctx context.Context, dgst digest.Digest) error {
 	select {
 	case <-ctx.Done():

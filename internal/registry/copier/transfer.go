@@ -6,14 +6,13 @@ import (
 	"net/url"
 	"sync"
 
-	"github.com/images-io/tagger/internal/registry/manifest"
-	"github.com/images-io/tagger/internal/registry/remote"
-
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/remote"
 )
 
 const (
@@ -75,7 +74,7 @@ func (d *imageTransfer) copyBlobs(ctx context.Context, group *errgroup.Group, t 
 	return nil
 }
 
-// commitBlobs are the blobs of a tree that nobody brings yet.
+// commitBlobs returns the blobs of a graph that are not being copied yet.
 func (d *imageTransfer) commitBlobs(t *graph) (blobs []manifest.Descriptor, parcels []*item) {
 	for _, n := range t.ordered {
 		for _, blob := range n.Blobs {
@@ -115,7 +114,7 @@ func (d *imageTransfer) await(ctx context.Context, n *manifest.Node) error {
 	return d.awaitNodes(ctx, n.Children)
 }
 
-// awaitNodes waits for manifests, whoever brings them.
+// awaitNodes waits until manifests are copied.
 func (d *imageTransfer) awaitNodes(ctx context.Context, nodes []*manifest.Node) error {
 	for _, n := range nodes {
 		if err := d.manifests.await(ctx, n.Digest); err != nil {

@@ -8,14 +8,13 @@ import (
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/images-io/tagger/internal/registry/endpoint"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // Keyring is the credentials of one namespace. It never changes, and formats as a count, so that no log shows what is in
-// it. The zero value holds nothing: whoever uses it is anonymous.
+// it. The zero value has no credentials: requests with it are anonymous.
 type Keyring struct {
 	// ID tells keyrings apart. It is a hash of secrets, and stays in memory.
 	ID      string

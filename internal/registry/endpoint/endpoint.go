@@ -8,10 +8,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 // Endpoint is where an image is asked for, after registries.conf.

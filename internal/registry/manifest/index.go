@@ -16,7 +16,7 @@ const (
 	// maxChildren is how many manifests an index may name. The largest images have some twenty platforms, each with an
 	// attestation.
 	maxChildren = 64
-	// MaxNesting is how many indexes may be one in another. Nobody makes more; without a bound a registry may make them as
+	// MaxNesting is how many indexes may be one in another. No tool makes more; without a bound a registry may make them as
 	// we ask.
 	MaxNesting = 2
 )

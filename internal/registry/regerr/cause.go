@@ -78,7 +78,7 @@ func WithHint(err error, hint string) error { return &HintError{err, hint} }
 // Unwrap returns the error underneath.
 func (e *HintError) Unwrap() error { return e.error }
 
-// PausedError says that a host is not asked for a while, whoever the caller is.
+// PausedError says that a host is not asked for a while.
 type PausedError struct {
 	Host   string
 	Reason v1.Reason

@@ -9,12 +9,11 @@ import (
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/filewatch"
+	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
-
-	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/reference"
 )
 
 // Config is what the administrator says about registries, in containers-registries.conf(5): prefix, location,

@@ -7,11 +7,10 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/images-io/tagger/internal/registry/endpoint"
-
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 

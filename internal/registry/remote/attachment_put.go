@@ -3,10 +3,9 @@ package remote
 import (
 	"context"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
-
-	v1 "github.com/images-io/tagger/api/v1"
 )
 
 // PutTaggedArtifact puts a manifest of cosign under its tag. cosign adds a signature to the layers of the manifest that has the tag already, at

@@ -7,14 +7,14 @@ import (
 	"net/http"
 	"strings"
 
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+
 	"github.com/images-io/tagger/internal/registry/auth"
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/transport"
-
-	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/opencontainers/go-digest"
 )
 
 // acceptable are the manifests that the kubelet's runtimes pull. Indexes come first, so that all platforms stay.

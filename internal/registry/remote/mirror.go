@@ -6,15 +6,13 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/images-io/tagger/internal/registry/manifest"
-	"github.com/images-io/tagger/internal/transfer"
-
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/manifest"
+	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/transfer"
 )
 
 // Mirror is one repository of the internal registry. All that goes wrong there is MirrorUnavailable.

@@ -6,14 +6,13 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/endpoint"
-	"github.com/images-io/tagger/internal/registry/manifest"
-	"github.com/images-io/tagger/internal/syncx"
-
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/syncx"
 )
 
 // unsupportedStatuses are the answers of a registry that does not know the question.

@@ -6,14 +6,13 @@ import (
 	"net/http"
 	"time"
 
+	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/auth"
 	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/throttle"
 	"github.com/images-io/tagger/internal/registry/transport"
-
-	v1 "github.com/images-io/tagger/api/v1"
 )
 
 // errNoLogin is a cause of errors of the ping or the token service: the request itself was not sent.

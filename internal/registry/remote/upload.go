@@ -10,13 +10,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/manifest"
-	"github.com/images-io/tagger/internal/registry/transport"
-
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/transport"
 )
 
 // minHeadSize is from which size on a blob, in bytes, is asked for rather than sent for nothing, where it is not known
@@ -146,8 +145,8 @@ func (m Mirror) startUpload(ctx context.Context, requester Requester, query stri
 	if err != nil {
 		return nil, errors.Join(errNoUpload, err)
 	}
-	// An upload goes on at the registry itself. Behind a proxy many name a host, or a scheme, that is not for us; and a host
-	// of somebody else is not to be shown what we send.
+	// An upload goes on at the registry itself. Behind a proxy many name a host, or a scheme, that is not for us; and another
+	// host must not see the content.
 	upload.Scheme, upload.Host, upload.User = response.Request.URL.Scheme, response.Request.URL.Host, nil
 	return upload, drain(response)
 }

@@ -9,14 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/endpoint"
-	"github.com/images-io/tagger/internal/registry/regerr"
-	"github.com/images-io/tagger/internal/registry/transport"
-
 	clocktesting "k8s.io/utils/clock/testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/transport"
 )
 
 // metered sends a request through the meter of a place, to a wire that takes a while and then answers or fails.
@@ -54,9 +53,9 @@ func answersWith(code int) roundTripperFunc {
 	}
 }
 
-// TestAHostIsNotBlamedForTheTimeThatAnotherTook: evil.example stalls for almost as long as a question may take, and then
+// TestBreaker_TimeOfAnotherHost: evil.example stalls for almost as long as a question may take, and then
 // redirects to a registry that everybody needs.
-func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
+func TestBreaker_TimeOfAnotherHost(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	q := New(clock, 15*time.Second)
 	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
@@ -103,8 +102,8 @@ func TestAnUploadThatStandsStillIsAFailure(t *testing.T) {
 	}
 }
 
-// TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered: evil.example redirects to what fails at a registry that everybody needs.
-func TestARegistryIsNotLeftAloneForWhatStrangersAreAnswered(t *testing.T) {
+// TestBreaker_RedirectedFailures: evil.example redirects to what fails at a registry that everybody needs.
+func TestBreaker_RedirectedFailures(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	q := New(clock, 15*time.Second)
 	quay := "https://quay.io/v2/team/app/manifests/latest"
@@ -141,8 +140,8 @@ func asksToWait(seconds string) roundTripperFunc {
 	}
 }
 
-// TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere: it would never be asked for a manifest, and so never work again.
-func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
+// TestBreaker_RedirectToATokenService: it would never be asked for a manifest, and so never work again.
+func TestBreaker_RedirectToATokenService(t *testing.T) {
 	q := New(clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0)), 15*time.Second)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), true)
 	metered(t, q, place(t, "evil.example"), t.Context(), "https://auth.docker.io/v2/x/manifests/y", answersWith(http.StatusNotFound), false) // as a realm
@@ -151,8 +150,8 @@ func TestATokenServiceIsNoRegistryBecauseSomebodyRedirectsThere(t *testing.T) {
 	}
 }
 
-// TestARegistryIsBelievedWhereItRedirectsToItself: that is no stranger's doing.
-func TestARegistryIsBelievedWhereItRedirectsToItself(t *testing.T) {
+// TestBreaker_RedirectToItself: that is no stranger's doing.
+func TestBreaker_RedirectToItself(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Unix(1_800_000_000, 0))
 	q, quay := New(clock, 15*time.Second), "https://quay.io/v2/team/app/manifests/latest"
 	metered(t, q, place(t, "quay.io"), t.Context(), quay, answersWith(http.StatusOK), false)

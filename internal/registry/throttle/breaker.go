@@ -36,8 +36,8 @@ type breaker struct {
 // isOpen says whether the host is to be left alone.
 func (b *breaker) isOpen(now time.Time) bool { return now.Before(b.until) }
 
-// allowProbe lets a request through, as the only one while nobody knows whether the host works again. One that takes long is none
-// to wait for.
+// allowProbe lets one request at a time through while it is not known whether the host works again. A request that takes long is not let
+// through as a probe.
 func (b *breaker) allowProbe(takesLong bool) bool {
 	if b.reason == "" {
 		return true

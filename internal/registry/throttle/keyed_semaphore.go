@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// readAtOnce bounds the questions that read manifests at a time, whoever asks: each holds an index and two below it, and a
-// registry may take all the time that there is to send them. readOfAsker bounds those of one asker, whose registry may.
+// maxReads bounds the requests that read manifests at a time: each holds an index and two below it, and a registry may take all the time
+// that there is to send them. maxReadsPerNamespace bounds those of one namespace.
 const (
 	maxReads             = 4
 	maxReadsPerNamespace = 2

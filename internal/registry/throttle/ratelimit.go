@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// reserve is the part of a rate limit that polls leave to imports that somebody asked for.
+	// reserve is the part of a rate limit that polls leave to imports.
 	reserve = 0.2
 
 	// Where a registry does not say for how long its limit counts, and how much we believe at most.

@@ -10,18 +10,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/images-io/tagger/internal/registry/endpoint"
-
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
-	"github.com/images-io/tagger/internal/registry/regerr"
-
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/endpoint"
+	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
 const rateLimited = v1.ReasonRateLimited
 
-// longestForeignPause is for how long a registry is left alone at most for what it answered those who were led there.
+// longestForeignPause bounds the pause of a registry for its responses to requests that another registry led there.
 const longestForeignPause = time.Minute
 
 // Middleware returns what every request passes, redirected ones and those for tokens too: it refuses requests that have to wait, and
@@ -49,17 +47,17 @@ type roundTripperFunc func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f roundTripperFunc) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
-// requestInfo is a request under way.
+// requestInfo is a request in progress.
 type requestInfo struct {
 	*http.Request
 	// isContent: it is for a manifest or a blob.
 	isContent bool
-	// isForeign: somebody else's registry led here.
+	// isForeign: another registry led here.
 	isForeign bool
 	sent      time.Time
 	// headerTimeout is what the host has for the header of its response.
 	headerTimeout time.Duration
-	// isMirror: it is for the mirror, which the administrator gives us to write to as fast as we can.
+	// isMirror: it is for the internal registry, which has no rate limit.
 	isMirror bool
 }
 
@@ -68,28 +66,28 @@ func (r requestInfo) isUpload() bool {
 	return r.isMirror && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/")
 }
 
-// startedLate says whether the time for the whole question was over before the host had had its own. Another one, whose
-// redirect led here, may have taken it, and this one is not to blame.
+// startedLate reports whether the time for the whole operation was over before the host had its own time. Another host, whose redirect led
+// here, may have taken it.
 func (r requestInfo) startedLate(now time.Time) bool {
 	return errors.Is(r.Context().Err(), context.DeadlineExceeded) && now.Sub(r.sent) < r.headerTimeout
 }
 
-// wasCanceled says whether nobody wanted the answer any more: the greeting is tried by HTTPS and, where that is allowed, by HTTP, and
-// the slower one is given up; and what is under way for a copy, when something else of it fails. The error may be the reason why, which
-// is about something else. An upload that ends because it stands still is the host's own failure; one that ends with another is not.
+// wasCanceled reports whether the caller gave up: a ping is tried by HTTPS and, where that is allowed, by HTTP, and the slower one is
+// canceled; so are the requests of a copy when another one of it fails. The error may then be the reason, which is about another request. An
+// upload that ends because it stalls is the host's own failure.
 func (r requestInfo) wasCanceled() bool {
 	isItsOwn := context.Cause(r.Context()) == regerr.ErrUploadStalled //nolint:errorlint // what wraps it is another upload's
 	return errors.Is(r.Context().Err(), context.Canceled) && !isItsOwn
 }
 
-// isForeign says whether a request goes where another registry redirects, or has its tokens from.
+// isForeign reports whether another registry redirected here, or gets its tokens here.
 func isForeign(request *http.Request, ep endpoint.Endpoint) bool {
 	led := slices.ContainsFunc(endpoint.Hops(request), func(hop *http.Request) bool { return endpoint.AddressOf(hop.URL) != ep.Address() })
 	return led || endpoint.AddressOf(request.URL) != ep.Address()
 }
 
-// isContentRequest says whether a request is for a manifest or a blob of the place. Where a redirect or a realm leads is not: anybody may
-// name any host there.
+// isContentRequest reports whether a request is for a manifest or a blob of the endpoint. A redirect or a realm leads to any host that a
+// registry names, so those requests do not count.
 func isContentRequest(request *http.Request, ep endpoint.Endpoint) bool {
 	return request.Response == nil && endpoint.AddressOf(request.URL) == ep.Address() &&
 		(strings.Contains(request.URL.Path, "/manifests/") || strings.Contains(request.URL.Path, "/blobs/"))
@@ -216,7 +214,7 @@ func (t *Throttler) Describe(err error, ep endpoint.Endpoint, namespace string) 
 	return failure.Until(until, wait)
 }
 
-// failedHost is the host whose answer, or silence, an error is.
+// failedHost returns the host that an error is about.
 func failedHost(err error, ep endpoint.Endpoint) string {
 	var response *ggcr.Error
 	if errors.As(err, &response) && response.Request != nil {

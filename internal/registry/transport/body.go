@@ -114,7 +114,7 @@ func (b *lengthCheckedBody) Read(buffer []byte) (int, error) {
 }
 
 // identityEncoding asks for answers as they are, and refuses those that are compressed nevertheless: what is hashed must be what
-// was sent, and nobody may make 100 MB of 100 KB here.
+// was sent, and 100 KB must not become 100 MB here.
 func identityEncoding(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		request = request.Clone(request.Context())

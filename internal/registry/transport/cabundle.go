@@ -52,7 +52,7 @@ func (a *CABundle) apply(content []byte) (changed bool, err error) {
 	return true, nil
 }
 
-// addAll adds every certificate, or fails: half a bundle is one that somebody is still writing.
+// addAll adds every certificate, or fails: half a bundle is one that is still being written.
 func addAll(pool *x509.CertPool, bundle []byte) error {
 	announced, count := bytes.Count(bundle, []byte("-----BEGIN CERTIFICATE-----")), 0
 	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {

@@ -65,7 +65,7 @@ func (o Options) Complete() Options {
 }
 
 // RequestTimeout bounds what one resolve may take at one place as one identity: the greeting, a token, a HEAD and
-// perhaps a GET, whoever waits for it.
+// perhaps a GET.
 const RequestTimeout = 30 * time.Second
 
 const throttleTimeout = 5 * time.Second

@@ -50,7 +50,7 @@ func (t tlsByHost) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // proxyTransport leads to a host, straight or through a proxy. The two share no connection: where the proxy is, the administrator
-// says, and it may be on loopback; but nobody gets there by naming it as a registry.
+// says, and it may be on loopback; but a Tag that names it as a registry does not get there.
 type proxyTransport struct {
 	proxy           func(*url.URL) (*url.URL, error)
 	direct, proxied *http.Transport

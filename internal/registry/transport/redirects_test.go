@@ -39,7 +39,7 @@ func TestWhatOneHostWasShownTheNextIsNot(t *testing.T) {
 	}
 }
 
-func TestARedirectToWhatIsTooLongForAHostIsNotFollowed(t *testing.T) {
+func TestRedirect_HostTooLong(t *testing.T) {
 	hosts := RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		answer := &http.Response{StatusCode: http.StatusTemporaryRedirect, Header: http.Header{}, Request: request, Body: io.NopCloser(strings.NewReader(""))}
 		answer.Header.Set("Location", "https://"+strings.Repeat("a", endpoint.MaxHostLength+1)+"/")

@@ -13,14 +13,13 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/registriesconf"
 	"github.com/images-io/tagger/internal/registry/transport"
-
-	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/internal/reference"
-	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/test/harness"
 )
 
