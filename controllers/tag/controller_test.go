@@ -178,7 +178,7 @@ func (w *world) generations() (generations []int64) {
 	return generations
 }
 
-func TestACacheThatIsBehindMakesNoGenerationTwice(t *testing.T) {
+func TestImport_StaleCache(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.freezeCache()
 	w.reconcile()
@@ -189,7 +189,7 @@ func TestACacheThatIsBehindMakesNoGenerationTwice(t *testing.T) {
 	}
 }
 
-func TestAChangeOfLabelsDuringAnImportLosesNothing(t *testing.T) {
+func TestImport_LabelsChangeMeanwhile(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Labels = map[string]string{"a": "b"} }) }
 	w.reconcile()
@@ -198,8 +198,8 @@ func TestAChangeOfLabelsDuringAnImportLosesNothing(t *testing.T) {
 	}
 }
 
-// TestAStatusThatTheseTypesDoNotKnowWhollyIsWrittenToo: a newer version may have written more, which no test can equal.
-func TestAStatusThatTheseTypesDoNotKnowWhollyIsWrittenToo(t *testing.T) {
+// TestStatus_UnknownFields: a newer version may have written more, which no test can equal.
+func TestStatus_UnknownFields(t *testing.T) {
 	tag := controllertest.NewTag()
 	tag.RecordFailure(v1.ReasonUnavailable, "no answer", false, metav1.NewTime(time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)))
 	w := newWorld(t, tag)
@@ -213,7 +213,7 @@ func TestAStatusThatTheseTypesDoNotKnowWhollyIsWrittenToo(t *testing.T) {
 	}
 }
 
-func TestAnImportOfASourceThatChangedMeanwhileIsNotRecorded(t *testing.T) {
+func TestImport_SourceChangesMeanwhile(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Spec.From = "quay.io/company/other:latest" }) }
 	if result := w.reconcile(); result.RequeueAfter <= 0 {
@@ -228,7 +228,7 @@ func TestAnImportOfASourceThatChangedMeanwhileIsNotRecorded(t *testing.T) {
 	}
 }
 
-func TestAnImportIsTriedAgainWhenTheTagCannotBeReadAfterAConflict(t *testing.T) {
+func TestImport_UnreadableAfterConflict(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Spec.HistoryLimit = 7 }) }
 	w.reconciler.Live = interceptor.NewClient(w.live, interceptor.Funcs{
@@ -293,7 +293,7 @@ func TestATagAtTheHighestGenerationSaysSo(t *testing.T) {
 	}
 }
 
-func TestATagThatIsGoneByTheTimeOfTheWriteIsNoError(t *testing.T) {
+func TestStatus_TagIsGone(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() {
 		if err := w.live.Delete(t.Context(), w.tag()); err != nil {
@@ -320,7 +320,7 @@ func TestAFailureIsWrittenOnceAndWaits(t *testing.T) {
 	}
 }
 
-func TestAFaultOfTheAPIServerIsNoFailureOfTheImport(t *testing.T) {
+func TestImport_APIServerFails(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.registry.err = errors.New("the pull secrets cannot be read")
 	if _, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: controllertest.Name}); err == nil {
@@ -343,7 +343,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	}
 }
 
-func TestARejectedGenerationIsSaidOnceAndWaitsForAnEdit(t *testing.T) {
+func TestReconcile_UnknownGeneration(t *testing.T) {
 	tag := controllertest.NewTag()
 	tag.RecordImport(v1.Reference{Generation: 3, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa"})
 	w := newWorld(t, tag)
@@ -396,7 +396,7 @@ func TestAPollOfAnUnchangedImageWritesNothing(t *testing.T) {
 	}
 }
 
-func TestAPollThatFailsIsTriedAgainBeforeTheNextInterval(t *testing.T) {
+func TestPoll_RetriesBeforeNextInterval(t *testing.T) {
 	w := newWorld(t, polled(time.Hour))
 	w.clock.SetTime(w.clock.Now().Add(w.reconcile().RequeueAfter))
 	w.registry.err = notFound{errors.New("there is no such tag")}
@@ -413,7 +413,7 @@ type later struct{ error }
 
 func (later) Deferred() time.Duration { return 3 * time.Second }
 
-func TestATagWhoseTurnItIsNotComesBackWithoutAWrite(t *testing.T) {
+func TestImport_DeferredWritesNothing(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	before := w.tag().ResourceVersion
 	w.registry.err = later{errors.New("others are there")}
@@ -462,8 +462,8 @@ func TestReconcile_PriorityOfRetries(t *testing.T) {
 
 func everyMinute(tag *v1.Tag) { tag.Spec.Interval = &metav1.Duration{Duration: time.Minute} }
 
-// TestAPushWhileItIsNotTheTagsTurnWantsAFreshAnswer: the answer to the push before may be older than this one.
-func TestAPushWhileItIsNotTheTagsTurnWantsAFreshAnswer(t *testing.T) {
+// TestPush_WhileDeferredIsFresh: the answer to the push before may be older than this one.
+func TestPush_WhileDeferredIsFresh(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.reconcile()
 	push := func(request string) {
@@ -499,7 +499,7 @@ type limited struct{ error }
 func (limited) Reason() v1.Reason         { return v1.ReasonRateLimited }
 func (limited) RetryAfter() time.Duration { return 2 * time.Minute }
 
-func TestARegistryThatAsksToWaitIsLeftAloneAndItsTagsAreWrittenOnce(t *testing.T) {
+func TestImport_RegistryAsksToWait(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.registry.err = limited{errors.New("not before 12:02")}
 	first := w.reconcile().RequeueAfter
@@ -529,9 +529,9 @@ func TestARegistryThatAsksToWaitIsLeftAloneAndItsTagsAreWrittenOnce(t *testing.T
 	}
 }
 
-// TestAResultFromBeforeAFreezeTakesNothingBack: while this process stood still, another one was leader and handled a newer
+// TestStatus_ResultFromBeforeAFreeze: while this process stood still, another one was leader and handled a newer
 // request. The registry had nothing new for either, so nothing else of the status tells.
-func TestAResultFromBeforeAFreezeTakesNothingBack(t *testing.T) {
+func TestStatus_ResultFromBeforeAFreeze(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.reconcile()
 	w.request("1")
@@ -582,7 +582,7 @@ func emptied(t *testing.T) *world {
 	return w
 }
 
-func TestReconcile_ClearedStatusIsImportedAnew(t *testing.T) {
+func TestReconcile_ClearedStatus(t *testing.T) {
 	w := emptied(t)
 	w.reconcile()
 	w.reconcile()
@@ -591,9 +591,9 @@ func TestReconcile_ClearedStatusIsImportedAnew(t *testing.T) {
 	}
 }
 
-// TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut: a merge patch from what is cached that drops the last annotation of it
+// TestPatch_KeepsUncachedAnnotations: a merge patch from what is cached that drops the last annotation of it
 // must not drop all that is stored.
-func TestAPatchKeepsTheAnnotationsThatTheCacheLeavesOut(t *testing.T) {
+func TestPatch_KeepsUncachedAnnotations(t *testing.T) {
 	for request, why := range map[string]string{"x": "a request that is discarded", "1": "a request that admission missed"} {
 		t.Run(why, func(t *testing.T) {
 			w := newWorld(t, controllertest.NewTag())

@@ -112,7 +112,7 @@ func (w *world) condition(kind string) metav1.Condition {
 	return metav1.Condition{}
 }
 
-func TestWhatIsCopiedIsRememberedBeforeAnythingIs(t *testing.T) {
+func TestMirroring_ListedBeforeTheCopy(t *testing.T) {
 	w := newWorld(t, cached())
 	image := v1.MirroredImage{ImageReference: mirrorImage}
 	w.registry.err = &inProgress{Image: image}
@@ -130,8 +130,8 @@ func TestWhatIsCopiedIsRememberedBeforeAnythingIs(t *testing.T) {
 	}
 }
 
-// TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain: a copy may end before the cache shows that it began.
-func TestTheEndOfACopyThatCouldNotBeWrittenIsToldAgain(t *testing.T) {
+// TestMirroring_UnwrittenEndIsGivenAgain: a copy may end before the cache shows that it began.
+func TestMirroring_UnwrittenEndIsGivenAgain(t *testing.T) {
 	w := newWorld(t, cached())
 	w.registry.err = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}}
 	w.reconcile()
@@ -183,7 +183,7 @@ func TestProgressIsWrittenEveryFiveSeconds(t *testing.T) {
 	}
 }
 
-func TestWhileAnImageIsCopiedTheGenerationInUseStays(t *testing.T) {
+func TestMirroring_GenerationInUseStays(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(1)) })
 	before := w.tag()
@@ -236,7 +236,7 @@ func TestTheEndOfACopyIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAGenerationInUseIsVerifiedOnceAnInterval(t *testing.T) {
+func TestVerify_OncePerInterval(t *testing.T) {
 	w := newWorld(t, cached(0))
 	wait := w.reconcile().RequeueAfter
 	if wait <= 0 || wait > time.Hour || w.registry.verifies != 0 {
@@ -249,7 +249,7 @@ func TestAGenerationInUseIsVerifiedOnceAnInterval(t *testing.T) {
 	}
 }
 
-func TestAGenerationThatVanishedIsCopiedAgainAndNothingElseChanges(t *testing.T) {
+func TestVerify_CopiesMissingGeneration(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.pass(w.reconcile().RequeueAfter)
 	w.registry.verified = &inProgress{Image: v1.MirroredImage{ImageReference: mirrorImage}, IsNew: true}
@@ -287,8 +287,8 @@ func TestWhatWasAttachedLaterIsAnEvent(t *testing.T) {
 	}
 }
 
-// TestAttachmentsThatMayBeMissingAreLookedForSooner than the next verification, and the condition tells of them.
-func TestAttachmentsThatMayBeMissingAreLookedForSooner(t *testing.T) {
+// TestVerify_MissingAttachmentsSooner than the next verification, and the condition tells of them.
+func TestVerify_MissingAttachmentsSooner(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.pass(w.reconcile().RequeueAfter)
 	w.registry.copied = copyResult(transfer.CopyResult{Missing: "the registry answered 500"}, importer.CopyResult{Took: time.Second})
@@ -312,8 +312,8 @@ func TestAttachmentsThatMayBeMissingAreLookedForSooner(t *testing.T) {
 	}
 }
 
-// TestARequestDuringACopyLooksForAttachmentsAgain: the copy may have looked for them before the image was signed.
-func TestARequestDuringACopyLooksForAttachmentsAgain(t *testing.T) {
+// TestVerify_RequestDuringCopy: the copy may have looked for them before the image was signed.
+func TestVerify_RequestDuringCopy(t *testing.T) {
 	tag := controllertest.NewTag()
 	tag.Spec.Cache = true
 	tag.MarkAdmitted()
@@ -337,8 +337,8 @@ func TestARequestDuringACopyLooksForAttachmentsAgain(t *testing.T) {
 	}
 }
 
-// TestARequestDuringAVerificationIsAnsweredByAnother, which begins after the request.
-func TestARequestDuringAVerificationIsAnsweredByAnother(t *testing.T) {
+// TestVerify_RequestDuringVerification, which begins after the request.
+func TestVerify_RequestDuringVerification(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.registry.digest = mirrorImage[len("mirror.test/dev/myapp@"):]
 	w.pass(w.reconcile().RequeueAfter)
@@ -359,7 +359,7 @@ func TestARequestDuringAVerificationIsAnsweredByAnother(t *testing.T) {
 	}
 }
 
-func TestAGenerationThatVanishedWithItsSourceIsAConditionAndNothingElse(t *testing.T) {
+func TestVerify_SourceIsGoneToo(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.pass(w.reconcile().RequeueAfter)
 	before := w.tag()
@@ -393,7 +393,7 @@ func TestAGenerationThatVanishedWithItsSourceIsAConditionAndNothingElse(t *testi
 	}
 }
 
-func TestAGenerationThatIsGoneBackToIsVerifiedAtOnce(t *testing.T) {
+func TestVerify_AfterRollback(t *testing.T) {
 	w := newWorld(t, cached(0, 1))
 	w.reconcile()
 	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(0)) })
@@ -412,7 +412,7 @@ func TestWhatLeftTheHistoryIsTakenAway(t *testing.T) {
 	}
 }
 
-func TestAManifestThatAnotherGenerationHasStays(t *testing.T) {
+func TestPrune_SharedManifestStays(t *testing.T) {
 	for _, same := range []string{mirrorImage, strings.Replace(mirrorImage, "mirror.test/", "registry.test:5000/cache/", 1)} {
 		tag := left()
 		tag.Status.Mirrored[1].ImageReference = same
@@ -525,7 +525,7 @@ func TestACacheThatIsBehindTakesNothingAway(t *testing.T) {
 	}
 }
 
-func TestWhileSomethingIsCopiedNothingIsTakenAway(t *testing.T) {
+func TestPrune_WaitsForCopies(t *testing.T) {
 	for name, generation := range map[string]int64{"the next generation": 2, "the generation in use, once more": 1} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, left())
@@ -543,8 +543,8 @@ func TestWhileSomethingIsCopiedNothingIsTakenAway(t *testing.T) {
 	}
 }
 
-// TestAFinalizerThatWasReplacedAwayComesBack has kubectl replace with a manifest that names no finalizers.
-func TestAFinalizerThatWasReplacedAwayComesBack(t *testing.T) {
+// TestFinalizer_ReplacedAway has kubectl replace with a manifest that names no finalizers.
+func TestFinalizer_ReplacedAway(t *testing.T) {
 	w := newWorld(t, cached(0))
 	w.reconcile()
 	w.change(func(tag *v1.Tag) { tag.Finalizers = nil })
@@ -554,7 +554,7 @@ func TestAFinalizerThatWasReplacedAwayComesBack(t *testing.T) {
 	}
 }
 
-func TestAForbiddenDeletionIsOneWarningAndNoFailure(t *testing.T) {
+func TestPrune_DeletionForbidden(t *testing.T) {
 	w := newWorld(t, left())
 	w.mirror.err = transfer.ErrDeletionForbidden
 	began := w.clock.Now()
@@ -581,8 +581,8 @@ func TestAForbiddenDeletionIsOneWarningAndNoFailure(t *testing.T) {
 	}
 }
 
-// TestAForbiddenDeletionIsBelievedByTheClock has a registry that refuses, and fails in between.
-func TestAForbiddenDeletionIsBelievedByTheClock(t *testing.T) {
+// TestPrune_DenialIsConfirmedByTime has a registry that refuses, and fails in between.
+func TestPrune_DenialIsConfirmedByTime(t *testing.T) {
 	w := newWorld(t, left())
 	began := w.clock.Now()
 	for try := 0; w.clock.Now().Sub(began) < 3*time.Hour; try++ {
@@ -632,7 +632,7 @@ func TestWhatCannotBeTakenAwayIsToldOnce(t *testing.T) {
 	}
 }
 
-func TestATagWithNothingInTheInternalRegistryHasNoFinalizer(t *testing.T) {
+func TestFinalizer_RemovedWithLastImage(t *testing.T) {
 	tag := left()
 	tag.Spec.Cache = false
 	tag.Finalizers = []string{"other.example.com/finalizer", v1.FinalizerMirror}
@@ -682,7 +682,7 @@ func TestADeletedTagTakesAwayAllThatItHas(t *testing.T) {
 	}
 }
 
-func TestADeletedTagDoesNotWaitForEverForTheInternalRegistry(t *testing.T) {
+func TestFinalize_GivesUp(t *testing.T) {
 	w := deleted(t)
 	w.mirror.err = notFound{errors.New("no answer")}
 	var waited time.Duration
@@ -701,8 +701,8 @@ func TestADeletedTagDoesNotWaitForEverForTheInternalRegistry(t *testing.T) {
 	}
 }
 
-// TestWhileOthersTryTheInternalRegistryNobodyElseDoes, and that it was not one's turn is no failure.
-func TestWhileOthersTryTheInternalRegistryNobodyElseDoes(t *testing.T) {
+// TestPrune_DeferredWhileProbed, and that it was not one's turn is no failure.
+func TestPrune_DeferredWhileProbed(t *testing.T) {
 	for what, w := range map[string]*world{"a Tag that is deleted": deleted(t), "a generation that left the history": newWorld(t, left())} {
 		w.mirror.err = later{errors.New("others try")}
 		for range 20 {

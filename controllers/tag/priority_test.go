@@ -62,10 +62,10 @@ func (g *gate) Verify(*v1.Tag, *v1.Reference) (importer.Result, error) {
 	return importer.Result{}, nil
 }
 
-// TestAPersonIsServedBeforeWhatIsMerelyThere: while every worker waits for a registry, and more Tags than that were there at
+// TestPriority_UserBeforeInitialList: while every worker waits for a registry, and more Tags than that were there at
 // the start, somebody upgrades the last of them, and registries.conf is edited. The next worker that gets free serves the
 // person, then those come that failed, and then the rest.
-func TestAPersonIsServedBeforeWhatIsMerelyThere(t *testing.T) {
+func TestPriority_UserBeforeInitialList(t *testing.T) {
 	api, control := startAPIServer(t)
 	const there = 100
 	for i := range there {

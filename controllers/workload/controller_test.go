@@ -97,8 +97,8 @@ func TestAWorkloadFollowsATagThatMoved(t *testing.T) {
 	}
 }
 
-// TestARolloutNamesAPullSecretThatIsNotThere: the workload itself is none that is new.
-func TestARolloutNamesAPullSecretThatIsNotThere(t *testing.T) {
+// TestRollout_MissingPullSecret: the workload itself is none that is new.
+func TestRollout_MissingPullSecret(t *testing.T) {
 	for _, row := range []struct {
 		from  string
 		warns bool
@@ -122,14 +122,14 @@ func TestANameThatAdmissionMissedIsRepaired(t *testing.T) {
 	}
 }
 
-func TestATagCacheThatIsBehindTakesNothingBack(t *testing.T) {
+func TestRollout_StaleTagCache(t *testing.T) {
 	image, said := followed(t, tagAt(controllertest.NewImage), tagAt(controllertest.OldImage), controllertest.PinnedAt(controllertest.NewImage))
 	if image != controllertest.NewImage || len(said) != 0 {
 		t.Errorf("the image is %s, want %s; the events are %q", image, controllertest.NewImage, said)
 	}
 }
 
-func TestAWorkloadThatIsAsItShouldBeIsLeftAlone(t *testing.T) {
+func TestRollout_NothingToDo(t *testing.T) {
 	image, said := followed(t, tagAt(controllertest.NewImage), tagAt(controllertest.NewImage), controllertest.PinnedAt(controllertest.NewImage))
 	if image != controllertest.NewImage || len(said) != 0 {
 		t.Errorf("the image is %s; the events are %q", image, said)

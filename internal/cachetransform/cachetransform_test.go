@@ -52,7 +52,7 @@ func full(t *testing.T, kind workloadkind.Kind) client.Object {
 	return object
 }
 
-func TestTheCacheKeepsWhatPinningReadsAndNothingElse(t *testing.T) {
+func TestWorkload_KeepsWhatPinningReads(t *testing.T) {
 	tags := pin.LookupWith(func(name string) (*v1.Tag, error) { return importedTag(), nil }, "")
 	for _, kind := range workloadkind.All {
 		t.Run(kind.Name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestTheCacheKeepsWhatPinningReadsAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestTheCacheKeepsOfAWorkloadThatDidNotOptInThatItIsThere(t *testing.T) {
+func TestWorkload_NotOptedIn(t *testing.T) {
 	for _, kind := range workloadkind.All {
 		object := full(t, kind)
 		delete(object.GetAnnotations(), v1.AnnotationEnabled)

@@ -316,7 +316,7 @@ func TestAPollTakesAnAnswerFromWhenItWasDue(t *testing.T) {
 	}
 }
 
-func TestTagsThatShareASourceArePolledTogether(t *testing.T) {
+func TestNextPoll_SharedSource(t *testing.T) {
 	due := map[time.Time]bool{}
 	for i := range 100 {
 		polled := tag(wants(0), imported(0), every(time.Hour))
@@ -337,7 +337,7 @@ func TestWaitsAreSpreadAndNeverShorter(t *testing.T) {
 	}
 }
 
-func TestAnotherSpecOrRequestIsAnotherQuestion(t *testing.T) {
+func TestRequestKey(t *testing.T) {
 	for name, other := range map[string]*v1.Tag{
 		"another spec":    tag(editedSince()),
 		"another request": tag(annotated(v1.AnnotationRequestedCheck, "r1")),
@@ -348,7 +348,7 @@ func TestAnotherSpecOrRequestIsAnotherQuestion(t *testing.T) {
 	}
 }
 
-func TestPollsOfManySourcesAreSpreadOverTheInterval(t *testing.T) {
+func TestNextPoll_Spread(t *testing.T) {
 	const interval, tags, slices = 5 * time.Minute, 1000, 10
 	var counts [slices]int
 	for i := range tags {

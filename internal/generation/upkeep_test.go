@@ -32,7 +32,7 @@ func left(g int64) edit {
 	}
 }
 
-func TestTheInternalRegistryIsLookedAfterWhenThereIsNothingElseToDo(t *testing.T) {
+func TestPlan_Maintenance(t *testing.T) {
 	past, soon := now.Add(-time.Second), now.Add(time.Minute)
 	for name, row := range map[string]struct {
 		tag             *v1.Tag

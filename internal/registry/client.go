@@ -46,7 +46,7 @@ type Client struct {
 	copies        copier.Limits
 	// readTokens and writeTokens are those of copies.
 	readTokens, writeTokens *auth.TokenCache
-	locations               *remote.BlobLocations
+	locations               *endpoint.BlobLocations
 	// children are what manifests name that the mirror has, or is to have.
 	children  *copier.ChildCache
 	referrers *remote.ReferrersSupport
@@ -71,7 +71,7 @@ func New(options Options) *Client {
 		copies:        options.Copies,
 		readTokens:    auth.NewTokenCache(transport.ForReading(options.Options, throttler.Middleware), challenges, options.Clock, options.Timeouts.Request),
 		writeTokens:   auth.NewTokenCache(transport.ForWriting(options.Options, throttler.Middleware), challenges, options.Clock, options.Timeouts.Request),
-		locations:     remote.NewBlobLocations(options.Clock, features),
+		locations:     endpoint.NewBlobLocations(options.Clock, features),
 		children:      copier.NewChildCache(),
 		referrers:     remote.NewReferrersSupport(features, options.Timeouts.Request),
 		digests:       newDigestCache(options.Clock, options.Timeouts.Request),

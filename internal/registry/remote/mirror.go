@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/transfer"
@@ -18,7 +19,7 @@ import (
 // Mirror is one repository of the internal registry. All that goes wrong there is MirrorUnavailable.
 type Mirror struct {
 	Repository
-	Locations *BlobLocations
+	Locations *endpoint.BlobLocations
 	// NoWait: who asks does not wait for its turn.
 	NoWait bool
 }
@@ -105,7 +106,7 @@ func (m Mirror) forgetBlobs(n *manifest.Node, err error) {
 		return
 	}
 	for _, blob := range n.Blobs {
-		m.Locations.forget(m.Endpoint, blob.Digest)
+		m.Locations.Forget(m.Endpoint, blob.Digest)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/images-io/tagger/internal/registry/endpoint"
 	"github.com/images-io/tagger/internal/registry/manifest"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/transport"
@@ -43,7 +44,7 @@ const (
 // itself is how to ask for both at once (distribution-spec, "Mounting a blob from another repository"): a registry that
 // mounts has the blob or tells where to send it.
 func (m Mirror) MountOrStartUpload(ctx context.Context, requester Requester, blob manifest.Descriptor) (upload *url.URL, how Outcome, err error) {
-	mounts, isKnown := m.Locations.features.Has(mountsKey(m.Endpoint))
+	mounts, isKnown := m.Locations.Features.Has(endpoint.MountsKey(m.Endpoint))
 	if isKnown && !mounts {
 		return m.startUploadIfAbsent(ctx, requester, blob)
 	}
@@ -52,7 +53,7 @@ func (m Mirror) MountOrStartUpload(ctx context.Context, requester Requester, blo
 	case refusesMounts(err):
 		upload, how, err = m.startUploadIfAbsent(ctx, requester, blob)
 		if err == nil {
-			m.Locations.features.Set(mountsKey(m.Endpoint), false)
+			m.Locations.Features.Set(endpoint.MountsKey(m.Endpoint), false)
 		}
 		return upload, how, err
 	case err != nil:
@@ -60,16 +61,16 @@ func (m Mirror) MountOrStartUpload(ctx context.Context, requester Requester, blo
 	case upload == nil && m.Endpoint.MountFrom != "":
 		return nil, Mounted, nil
 	case upload == nil:
-		m.Locations.features.Set(mountsKey(m.Endpoint), true)
+		m.Locations.Features.Set(endpoint.MountsKey(m.Endpoint), true)
 		return nil, Skipped, nil
-	case mounts, !m.Locations.isHeld(m.Endpoint, blob.Digest) && blob.Size < minHeadSize:
+	case mounts, !m.Locations.IsHeld(m.Endpoint, blob.Digest) && blob.Size < minHeadSize:
 		return upload, Uploaded, nil
 	}
 	isThere, err := m.blobExists(ctx, requester, blob)
 	if err != nil || !isThere {
 		return upload, Uploaded, err
 	}
-	m.Locations.features.Set(mountsKey(m.Endpoint), false)
+	m.Locations.Features.Set(endpoint.MountsKey(m.Endpoint), false)
 	return nil, Skipped, nil
 }
 
@@ -102,7 +103,7 @@ func refusesMounts(err error) bool {
 // us, or its token service takes no two scopes. Then the registry's blobs are mounted no more.
 func (m Mirror) GivesUpMounting(err error) bool {
 	if errors.Is(err, errNoLogin) && regerr.IsStatus(err, http.StatusBadRequest) {
-		m.Locations.features.Set(mountsKey(m.Endpoint), false)
+		m.Locations.Features.Set(endpoint.MountsKey(m.Endpoint), false)
 		return true
 	}
 	return wasRefused(err)

@@ -1,4 +1,4 @@
-package remote
+package endpoint
 
 import (
 	"time"
@@ -7,8 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
-
-	"github.com/images-io/tagger/internal/registry/endpoint"
 )
 
 // maxLocations bounds of how many blobs it is remembered where they are.
@@ -23,35 +21,35 @@ type BlobLocations struct {
 	held *lru.Cache
 	// attached is what became of the attachments of images, by repository, digest and tag.
 	attached *cache.LRUExpireCache
-	features *endpoint.Features
+	Features *Features
 }
 
 // NewBlobLocations returns an empty cache.
-func NewBlobLocations(clock clock.PassiveClock, features *endpoint.Features) *BlobLocations {
+func NewBlobLocations(clock clock.PassiveClock, features *Features) *BlobLocations {
 	return &BlobLocations{
 		kept: lru.New(maxLocations), held: lru.New(maxLocations), attached: cache.NewLRUExpireCacheWithClock(maxLocations, clock),
-		features: features,
+		Features: features,
 	}
 }
 
 // RecordUpload notes that a blob is in a repository because we put it there.
-func (p *BlobLocations) RecordUpload(ep endpoint.Endpoint, namespace string, blob digest.Digest) {
+func (p *BlobLocations) RecordUpload(ep Endpoint, namespace string, blob digest.Digest) {
 	p.kept.Add(uploadKey(ep, namespace, blob), ep.Repository)
 	p.RecordExists(ep, blob)
 }
 
 // RecordExists notes that a blob is in a repository.
-func (p *BlobLocations) RecordExists(ep endpoint.Endpoint, blob digest.Digest) {
+func (p *BlobLocations) RecordExists(ep Endpoint, blob digest.Digest) {
 	p.held.Add(blobKey(ep, blob), nil)
 }
 
-// forget notes that a blob is not there.
-func (p *BlobLocations) forget(ep endpoint.Endpoint, blob digest.Digest) {
+// Forget notes that a blob is not there.
+func (p *BlobLocations) Forget(ep Endpoint, blob digest.Digest) {
 	p.held.Remove(blobKey(ep, blob))
 }
 
-// isHeld says whether the repository had the blob the last time.
-func (p *BlobLocations) isHeld(ep endpoint.Endpoint, blob digest.Digest) bool {
+// IsHeld says whether the repository had the blob the last time.
+func (p *BlobLocations) IsHeld(ep Endpoint, blob digest.Digest) bool {
 	_, known := p.held.Get(blobKey(ep, blob))
 	return known
 }
@@ -60,26 +58,26 @@ func (p *BlobLocations) isHeld(ep endpoint.Endpoint, blob digest.Digest) bool {
 const artifactLifetime = 24 * time.Hour
 
 // RecordArtifact notes that an attachment was copied into a repository, or is refused there. The tag is empty for one that names its image.
-func (p *BlobLocations) RecordArtifact(ep endpoint.Endpoint, tag string, dgst digest.Digest, refusal error) {
+func (p *BlobLocations) RecordArtifact(ep Endpoint, tag string, dgst digest.Digest, refusal error) {
 	p.attached.Add(blobKey(ep, dgst)+" "+tag, refusal, artifactLifetime)
 }
 
 // ForgetArtifact drops what is known of an attachment.
-func (p *BlobLocations) ForgetArtifact(ep endpoint.Endpoint, tag string, dgst digest.Digest) {
+func (p *BlobLocations) ForgetArtifact(ep Endpoint, tag string, dgst digest.Digest) {
 	p.attached.Remove(blobKey(ep, dgst) + " " + tag)
 }
 
 // Artifact returns what became of an attachment: whether that is known, and why the repository refuses it. One that vanished there since
 // is known, too.
-func (p *BlobLocations) Artifact(ep endpoint.Endpoint, tag string, dgst digest.Digest) (refusal error, isKnown bool) {
+func (p *BlobLocations) Artifact(ep Endpoint, tag string, dgst digest.Digest) (refusal error, isKnown bool) {
 	kept, isKnown := p.attached.Get(blobKey(ep, dgst) + " " + tag)
 	refusal, _ = kept.(error)
 	return refusal, isKnown
 }
 
 // Candidate is the repository of the namespace to mount a blob from, empty for the very same. isKnown: the blob should be there.
-func (p *BlobLocations) Candidate(ep endpoint.Endpoint, namespace string, blob digest.Digest) (repository string, isKnown bool) {
-	if p.isHeld(ep, blob) {
+func (p *BlobLocations) Candidate(ep Endpoint, namespace string, blob digest.Digest) (repository string, isKnown bool) {
+	if p.IsHeld(ep, blob) {
 		return "", true
 	}
 	kept, _ := p.kept.Get(uploadKey(ep, namespace, blob))
@@ -91,20 +89,20 @@ func (p *BlobLocations) Candidate(ep endpoint.Endpoint, namespace string, blob d
 }
 
 // mountsNot reports whether the registry is known not to mount blobs.
-func (p *BlobLocations) mountsNot(ep endpoint.Endpoint) bool {
-	mounts, isKnown := p.features.Has(mountsKey(ep))
+func (p *BlobLocations) mountsNot(ep Endpoint) bool {
+	mounts, isKnown := p.Features.Has(MountsKey(ep))
 	return isKnown && !mounts
 }
 
-// mountsKey is the key of whether the registry mounts blobs.
-func mountsKey(ep endpoint.Endpoint) endpoint.FeatureKey {
-	return endpoint.FeatureKey{Kind: endpoint.FeatureMounts, Registry: ep.Address()}
+// MountsKey is the key of whether the registry mounts blobs.
+func MountsKey(ep Endpoint) FeatureKey {
+	return FeatureKey{Kind: FeatureMounts, Registry: ep.Address()}
 }
 
-func uploadKey(ep endpoint.Endpoint, namespace string, blob digest.Digest) string {
+func uploadKey(ep Endpoint, namespace string, blob digest.Digest) string {
 	return ep.Address() + " " + namespace + " " + blob.String()
 }
 
-func blobKey(ep endpoint.Endpoint, blob digest.Digest) string {
+func blobKey(ep Endpoint, blob digest.Digest) string {
 	return ep.Address() + "/" + ep.Repository + " " + blob.String()
 }
