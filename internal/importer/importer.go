@@ -91,6 +91,9 @@ func (i *Importer) Check(tag *v1.Tag, options Options) (Result, error) {
 	return result, err
 }
 
+// resolveTimeout bounds a resolve, the reads of pull secrets included: without it an API server that hangs would keep all jobs of a namespace.
+const resolveTimeout = 2 * time.Minute
+
 // resolved is the result of a resolve job.
 type resolved struct {
 	digest    string
@@ -103,6 +106,8 @@ func (i *Importer) resolveJob(namespace string, source reference.Source, options
 	return jobs.Job{
 		Kind: jobs.Resolve, Key: options.RequestKey, NotBefore: options.NotBefore, Registry: source.Registry(), Value: result,
 		Run: func(ctx context.Context, _ jobs.Report) (err error) {
+			ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+			defer cancel()
 			result.digest, result.malformed, err = i.Registry.Resolve(ctx, source, i.pullSecrets(namespace), resolve)
 			return err
 		},

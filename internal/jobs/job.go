@@ -51,7 +51,7 @@ type Job struct {
 	Kind Kind
 	// Key is what the job is for. A job with another key takes its place.
 	Key string
-	// NotBefore is when the job must have begun, or later, for its result to count.
+	// NotBefore is how fresh the result must be. A job that waits, or has ended, and asks for less makes way.
 	NotBefore time.Time
 	// Registry is the host that the source names.
 	Registry string

@@ -129,7 +129,7 @@ func (q *Queue) Do(owner Owner, wanted Job) Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e, at := q.entry(owner), wanted.Kind.lane()
-	if t := e.tasks[at]; t != nil && (t.Key != wanted.Key || t.status.Done && t.status.Began.Before(wanted.NotBefore)) {
+	if t := e.tasks[at]; t != nil && (t.Key != wanted.Key || t.NotBefore.Before(wanted.NotBefore) && (t.status.Done || t.cancel == nil)) {
 		q.cancel(e, at)
 	}
 	if e.tasks[at] == nil {

@@ -394,6 +394,23 @@ func TestQueue_ResultMustBeFresh(t *testing.T) {
 	})
 }
 
+// TestQueue_WaitingJobGetsFresher: a result that is fresh enough for the first caller may be too old for the next.
+func TestQueue_WaitingJobGetsFresher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		y := newYard(t, 1)
+		defer y.stop()
+		y.resolves("dev", "quay.io", tenantResolves)
+		began, ran := time.Now(), time.Time{}
+		for _, notBefore := range []time.Time{began, began.Add(time.Nanosecond)} {
+			y.Do(tagOf("dev", "late"), Job{Kind: Resolve, Key: "k", NotBefore: notBefore, Registry: "quay.io", Run: func(context.Context, Report) error { ran = notBefore; return nil }})
+		}
+		y.end("dev-quay.io-0", nil)
+		if !ran.After(began) {
+			t.Error("the job of the first caller ran")
+		}
+	})
+}
+
 // deferredError says that nothing was done.
 type deferredError struct{}
 
