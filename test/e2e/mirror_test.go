@@ -191,14 +191,14 @@ func TestRolloutWithMissingPullSecret(t *testing.T) {
 	u.with(deploymentYAML("app", "myapp")+"      imagePullSecrets:\n      - name: there\n      - name: absent\n", "apply -f -")
 	u.kubectl(`patch tag/myapp --type=merge -p {"spec":{"cache":true}}`)
 	u.becomes("deployment/app", containerImage, u.inMirror("myapp", source))
-	u.said("PullSecretMissing", "no pull secret of this namespace: absent")
+	u.said("PullSecretMissing", "in this namespace: absent")
 }
 
 func TestNewWorkloadWithMissingPullSecret(t *testing.T) {
 	u := newUser(t)
 	u.cached("myapp")
 	u.with(deploymentYAML("app", "myapp")+"      imagePullSecrets:\n      - name: absent\n", "apply -f -")
-	u.said("PullSecretMissing", "no pull secret of this namespace: absent")
+	u.said("PullSecretMissing", "in this namespace: absent")
 }
 
 func TestOldGenerationsArePruned(t *testing.T) {

@@ -127,7 +127,7 @@ func TestFaultsOnTheWayToRealRegistries(t *testing.T) {
 		goesWrong fault
 		// reason is the reason for a source; empty if no copy fails.
 		reason v1.Reason
-		// isMended: the mirror refuses what arrived, and the copy sends it once more.
+		// isMended: the mirror refuses what arrived, and the copy reads and sends it once more.
 		isMended bool
 	}{
 		"a delay":     {goesWrong: delays},
@@ -143,13 +143,13 @@ func TestFaultsOnTheWayToRealRegistries(t *testing.T) {
 				source, mirror := start(t, ""), start(t, "")
 				_, digest := pushed(t, source, "latest")
 				mirror, door := behindADoor(t, mirror)
-				from, to, reason, fails := source, mirror, row.reason, row.reason != ""
+				from, to, reason, fails := source, mirror, row.reason, row.reason != "" && !row.isMended
 				var left *atomic.Int32
 				if where == "source" {
 					from, left = faultyWay(t, source, row.goesWrong)
 				} else {
 					to, left = faultyWay(t, mirror, row.goesWrong)
-					reason, fails = v1.ReasonMirrorUnavailable, fails && !row.isMended
+					reason = v1.ReasonMirrorUnavailable
 				}
 				client := newClient(t, from, to)
 				failures := 0
