@@ -16,8 +16,8 @@ import (
 	"github.com/images-io/tagger/internal/pin"
 )
 
-// requestRollout asks admission to write what is wanted, as much as fits into a request: the change of the workload brings the rest. An answer that still carries the request shows that the webhook was
-// not called; then the template is written here, which says so in an event.
+// requestRollout asks admission to write what is wanted, as much as fits into a request: the change of the workload brings the rest. A response
+// that still has the annotation shows that the webhook was not called; then the template is written here, which an event reports.
 func (r *Reconciler) requestRollout(ctx context.Context, object client.Object, wanted pin.Record) error {
 	wanted = wanted.Fitting()
 	asked := object.DeepCopyObject().(client.Object)

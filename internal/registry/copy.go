@@ -15,7 +15,7 @@ import (
 	"github.com/images-io/tagger/internal/transfer"
 )
 
-// Destination is a place that we write to: one repository of the internal registry, with the cache's own credentials.
+// Destination is one repository of the internal registry, with the cache's own credentials.
 type Destination struct {
 	// Address is the host, with its port where that is not the default one, as we contact it.
 	Address string
@@ -41,9 +41,9 @@ func (c *Client) Copy(ctx context.Context, order CopyRequest) (transfer.CopyResu
 	return c.copyAs(ctx, order, (*copier.Copier).Run)
 }
 
-// CopyAttachments copies what was attached to an image after the image was copied. Where that is nothing, it asks the source three
-// questions: for the two tags of cosign and for the list of referrers. There is one more after a restart, where it is not known which
-// credentials are for the source. The errors are as Copy's; what cannot be copied, or looked for, is no error but Missing.
+// CopyAttachments copies what was attached to an image after the image was copied. Where that is nothing, it sends three requests to the
+// source: for the two tags of cosign and for the list of referrers; after a restart one more, as it is not known which credentials are for
+// the source. The errors are as Copy's; what cannot be copied, or looked up, is not an error but Missing.
 func (c *Client) CopyAttachments(ctx context.Context, order CopyRequest) (transfer.CopyResult, error) {
 	if !c.copies.Attachments {
 		return transfer.CopyResult{}, nil

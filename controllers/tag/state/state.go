@@ -98,7 +98,7 @@ func (m *State) RecordChecked(name types.NamespacedName, now time.Time, request 
 	m.checks[name] = check{At: now, Request: request}
 }
 
-// Wanted returns since when an answer to the question is wanted: now, if the question is new.
+// Wanted returns since when the result of a request is wanted: now, if the request is new.
 func (m *State) Wanted(name types.NamespacedName, key string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()

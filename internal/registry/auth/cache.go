@@ -14,8 +14,7 @@ import (
 	"github.com/images-io/tagger/internal/syncx"
 )
 
-// maxClients bounds the sessions that are kept. A session is a few KiB, most of it the token; a hostile registry's at
-// most 16 KiB.
+// maxClients bounds the clients that are kept. A client is a few KiB, most of it the token; a hostile registry's at most 16 KiB.
 const maxClients = 1024
 
 // TokenCache keeps one client per credential and repository: tokens are issued for one repository, and a token is never used for another
@@ -39,7 +38,7 @@ func NewTokenCache(transports *transport.Factory, challenges *ChallengeCache, cl
 	}
 }
 
-// Get is the session that is kept, or a new one; isNew says which. Callers at the same time share the opening.
+// Get returns the client that is kept, or a new one; isNew says which. Callers at the same time share the login.
 func (s *TokenCache) Get(ctx context.Context, ep endpoint.Endpoint, cred credentials.Credential) (found *Client, isNew bool, err error) {
 	key := clientKey(ep, cred)
 	if kept := s.lookup(key); kept.usableAt(s.Clock.Now()) {
@@ -67,7 +66,7 @@ func (s *TokenCache) open(ctx context.Context, ep endpoint.Endpoint, cred creden
 	return opened, nil
 }
 
-// login asks for a new token only, where an old session's is over and all else may well be as it was.
+// login gets a new token only, where an old one has expired and the challenge is known.
 func (s *TokenCache) login(ctx context.Context, ep endpoint.Endpoint, cred credentials.Credential, old *Client) (*Client, error) {
 	next, policy := oneChallenge(s.transports.For(ep)), policy{clock: s.Clock, lists: s.transports.Configuration.Lists}
 	if old != nil && wantsToken(old.challenge) {
@@ -86,14 +85,14 @@ func (s *TokenCache) login(ctx context.Context, ep endpoint.Endpoint, cred crede
 	return opened, nil
 }
 
-// Expire ends a session that the registry refuses: its token may be over. The next one follows the challenge.
+// Expire drops the token of a client that the registry refuses. The next login follows the challenge.
 func (s *TokenCache) Expire(ep endpoint.Endpoint, cred credentials.Credential, refused *Client, challenge *ggcr.Challenge) {
 	if key := clientKey(ep, cred); s.lookup(key) == refused {
 		s.kept.Add(key, &Client{challenge: challenge})
 	}
 }
 
-// Forget forgets all about a session that the registry refuses, new as it is: the registry may have changed its ways.
+// Forget drops a new client that the registry refuses, and its challenge: the registry may want another one by now.
 func (s *TokenCache) Forget(ep endpoint.Endpoint, cred credentials.Credential, refused *Client) {
 	if key := clientKey(ep, cred); s.lookup(key) == refused {
 		s.kept.Remove(key)

@@ -109,7 +109,7 @@ func WithChallenge(err error, request *http.Request, response *http.Response) er
 	return &challengedError{err, &found}
 }
 
-// NextChallenge returns the challenge that the session after a refused one follows. isNews reports whether that makes a difference.
+// NextChallenge returns the challenge that the client after a refused one follows. isNews reports whether that makes a difference.
 func (s *Client) NextChallenge(refusal error, ep endpoint.Endpoint) (challenge *ggcr.Challenge, isNews bool) {
 	var refused *challengedError
 	if !errors.As(refusal, &refused) || s.satisfies(refused.challenge, ep) {
@@ -118,7 +118,7 @@ func (s *Client) NextChallenge(refusal error, ep endpoint.Endpoint) (challenge *
 	return refused.challenge, true
 }
 
-// satisfies reports whether the session's token is the one that a challenge asks for.
+// satisfies reports whether the client's token is the one that a challenge asks for.
 func (s *Client) satisfies(challenge *ggcr.Challenge, ep endpoint.Endpoint) bool {
 	old, wanted := s.challenge.Parameters, challenge.Parameters
 	return wantsToken(s.challenge) && old["realm"] == wanted["realm"] && old["service"] == wanted["service"] &&
@@ -154,10 +154,10 @@ func includes(scope, other string) bool {
 	return !slices.ContainsFunc(strings.Split(other[j:], ","), func(action string) bool { return !slices.Contains(actions, action) })
 }
 
-// stripChallenges hides from go-containerregistry the challenges to requests that it had authenticated: it would renew the
-// token by itself, and where two requests do so at once, they write the same fields. We open a new session instead, once for
-// all who wait, with the challenge that is hidden. Challenges of other hosts, where a redirect led, stay: those it answers anonymously, and
-// keeps nothing.
+// stripChallenges removes from responses to authenticated requests the challenge, which go-containerregistry would follow: it renews the token
+// by itself, and two requests that do so at once write the same fields. The token cache logs in anew instead, once for all callers, with the
+// challenge that is removed. Challenges of other hosts, where a redirect led, stay: go-containerregistry answers those anonymously, and keeps
+// nothing.
 func stripChallenges(next http.RoundTripper) http.RoundTripper {
 	return transport.RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		response, err := next.RoundTrip(request)

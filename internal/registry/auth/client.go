@@ -33,7 +33,7 @@ const (
 // saw, does not look at expires_in, writes its credential without a lock when a token service sends a refresh token, and
 // does not tell a HEAD without a digest, a broken body and a wrong digest apart.
 type Client struct {
-	// HTTP is nil once the session has ended.
+	// HTTP is nil once the token has expired.
 	HTTP   *http.Client
 	Scheme string
 	// challenge is how the registry wants to be asked.

@@ -13,8 +13,8 @@ import (
 	"github.com/images-io/tagger/internal/registry/remote"
 )
 
-// lookups returns the three places where attachments are: under the two tags of cosign, and in the registry's list of what names the
-// image as its subject or, where it keeps no such lists, in an index that has a tag.
+// lookups returns the three ways to find referrers: the two tags of cosign, and the registry's list of referrers or, where it does not
+// keep such lists, an index that has a tag.
 func (c *Copier) lookups(image digest.Digest) []func(context.Context) ([]referrer, error) {
 	lookups := make([]func(context.Context) ([]referrer, error), 0, len(manifest.CosignSuffixes)+1)
 	for _, suffix := range manifest.CosignSuffixes {

@@ -78,7 +78,7 @@ func (t *Progress) Result() transfer.CopyResult {
 type countingReader struct {
 	io.Reader
 	progress *Progress
-	// count and inVain are guarded by the tally.
+	// count and discarded are guarded by the progress.
 	count     int64
 	discarded bool
 }

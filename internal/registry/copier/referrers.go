@@ -35,7 +35,7 @@ type referrerSet struct {
 	errors   []error
 }
 
-// discover looks in all places at once. What one of them says keeps no other from being copied, unless all are required.
+// discover looks in all ways at once. An error of one does not keep what the others find from being copied, unless all are required.
 func (s *referrerSet) discover(ctx context.Context, c *Copier, image digest.Digest) error {
 	lookups := c.lookups(image)
 	found, failures := make([][]referrer, len(lookups)), make([]error, len(lookups))

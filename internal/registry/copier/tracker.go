@@ -37,7 +37,7 @@ func (p *tracker) locked(dgst digest.Digest) *item {
 	return p.by[dgst]
 }
 
-// tryCommit is the parcel, and whether it is the caller's to bring.
+// tryCommit returns the item of a digest, and whether the caller is to copy it.
 func (p *tracker) tryCommit(dgst digest.Digest) (taken *item, isMine bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -115,8 +115,7 @@ func (l Endpoint) ScopeKey() string {
 	return l.Registry.RegistryStr() + " " + strings.Join(l.Scopes(), " ") + " " + strconv.FormatBool(l.Insecure)
 }
 
-// Key tells questions apart, and by their text also those of different sources that lead to one place: the answer may be
-// an error, which names the source.
+// Key identifies a request, and by the text also the source: different sources may lead to one endpoint, and an error names the source.
 func (l Endpoint) Key() string { return l.ScopeKey() + " " + l.Identifier + " " + l.Text }
 
 // Address is the host as contacted.

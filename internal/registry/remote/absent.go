@@ -38,8 +38,7 @@ func (a Repository) DigestOptional(ctx context.Context, ep endpoint.Endpoint, is
 	return found, err
 }
 
-// doOptional asks when it is our turn. An answer that says that it is absent is the error, too, and no refusal: it costs no
-// session.
+// doOptional requests what may be absent. A response that says so is the error, too; it is not a refusal, and costs no login.
 func (a Repository) doOptional(ctx context.Context, isAbsent func(error) bool, operate operation) error {
 	var absent error
 	err := a.DoWaiting(ctx, func(ctx context.Context, requester Requester) error {
@@ -59,8 +58,8 @@ var unclearStatuses = []int{
 	http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests,
 }
 
-// IsAbsent says whether an answer of a source means that there is nothing attached: whatever one answers that does not know
-// the question, or does not want it. What a token service answers is not about that.
+// IsAbsent reports whether the response of a source means that nothing is attached: any that says that the registry does not support the
+// request, or refuses it. A response of a token service does not say that.
 func IsAbsent(err error) bool {
 	var response *ggcr.Error
 	if !errors.As(err, &response) || errors.Is(err, errNoLogin) {

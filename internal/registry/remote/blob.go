@@ -17,8 +17,8 @@ import (
 // minBlobRate is how many bytes a second a blob must come with on the whole, beyond the time that any request may take.
 const minBlobRate = 16 << 10
 
-// requestsPerBlob is how many questions may be asked, one after the other, while a blob is on its way: that for the blob, and
-// two to the mirror, which is not to be taken for a slow source.
+// requestsPerBlob is how many requests may be sent, one after the other, while a blob is read: that for the blob, and two to the internal
+// registry, whose time must not count as the source's.
 const requestsPerBlob = 3
 
 // Source is where an image is copied from, and as whom.

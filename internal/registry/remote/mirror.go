@@ -20,7 +20,7 @@ import (
 type Mirror struct {
 	Repository
 	Locations *endpoint.BlobLocations
-	// NoWait: who asks does not wait for its turn.
+	// NoWait: a request that is throttled fails at once.
 	NoWait bool
 }
 

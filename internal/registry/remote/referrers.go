@@ -84,8 +84,8 @@ func (r Requester) page(ctx context.Context, address string) (listed []manifest.
 	return listed, nextPageURL(response, request.URL), err
 }
 
-// staying is the session that does not go where something else is to be seen than was asked for (RFC 9110, section 15.4.4). There
-// are registries that lead to their web site in this way.
+// staying returns a requester that does not follow a redirect to something else than was requested (RFC 9110, section 15.4.4). Some
+// registries redirect to their web site in this way.
 func (r Requester) staying() Requester {
 	client := *r.Client.HTTP
 	client.CheckRedirect = func(request *http.Request, _ []*http.Request) error {

@@ -15,10 +15,10 @@ import (
 	"github.com/images-io/tagger/internal/syncx"
 )
 
-// unsupportedStatuses are the answers of a registry that does not know the question.
+// unsupportedStatuses are the responses of a registry that does not support the request.
 var unsupportedStatuses = []int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusSeeOther}
 
-// methodUnknown is what registries made with go-containerregistry say of such a question. The distribution-spec does not have it.
+// methodUnknown is the code of registries made with go-containerregistry. The distribution-spec does not have it.
 const methodUnknown ggcr.ErrorCode = "METHOD_UNKNOWN"
 
 // ErrNoList is what comes of asking a registry that does not list what is attached to an image: to any, or to this one.
@@ -110,8 +110,7 @@ func isForRepository(err error) bool {
 	return regerr.IsStatus(err, http.StatusUnauthorized, http.StatusForbidden) || regerr.HasCode(err, ggcr.NameUnknownErrorCode)
 }
 
-// isForAllImages says whether a registry that has no list does not know the question at all, for whatever image: it says so, or has no
-// words for it.
+// isForAllImages reports whether a registry does not support the request at all, for any image: it says so, or has no code for it.
 func isForAllImages(err error) bool {
 	var response *ggcr.Error
 	return regerr.IsStatus(err, unsupportedStatuses...) && errors.As(err, &response) &&

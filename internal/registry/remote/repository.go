@@ -49,7 +49,7 @@ type Requester struct {
 	readers *throttle.KeyedSemaphore
 }
 
-// operation is done once or, where a session is over, once more.
+// operation is called once, or once more where the token has expired.
 type operation func(context.Context, Requester) error
 
 // Digest resolves the endpoint's tag. The error is a *throttle.ThrottledError where the host is throttled for long.
@@ -66,9 +66,9 @@ func (a Repository) Digest(ctx context.Context) (digest string, err error) {
 // known to want one, and one more where the response says which other token it takes.
 const maxLogins = 2
 
-// do asks with the session that is kept. Where that one is refused, its token may just be over, be it in the middle of what is
-// asked: only the refusal of a new session that never worked counts, unless its challenge is another one. The error is an *regerr.Error or
-// a *throttle.ThrottledError.
+// do calls an operation with the client that is kept. Where the registry refuses that client, its token may have expired, even in the middle of
+// the operation: only the refusal of a new client that never worked counts, unless its challenge is another one. The error is an
+// *regerr.Error or a *throttle.ThrottledError.
 func (a Repository) do(ctx context.Context, operate operation) error {
 	ctx = throttle.WithRequest(ctx, throttle.RequestContext{Namespace: a.Namespace, CredentialID: a.Credential.ID})
 	for logins := 0; ; logins++ {

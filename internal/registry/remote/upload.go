@@ -93,7 +93,7 @@ func (m Mirror) mountFrom() string {
 	return m.Endpoint.Repository
 }
 
-// refusesMounts says whether a registry does not take a question because it is one for a mount.
+// refusesMounts reports whether a registry refuses a request because it is one for a mount.
 func refusesMounts(err error) bool {
 	var response *ggcr.Error
 	return errors.As(err, &response) && response.StatusCode/100 == 4 && !regerr.IsStatus(err, http.StatusUnauthorized, http.StatusTooManyRequests)

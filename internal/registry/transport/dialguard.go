@@ -21,7 +21,7 @@ var errForbiddenAddress = errors.New("no registry has this address")
 // host and port that was asked for, not for the address that these have.
 type dialGuard struct {
 	listed func(address string) bool
-	// unguarded dials without a question.
+	// unguarded dials any address.
 	unguarded *net.Dialer
 	// guarded judges every address that it found just before it connects to that very address, so a name that changes what
 	// it means between the two changes nothing.
@@ -71,7 +71,7 @@ func (g dialGuard) dial(ctx context.Context, network, address string) (net.Conn,
 }
 
 // checkHost refuses hosts by their name, where a request goes and where its answer redirects to, and says which host it was
-// that the gate refused.
+// that the guard refused.
 func (g dialGuard) checkHost(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
 		if g.refuses(request.Context(), request.URL) {

@@ -64,7 +64,7 @@ func (o Options) Complete() Options {
 	return o
 }
 
-// RequestTimeout bounds what one resolve may take at one place as one identity: the greeting, a token, a HEAD and
+// RequestTimeout bounds a resolve at one endpoint with one credential: the ping, a token, a HEAD and
 // perhaps a GET.
 const RequestTimeout = 30 * time.Second
 

@@ -14,7 +14,7 @@ type transportPair struct {
 	unverified http.RoundTripper
 }
 
-// transportPool is the wires to use now.
+// transportPool has the transports to use now.
 type transportPool struct {
 	current atomic.Pointer[transportPair]
 	create  func() *transportPair
@@ -26,7 +26,7 @@ func newTransportPool(remake func() *transportPair) *transportPool {
 	return n
 }
 
-// rotate makes new wires. Requests that are on their way end on the old ones, which close then.
+// rotate makes new transports. Requests in progress end on the old ones, which close then.
 func (n *transportPool) rotate() {
 	old := n.current.Swap(n.create())
 	for _, transport := range []http.RoundTripper{old.verified, old.unverified} {
@@ -56,7 +56,7 @@ type proxyTransport struct {
 	direct, proxied *http.Transport
 }
 
-// newProxyTransport dials hosts through the gate, and the proxy past it.
+// newProxyTransport dials hosts through the guard, and the proxy without it.
 func newProxyTransport(proxy func(*url.URL) (*url.URL, error), gate dialGuard, straight *http.Transport) *proxyTransport {
 	proxied := straight.Clone()
 	proxied.DialContext = gate.unguarded.DialContext

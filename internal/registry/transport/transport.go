@@ -27,7 +27,7 @@ const (
 	maxHeader = 256 << 10
 )
 
-// Factory makes the way to a place: connections for all, and the layers round them.
+// Factory makes the transport for an endpoint: connections that all share, and the middleware around them.
 type Factory struct {
 	Configuration *registriesconf.Config
 	agent         string
@@ -41,7 +41,7 @@ type Factory struct {
 	tune func(*http.Transport)
 }
 
-// ForResolving are the transports for small questions.
+// ForResolving makes transports for small requests.
 func ForResolving(options Options, throttle func(endpoint.Endpoint) Middleware) *Factory {
 	return newFactory(options, throttle, func(*http.Transport) {})
 }
@@ -91,7 +91,7 @@ func (t *Factory) newPair(proxy func(*url.URL) (*url.URL, error), authorities *C
 	}
 }
 
-// For is the transport for the requests that are made at this place. A request passes the layers from the bottom of
+// For returns the transport for the requests to an endpoint. A request passes the middleware from the bottom of
 // the list to its top.
 func (t *Factory) For(ep endpoint.Endpoint) http.RoundTripper {
 	insecure := t.insecureAt(ep)
