@@ -56,11 +56,11 @@ func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, er
 		return ctrl.Result{RequeueAfter: shortRequeue}, nil
 	}
 	found := r.pruneImages(ctx, tag, tag.Status.Mirrored, used)
-	if len(found.gone) > 0 && (found.postponed || len(found.left()) > 0) { // it gets on, which is no try
+	if len(found.gone) > 0 && (found.deferred || len(found.left()) > 0) { // progress does not count as an attempt
 		_, _, err := r.write(ctx, tag, outcome{change: forgetMirrored(found.gone)})
 		return ctrl.Result{RequeueAfter: shortRequeue}, client.IgnoreNotFound(err)
 	}
-	if found.postponed {
+	if found.deferred {
 		return ctrl.Result{RequeueAfter: deferredDelay}, nil
 	}
 	if len(found.left()) > 0 {
@@ -74,7 +74,7 @@ func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, er
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.State.Forget(name)
-	if stays := slices.Concat(found.left(), imagesOf(found.forbidden)); len(stays) > 0 {
+	if stays := slices.Concat(found.left(), imagesOf(found.denied())); len(stays) > 0 {
 		log.FromContext(ctx).Info("the Tag is gone, and images stay in the internal registry", "images", stays)
 		r.emit(ctx, free, outcome{events: []pendingEvent{{corev1.EventTypeWarning, "PruneIncomplete", "Prune", "Tag deleted; these images could not be removed from the internal registry: " + strings.Join(stays, "; ")}}})
 	}

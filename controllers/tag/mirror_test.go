@@ -581,6 +581,18 @@ func TestPrune_DeletionForbidden(t *testing.T) {
 	}
 }
 
+// TestPrune_ImageOfAnotherRegistry has an administrator change CACHE_REGISTRY_ADDRESS: the former registry forbade nothing.
+func TestPrune_ImageOfAnotherRegistry(t *testing.T) {
+	w := newWorld(t, left())
+	w.mirror.err = fmt.Errorf("former: %w", transfer.ErrOtherRegistry)
+	w.reconcile()
+	said := strings.Join(w.said(), "\n")
+	want := "Warning DeletionForbidden these images are not in the internal registry that is configured, so Tagger does not remove them: " + oldMirrorImage
+	if !strings.Contains(said, want) || strings.Contains(said, "forbids") {
+		t.Errorf("the events are %q, want %q", said, want)
+	}
+}
+
 // TestPrune_DenialIsConfirmedByTime has a registry that refuses, and fails in between.
 func TestPrune_DenialIsConfirmedByTime(t *testing.T) {
 	w := newWorld(t, left())

@@ -34,9 +34,9 @@ const (
 
 // Pruner takes images away from the internal registry.
 type Pruner interface {
-	// Remove takes a generation of a Tag away: its tag, and its manifests but those of the images of the same repository that are
-	// kept, which are digests. What is gone already is no error; errors.Is(err, transfer.ErrDeletionForbidden) where the registry
-	// does not delete, or is another one. It has a method Deferred while another request tries whether the registry works again.
+	// Remove deletes a generation of a Tag: its tag, and its manifests, except those of the digests in kept. It returns nil if they
+	// are deleted already, transfer.ErrDeletionForbidden if the registry does not delete, and transfer.ErrOtherRegistry if the image
+	// is in another registry. The error has a method Deferred while another request checks whether the registry works again.
 	Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage, kept []string) error
 }
 
@@ -56,11 +56,11 @@ func (r *Reconciler) prune(ctx context.Context, tag *v1.Tag) (outcome, error) {
 		return outcome{remember: r.pruneAfter(name, deferredDelay)}, nil
 	}
 	found := r.pruneImages(ctx, live, live.Unreferenced(), used)
-	if found.postponed {
+	if found.deferred {
 		return outcome{change: forgetMirrored(found.gone), remember: r.pruneAfter(name, deferredDelay)}, nil
 	}
 	failures := r.State.CountPruneFailures(name, len(found.failed) > 0)
-	believed, isNews := r.State.RecordDeleteDenied(name, generationsOf(found.forbidden), r.Clock.Now())
+	believed, isNews := r.State.RecordDeleteDenied(name, generationsOf(found.denied()), r.Clock.Now())
 	result := outcome{events: pruneEvents(ctx, found, failures == failuresBeforeEvent, isNews)}
 	gone := slices.Concat(found.gone, believed)
 	if len(gone) > 0 {
@@ -71,7 +71,7 @@ func (r *Reconciler) prune(ctx context.Context, tag *v1.Tag) (outcome, error) {
 		if len(gone) > 0 { // it makes progress
 			r.State.ResetPrune(name)
 		}
-		if len(found.left()) > 0 || len(found.forbidden) > len(believed) {
+		if len(found.left()) > 0 || len(found.denied()) > len(believed) {
 			r.State.PruneLater(name, r.Clock.Now())
 		}
 	}
@@ -91,8 +91,9 @@ func forgetMirrored(gone []int64) func(*v1.Tag) {
 	return func(t *v1.Tag) { t.ForgetMirrored(gone...) }
 }
 
-// pruneEvents are what an administrator may have to mend. The log has failures each time, the events once.
-func pruneEvents(ctx context.Context, found pruneResult, fails, forbids bool) (events []pendingEvent) {
+// pruneEvents returns what an administrator may have to fix. Tagger logs each failure, and emits an event once: for failures if
+// fails is set, for images that cannot be deleted if denied is set.
+func pruneEvents(ctx context.Context, found pruneResult, fails, denied bool) (events []pendingEvent) {
 	if len(found.failed) > 0 {
 		log.FromContext(ctx).Info("images cannot be removed from the internal registry", "images", found.failed)
 	}
@@ -100,31 +101,45 @@ func pruneEvents(ctx context.Context, found pruneResult, fails, forbids bool) (e
 		events = append(events, pendingEvent{corev1.EventTypeWarning, "PruneFailed", "Prune",
 			"cannot remove these images from the internal registry; Tagger retries: " + strings.Join(found.failed, "; ")})
 	}
-	if forbids {
-		images := imagesOf(found.forbidden)
-		log.FromContext(ctx).Info("the internal registry forbids deletion", "images", images)
-		events = append(events, pendingEvent{corev1.EventTypeWarning, "DeletionForbidden", "Prune",
-			"the internal registry forbids deletion, or is not the one that has these images; they stay: " + strings.Join(images, ", ")})
+	if !denied {
+		return events
+	}
+	for _, group := range []struct {
+		text   string
+		images []v1.MirroredImage
+	}{
+		{"the internal registry forbids deletion; these images stay", found.forbidden},
+		{"these images are not in the internal registry that is configured, so Tagger does not remove them", found.elsewhere},
+	} {
+		if images := imagesOf(group.images); len(images) > 0 {
+			log.FromContext(ctx).Info(group.text, "images", images)
+			events = append(events, pendingEvent{corev1.EventTypeWarning, "DeletionForbidden", "Prune", group.text + ": " + strings.Join(images, ", ")})
+		}
 	}
 	return events
 }
 
-// pruneResult are what became of images that were to be taken away.
+// pruneResult is the result of deleting images from the internal registry.
 type pruneResult struct {
-	// gone are the generations that are not there any more.
+	// gone are the generations that the registry does not have any more.
 	gone []int64
 	// forbidden are those that the registry refuses to delete.
 	forbidden []v1.MirroredImage
-	// used are those that are still in use, and by whom; failed are those that could not be taken away, and why.
+	// elsewhere are those of another registry than the one that is configured.
+	elsewhere []v1.MirroredImage
+	// used are those that are still in use, with their users; failed are those that could not be deleted, with the error.
 	used, failed []string
-	// postponed: another request tries whether the registry works again, so that the rest was not tried.
-	postponed bool
+	// deferred reports that another request checks whether the registry works again, so the other images were not tried.
+	deferred bool
 }
 
-// left are those that another try is for.
+// left returns the images that a later attempt may delete.
 func (f pruneResult) left() []string { return slices.Concat(f.used, f.failed) }
 
-// pruneImages takes away those images that are not in use.
+// denied returns the images that Tagger cannot delete.
+func (f pruneResult) denied() []v1.MirroredImage { return slices.Concat(f.forbidden, f.elsewhere) }
+
+// pruneImages deletes those images that are not in use.
 func (r *Reconciler) pruneImages(ctx context.Context, tag *v1.Tag, images []v1.MirroredImage, used map[string]string) pruneResult {
 	ctx, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
@@ -140,12 +155,14 @@ func (r *Reconciler) pruneImages(ctx context.Context, tag *v1.Tag, images []v1.M
 		var later interface{ Deferred() time.Duration }
 		switch {
 		case errors.As(err, &later):
-			found.postponed = true
+			found.deferred = true
 			return found
 		case err == nil:
 			found.gone = append(found.gone, image.Generation)
-		case errors.Is(err, transfer.ErrDeletionForbidden), errors.Is(err, transfer.ErrOtherRegistry):
+		case errors.Is(err, transfer.ErrDeletionForbidden):
 			found.forbidden = append(found.forbidden, image)
+		case errors.Is(err, transfer.ErrOtherRegistry):
+			found.elsewhere = append(found.elsewhere, image)
 		default:
 			found.failed = append(found.failed, fmt.Sprintf("%s: %v", image.ImageReference, describeTimeout(err)))
 		}

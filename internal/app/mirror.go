@@ -177,15 +177,10 @@ func (m *mirror) Remove(ctx context.Context, tag *v1.Tag, image v1.MirroredImage
 	if slices.Contains(needed, digest) {
 		return unlessForbidden(untagged) // it is deleted with the last image that needs it
 	}
-	deleted := m.delete(ctx, to, digest, needed)
-	switch {
-	case deleted == nil:
-		return m.removeAttached(ctx, to, digest, needed)
-	case errors.Is(deleted, transfer.ErrDeletionForbidden):
-		return deleted
-	default:
-		return deleted
+	if err := m.delete(ctx, to, digest, needed); err != nil {
+		return err
 	}
+	return m.removeAttached(ctx, to, digest, needed)
 }
 
 // delete deletes the manifests of an image, apart from those that are needed: the image's own first, then those that it names.
