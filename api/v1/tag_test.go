@@ -113,7 +113,7 @@ func TestWhatTheInternalRegistryHas(t *testing.T) {
 	tag.RecordImport(imported(0, image))
 	tag.RecordMirroring(v1.MirroredImage{Generation: 1, ImageReference: image})
 	if gone := tag.Unreferenced(); len(gone) != 1 || gone[0].Generation != 1 || tag.CurrentMirrored() == nil {
-		t.Errorf("taken away is %v, want an import that nobody wants any more", gone)
+		t.Errorf("taken away is %v, want an import that is no longer requested", gone)
 	}
 	tag.ForgetMirrored(1)
 	tag.RecordImport(imported(1, "quay.io/a/b@sha256:aa"))

@@ -361,7 +361,7 @@ func polled(every time.Duration) *v1.Tag {
 	return tag
 }
 
-// TestAPollBringsANewGeneration has nobody to answer for admission, so the request is adopted by the controller.
+// TestAPollBringsANewGeneration runs without a webhook, so the controller adopts the request.
 func TestAPollBringsANewGeneration(t *testing.T) {
 	w := newWorld(t, polled(time.Minute))
 	wait := w.reconcile().RequeueAfter
@@ -564,7 +564,7 @@ func (w *world) changeStatus(change func(*v1.Tag)) {
 	}
 }
 
-// emptied is a world whose Tag was rolled back from generation 1 to 0, and whose status somebody emptied since. The
+// emptied is a world whose Tag was rolled back from generation 1 to 0, and whose status a user cleared since. The
 // registry has gone on.
 func emptied(t *testing.T) *world {
 	t.Helper()

@@ -196,7 +196,7 @@ func TestMirroring_GenerationInUseStays(t *testing.T) {
 	w.change(func(tag *v1.Tag) { tag.Spec.Generation = new(int64(0)) })
 	w.reconcile()
 	if !w.tag().IsReady() {
-		t.Errorf("somebody went back, and the status is %+v", w.tag().Status)
+		t.Errorf("a user went back, and the status is %+v", w.tag().Status)
 	}
 	w.reconcile()
 	if !slices.Equal(w.mirror.removed, []string{"1 false"}) || len(w.tag().Status.Mirrored) != 1 {
@@ -464,7 +464,7 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 	}}}
 	byTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:0"
 	byOtherTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:10"
-	here := metav1.ObjectMeta{Namespace: controllertest.Name.Namespace, Name: "app"} // none of them is annotated: somebody may have opted out
+	here := metav1.ObjectMeta{Namespace: controllertest.Name.Namespace, Name: "app"} // none of them is annotated: a user may have opted out
 	some, none := new(int32(1)), new(int32(0))
 	over := []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
 	for what, row := range map[string]struct {
@@ -507,7 +507,7 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 			}
 			w.pass(wait)
 			if w.reconcile(); len(w.mirror.removed) != 1 {
-				t.Error("it stays when nobody uses it any more")
+				t.Error("it stays when no workload uses it any more")
 			}
 		})
 	}
@@ -660,7 +660,7 @@ func TestFinalizer_RemovedWithLastImage(t *testing.T) {
 	}
 }
 
-// deleted is a world whose Tag somebody deletes.
+// deleted is a world whose Tag a user deletes.
 func deleted(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t, cached(0, 1))

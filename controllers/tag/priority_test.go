@@ -63,7 +63,7 @@ func (g *gate) Verify(*v1.Tag, *v1.Reference) (importer.Result, error) {
 }
 
 // TestPriority_UserBeforeInitialList: while every worker waits for a registry, and more Tags than that were there at
-// the start, somebody upgrades the last of them, and registries.conf is edited. The next worker that gets free serves the
+// the start, a user upgrades the last of them, and registries.conf is edited. The next worker that gets free serves the
 // person, then those come that failed, and then the rest.
 func TestPriority_UserBeforeInitialList(t *testing.T) {
 	api, control := startAPIServer(t)

@@ -115,7 +115,7 @@ func TestPlan(t *testing.T) {
 			tag:  tag(imported(0, 1), wants(0), editedSince()),
 			want: generation.Decision{Action: generation.Select},
 		},
-		"a Tag that stands where it shall is kept": {
+		"a Tag at the generation that is requested is kept": {
 			tag:  tag(wants(1), imported(0, 1)),
 			want: generation.Decision{Action: generation.Keep},
 		},
@@ -147,7 +147,7 @@ func TestPlan(t *testing.T) {
 			tag:  tag(wants(1), imported(0, 1), annotated(v1.AnnotationRequestedGeneration, "0")),
 			want: generation.Decision{Action: generation.Adopt},
 		},
-		"a request that admission missed and nobody can meet is dropped": {
+		"a request that admission missed and that cannot be met is dropped": {
 			tag:  tag(wants(1), imported(0, 1), annotated(v1.AnnotationRequestedGeneration, "9")),
 			want: generation.Decision{Action: generation.Discard},
 		},

@@ -177,7 +177,7 @@ func TestCopies_StalledRegistry(t *testing.T) {
 		for _, name := range []string{"s1", "s2", "s3", "s4", "s5", "s6"} {
 			_ = y.order(tagOf("dev", name), "stalled.test", 0)
 		}
-		y.runs("there is nobody else", "s1", "s2", "s3", "s4")
+		y.runs("no other namespace waits", "s1", "s2", "s3", "s4")
 		for _, name := range []string{"a", "b", "c", "d", "e"} {
 			_ = y.order(tagOf("dev", name), "quay.io", 0)
 		}

@@ -34,7 +34,7 @@ func TestResolve_PollReusesFreshDigest(t *testing.T) {
 	}
 	pass(clock, time.Second)
 	pushed := u.push(t, "team/app", "v1", "two")
-	resolved(t, client, from, nobody, pushed)
+	resolved(t, client, from, anonymous, pushed)
 	if got, err := poll(); got != pushed || heads() != 2 {
 		t.Errorf("a poll gets %s (%v) with %d HEADs, want what the push got with 2", got, err, heads())
 	}
@@ -56,7 +56,7 @@ func TestResolve_DigestsArePerCredential(t *testing.T) {
 	want := u.push(t, "team/app", "v1", "one")
 	resolved(t, client, u.host()+"/team/app:v1", as(t, u, "alice", "p"), want)
 	if got, err := resolveOn(t, client, u.host()+"/team/app:v1", registry.ResolveOptions{NotBefore: quotaStart, Poll: true}); err == nil {
-		t.Errorf("nobody gets %s, which only alice may see", got)
+		t.Errorf("the anonymous user gets %s, which only alice may see", got)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestAPushDuringACheckIsNotLost(t *testing.T) {
 	from := u.host() + "/team/app:v1"
 	var all sync.WaitGroup
 	all.Go(func() {
-		if got, err := resolve(t, client, from, nobody); got != old {
+		if got, err := resolve(t, client, from, anonymous); got != old {
 			t.Errorf("the check: %s, %v", got, err)
 		}
 	})
@@ -123,7 +123,7 @@ func TestAPushDuringACheckIsNotLost(t *testing.T) {
 	for range 20 {
 		all.Go(func() {
 			asking <- struct{}{}
-			if got, err := resolve(t, client, from, nobody); got != pushed {
+			if got, err := resolve(t, client, from, anonymous); got != pushed {
 				t.Errorf("a push during the check: %s, %v; want the new digest", got, err)
 			}
 		})

@@ -89,25 +89,25 @@ func TestCABundle_Reload(t *testing.T) {
 	authorities.start(t)
 	distrusted := func(u *upstream) {
 		t.Helper()
-		if got := failure(t, client, u.host()+"/team/app", nobody); !strings.Contains(got.Error(), "authority that is not trusted") {
+		if got := failure(t, client, u.host()+"/team/app", anonymous); !strings.Contains(got.Error(), "authority that is not trusted") {
 			t.Errorf("%v", got)
 		}
 	}
-	resolved(t, client, first.host()+"/team/app", nobody, want)
+	resolved(t, client, first.host()+"/team/app", anonymous, want)
 	distrusted(second)
 
 	authorities.write(t, first.authority(t)+second.authority(t))
 	authorities.tick()
 	<-authorities.changes
-	resolved(t, client, first.host()+"/team/app", nobody, want)
-	resolved(t, client, second.host()+"/team/app", nobody, want)
+	resolved(t, client, first.host()+"/team/app", anonymous, want)
+	resolved(t, client, second.host()+"/team/app", anonymous, want)
 
 	// The connection to the first one is still open, and does not count any more.
 	authorities.write(t, second.authority(t))
 	authorities.tick()
 	<-authorities.changes
 	distrusted(first)
-	resolved(t, client, second.host()+"/team/app", nobody, want)
+	resolved(t, client, second.host()+"/team/app", anonymous, want)
 }
 
 func TestCABundle_InvalidKeepsPrevious(t *testing.T) {
@@ -144,7 +144,7 @@ func TestCABundle_InvalidKeepsPrevious(t *testing.T) {
 			if more := len(authorities.problems) + len(authorities.changes); more > 0 {
 				t.Errorf("%d reports or changes too many", more)
 			}
-			resolved(t, client, u.host()+"/team/app", nobody, want)
+			resolved(t, client, u.host()+"/team/app", anonymous, want)
 		})
 	}
 }
@@ -168,7 +168,7 @@ func TestCABundle_SystemAuthorities(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.CABundle = none })
-	if got := failure(t, client, u.host()+"/team/app", nobody); !strings.Contains(got.Error(), "authority that is not trusted") {
+	if got := failure(t, client, u.host()+"/team/app", anonymous); !strings.Contains(got.Error(), "authority that is not trusted") {
 		t.Errorf("%v", got)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -58,7 +58,7 @@ func TestAuth_RefusedWithoutChallenge(t *testing.T) {
 			})
 			client := newClient(t, u, func(options *registry.Options) { options.Clock = now })
 			want := u.push(t, "team/app", "latest", "one")
-			resolved(t, client, u.host()+"/team/app", nobody, want)
+			resolved(t, client, u.host()+"/team/app", anonymous, want)
 			heads := u.requests(http.MethodHead, "/manifests/")
 			ended.Store(strings.TrimPrefix(heads[0].authorization, "Bearer "))
 			if !row.ends {
@@ -66,12 +66,12 @@ func TestAuth_RefusedWithoutChallenge(t *testing.T) {
 			}
 			u.clearLog()
 			now.SetTime(now.Now().Add(row.age))
-			got, err := resolve(t, client, u.host()+"/team/app", nobody)
+			got, err := resolve(t, client, u.host()+"/team/app", anonymous)
 			if row.want == "" && (err != nil || got != want) {
 				t.Errorf("got %s, %v", got, err)
 			}
 			if row.want != "" {
-				if refused := failure(t, client, u.host()+"/team/app", nobody); refused.Reason() != row.want {
+				if refused := failure(t, client, u.host()+"/team/app", anonymous); refused.Reason() != row.want {
 					t.Errorf("got %s: %v", refused.Reason(), refused)
 				}
 				return
@@ -137,7 +137,7 @@ func TestAuth_ChallengeOfTheRefusal(t *testing.T) {
 			service := newTokens(func(who, _ string) bool { return who == user })
 			service.users["alice"] = "p"
 			u := newUpstream(t, challenging(service))
-			credentials := nobody
+			credentials := anonymous
 			if user != "" {
 				credentials = as(t, u, user, "p")
 			}
@@ -347,7 +347,7 @@ func TestATokenLastsAsLongAsItsServiceSays(t *testing.T) {
 				t.Helper()
 				u.clearLog()
 				for range 3 {
-					resolved(t, client, u.host()+"/team/app", nobody, want)
+					resolved(t, client, u.host()+"/team/app", anonymous, want)
 				}
 				if count := u.count("", "/token"); count > most {
 					t.Errorf("%s: %d logins for three questions, want at most %d", what, count, most)

@@ -55,7 +55,7 @@ func TestCoalesce_SameKey(t *testing.T) {
 		client, upstream, source := newSlowClient(t, 0)
 		for range 100 {
 			go func() {
-				if got, err := client.Resolve(t.Context(), source, nobody, now()); got != someDigest {
+				if got, err := client.Resolve(t.Context(), source, anonymous, now()); got != someDigest {
 					t.Errorf("got %s, %v", got, err)
 				}
 			}()
@@ -93,13 +93,13 @@ func TestTheOneWhoAskedFirstMayLeave(t *testing.T) {
 		first, leave := context.WithCancel(t.Context())
 		left := make(chan error, 1)
 		go func() {
-			_, err := client.Resolve(first, source, nobody, now())
+			_, err := client.Resolve(first, source, anonymous, now())
 			left <- err
 		}()
 		synctest.Wait()
 		stayed := make(chan string, 1)
 		go func() {
-			got, _ := client.Resolve(t.Context(), source, nobody, now())
+			got, _ := client.Resolve(t.Context(), source, anonymous, now())
 			stayed <- got
 		}()
 		synctest.Wait()
@@ -117,7 +117,7 @@ func TestTheOneWhoAskedFirstMayLeave(t *testing.T) {
 func TestARegistryThatNeverEndsIsUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, _, source := newSlowClient(t, time.Millisecond)
-		_, err := client.Resolve(t.Context(), source, nobody, now())
+		_, err := client.Resolve(t.Context(), source, anonymous, now())
 		var failure *regerr.Error
 		if !errors.As(err, &failure) || failure.Reason() != v1.ReasonUnavailable || failure.Terminal() {
 			t.Errorf("got %v", err)

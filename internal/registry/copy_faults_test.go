@@ -249,7 +249,7 @@ func mirrorFaults() []blobFault {
 		}},
 		{name: "it takes nothing", text: "stopped in the middle of what it is sent", answer: func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			if r.ContentLength > 1<<20 {
-				_, _, _ = w.(http.Hijacker).Hijack() // and nobody reads
+				_, _, _ = w.(http.Hijacker).Hijack() // and the connection is not read
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -454,7 +454,7 @@ func TestCopy_ContinuesAfterInterruption(t *testing.T) {
 					t.Fatal("it is never done")
 				}
 				left.Store(2 + tries)
-				now.SetTime(now.Now().Add(time.Hour)) // so that nobody is left alone for having failed
+				now.SetTime(now.Now().Add(time.Hour)) // so that no circuit breaker is open
 				done, err := s.try(s.order(want))
 				sent += done.Uploaded
 				if err == nil {

@@ -67,7 +67,7 @@ func TestWhatARegistryAnswersHasAReason(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			u := newUpstream(t, answersWith(row.answer))
-			got := failure(t, newClient(t, u), u.host()+"/team/app:v1", nobody)
+			got := failure(t, newClient(t, u), u.host()+"/team/app:v1", anonymous)
 			if got.Reason() != row.want || got.Terminal() != row.terminal {
 				t.Errorf("got %s, terminal %v; want %s, %v", got.Reason(), got.Terminal(), row.want, row.terminal)
 			}
@@ -89,7 +89,7 @@ func TestAGreetingThatFailsHasAReasonToo(t *testing.T) {
 		})
 	})
 	client := newClient(t, u, func(options *registry.Options) { options.Clock = clocktesting.NewFakePassiveClock(time.Now()) })
-	got := failure(t, client, u.host()+"/team/app", nobody)
+	got := failure(t, client, u.host()+"/team/app", anonymous)
 	if got.Reason() != v1.ReasonRateLimited || got.RetryAfter() != 7*time.Second || u.count("", "") != 1 {
 		t.Errorf("got %s after %v with %d requests: %v", got.Reason(), got.RetryAfter(), u.count("", ""), got)
 	}
@@ -119,7 +119,7 @@ func TestRetryAfterIsReadFromTheAnswerItself(t *testing.T) {
 				w.WriteHeader(row.status)
 			}))
 			client := newClient(t, u, func(options *registry.Options) { options.Clock = clocktesting.NewFakePassiveClock(now) })
-			got := failure(t, client, u.host()+"/team/app", nobody).RetryAfter()
+			got := failure(t, client, u.host()+"/team/app", anonymous).RetryAfter()
 			ours := row.want == 0 && !row.none && got >= 5*time.Second && got <= 6*time.Second
 			if got != row.want && !ours {
 				t.Errorf("got %v, want %v", got, row.want)
@@ -145,7 +145,7 @@ func TestOfSeveralTimesToWaitTheLongestCounts(t *testing.T) {
 	var group sync.WaitGroup
 	for seconds := 1; seconds <= callers; seconds++ {
 		group.Go(func() {
-			_, err := resolve(t, client, fmt.Sprintf("%s/team/app:%d", u.host(), seconds), nobody)
+			_, err := resolve(t, client, fmt.Sprintf("%s/team/app:%d", u.host(), seconds), anonymous)
 			var got *regerr.Error
 			if !errors.As(err, &got) || got.RetryAfter() < time.Duration(seconds)*time.Second {
 				t.Errorf("got %v, want at least %d s", err, seconds)
@@ -153,7 +153,7 @@ func TestOfSeveralTimesToWaitTheLongestCounts(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := failure(t, client, u.host()+"/team/app:later", nobody); got.RetryAfter() != callers*time.Second {
+	if got := failure(t, client, u.host()+"/team/app:later", anonymous); got.RetryAfter() != callers*time.Second {
 		t.Errorf("the host is left alone for %s, want %d s", got.RetryAfter(), callers)
 	}
 }
@@ -195,13 +195,13 @@ func TestResolve_UnreachableIsUnavailable(t *testing.T) {
 		{name: "the body breaks off", host: cut.host(), trust: cut, text: "the connection failed"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got := failure(t, newClient(t, row.trust, listing(t, row.host)), row.host+"/team/app", nobody)
+			got := failure(t, newClient(t, row.trust, listing(t, row.host)), row.host+"/team/app", anonymous)
 			if got.Reason() != v1.ReasonUnavailable || got.Terminal() || !strings.Contains(got.Error(), row.text) {
 				t.Errorf("got %s, terminal %v: %v; want %q", got.Reason(), got.Terminal(), got, row.text)
 			}
 		})
 	}
-	resolved(t, newClient(t, stranger), stranger.host()+"/team/app", nobody, stranger.push(t, "team/app", "latest", "one"))
+	resolved(t, newClient(t, stranger), stranger.host()+"/team/app", anonymous, stranger.push(t, "team/app", "latest", "one"))
 }
 
 func TestErrorTextsHoldNothingSecret(t *testing.T) {
@@ -288,7 +288,7 @@ func TestTheErrorUnderneathIsThereForErrorsIs(t *testing.T) {
 	u := newUpstream(t, nil)
 	u.Close()
 	var network *net.OpError
-	if got := failure(t, newClient(t, u), u.host()+"/team/app", nobody); !errors.As(got, &network) || errors.Is(got, context.Canceled) {
+	if got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous); !errors.As(got, &network) || errors.Is(got, context.Canceled) {
 		t.Errorf("%v wraps %T", got, errors.Unwrap(got))
 	}
 }

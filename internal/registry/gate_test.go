@@ -20,7 +20,7 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// trap is a service on all addresses of this machine that nobody may connect to.
+// trap is a service on all addresses of this machine that the client must not connect to.
 type trap struct {
 	port     string
 	accepted atomic.Int32
@@ -159,7 +159,7 @@ func TestASourceWhereNoRegistryIsIsRefused(t *testing.T) {
 		if _, err := reference.Parse(from, ""); err != nil {
 			continue // no reference at all
 		}
-		if got := failure(t, client, from, nobody); got.Reason() != v1.ReasonInvalidReference {
+		if got := failure(t, client, from, anonymous); got.Reason() != v1.ReasonInvalidReference {
 			refusedAt(t, got, host)
 		}
 	}
@@ -177,7 +177,7 @@ func TestDialGuard_HidesListeners(t *testing.T) {
 	client := newClient(t, nil)
 	texts := map[string]bool{}
 	for _, port := range []string{caught.port, closed} {
-		texts[strings.ReplaceAll(failure(t, client, "127.0.0.1:"+port+"/team/app", nobody).Error(), port, "PORT")] = true
+		texts[strings.ReplaceAll(failure(t, client, "127.0.0.1:"+port+"/team/app", anonymous).Error(), port, "PORT")] = true
 	}
 	if len(texts) != 1 {
 		t.Errorf("the texts differ: %v", texts)
@@ -238,7 +238,7 @@ func TestDialGuard_ChangedName(t *testing.T) {
 	client := newClient(t, nil, dialing(resolver, made.control))
 	reasons := map[v1.Reason]int{}
 	for range 20 {
-		reasons[failure(t, client, "rebinding.example.com:"+caught.port+"/team/app", nobody).Reason()]++
+		reasons[failure(t, client, "rebinding.example.com:"+caught.port+"/team/app", anonymous).Reason()]++
 	}
 	if reasons[v1.ReasonUnavailable] == 0 || reasons[v1.ReasonRefusedByPolicy] == 0 || len(reasons) != 2 {
 		t.Errorf("the reasons are %v", reasons)
@@ -254,7 +254,7 @@ func TestDialGuard_NameWithTwoAddresses(t *testing.T) {
 	made := &dials{}
 	resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback, public} })
 	client := newClient(t, nil, dialing(resolver, made.control))
-	failure(t, client, "both.example.com:"+caught.port+"/team/app", nobody)
+	failure(t, client, "both.example.com:"+caught.port+"/team/app", anonymous)
 	made.only(t, "192.0.2.1:"+caught.port)
 	if count := caught.accepted.Load(); count != 0 {
 		t.Errorf("%d connections arrived", count)
@@ -289,10 +289,10 @@ func TestDialGuard_ExceptionIsByName(t *testing.T) {
 			u.clearLog()
 			client := newClient(t, u, dialing(resolver, nil), configuredBy(t, "%s", row.conf))
 			if !row.refused {
-				resolved(t, client, row.from+"/team/app", nobody, want)
+				resolved(t, client, row.from+"/team/app", anonymous, want)
 				return
 			}
-			refusedAt(t, failure(t, client, row.from+"/team/app", nobody), row.from)
+			refusedAt(t, failure(t, client, row.from+"/team/app", anonymous), row.from)
 			if count := u.count("", ""); count != 0 {
 				t.Errorf("%d requests arrived", count)
 			}
@@ -311,12 +311,12 @@ func TestDialGuard_RemovedHostKeptConnection(t *testing.T) {
 		func(options *registry.Options) { options.Configuration = c.Config })
 	told := make(chan struct{}, 100)
 	c.OnChange(func() { told <- struct{}{} })
-	resolved(t, client, from+"/team/app", nobody, want)
+	resolved(t, client, from+"/team/app", anonymous, want)
 	u.clearLog()
 	c.write(t, listed("quay.io"))
 	c.tick()
 	<-told
-	refusedAt(t, failure(t, client, from+"/team/app", nobody), from)
+	refusedAt(t, failure(t, client, from+"/team/app", anonymous), from)
 	if count := u.count("", ""); count != 0 {
 		t.Errorf("%d requests arrived", count)
 	}

@@ -60,7 +60,7 @@ func told(t *testing.T, client *registry.Client, from string) string {
 	t.Helper()
 	var all []string
 	for range 6 {
-		got := failure(t, client, from, nobody)
+		got := failure(t, client, from, anonymous)
 		all = append(all, fmt.Sprint(got.Reason(), got.RetryAfter(), got.Terminal(), " ", got))
 	}
 	return strings.Join(all, "\n")
@@ -76,7 +76,7 @@ func TestHiding_PrivateHosts(t *testing.T) {
 		for name, err := range failures {
 			client := newClient(t, nil, failsAt(host, err))
 			texts[told(t, client, host+"/team/app")] = name
-			got := failure(t, client, host+"/team/app", nobody)
+			got := failure(t, client, host+"/team/app", anonymous)
 			if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), host+" cannot be reached; ") || got.Detail() == "" || !isPrintable(got.Detail()) {
 				t.Errorf("%s, %s: %s %v (%s)", host, name, got.Reason(), got, got.Detail())
 			}
@@ -94,21 +94,21 @@ func TestTheTextsOfOtherHostsStayExact(t *testing.T) {
 	const public = "203.0.113.7:5000"
 	texts := map[string]bool{}
 	for name, err := range failures {
-		exact := failure(t, newClient(t, nil, failsAt(public, err)), public+"/team/app", nobody)
+		exact := failure(t, newClient(t, nil, failsAt(public, err)), public+"/team/app", anonymous)
 		texts[exact.Error()] = true
 		if refused := exact.Reason() == v1.ReasonRefusedByPolicy; refused != (name == "plain HTTP") || refused != exact.Terminal() || exact.Detail() != "" {
 			t.Errorf("%s: %s, for ever %t: %v (%s)", name, exact.Reason(), exact.Terminal(), exact, exact.Detail())
 		}
 		for _, host := range []string{"registry.example.com", "10.20.30.40:5000", "registry:5000", "registry.corp.local"} {
 			want := strings.ReplaceAll(exact.Error(), public, host)
-			got := failure(t, newClient(t, nil, failsAt(host, err), listing(t, host)), host+"/team/app", nobody)
+			got := failure(t, newClient(t, nil, failsAt(host, err), listing(t, host)), host+"/team/app", anonymous)
 			if got.Reason() != exact.Reason() || got.Error() != want || got.Detail() != "" {
 				t.Errorf("%s, listed, %s: %s %v (%s), want %s %s", host, name, got.Reason(), got, got.Detail(), exact.Reason(), want)
 			}
 			if host == "registry.example.com" {
 				continue // public names have no detail
 			}
-			if got := failure(t, newClient(t, nil, failsAt(host, err)), host+"/team/app", nobody).Detail(); got != want {
+			if got := failure(t, newClient(t, nil, failsAt(host, err)), host+"/team/app", anonymous).Detail(); got != want {
 				t.Errorf("%s, %s: the log says %q, want %q", host, name, got, want)
 			}
 		}
@@ -147,7 +147,7 @@ func TestHiding_NamesOfPrivateAddresses(t *testing.T) {
 		resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{netip.MustParseAddr(address)} })
 		for _, err := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH} {
 			client := newClient(t, nil, dialing(resolver, func(string, string, syscall.RawConn) error { return err }))
-			got := failure(t, client, "internal.example.com/team/app", nobody)
+			got := failure(t, client, "internal.example.com/team/app", anonymous)
 			if hides := got.Detail() != "" && !strings.Contains(got.Error(), "refuses"); hides != isHidden || got.Reason() != v1.ReasonUnavailable {
 				t.Errorf("%s: %s %v (%s)", address, got.Reason(), got, got.Detail())
 			}

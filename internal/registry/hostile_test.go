@@ -141,7 +141,7 @@ type attack struct {
 func (a attack) run(t *testing.T) {
 	t.Helper()
 	u := newUpstream(t, answersWith(a.answer))
-	got, err := resolve(t, newClient(t, u), u.host()+"/team/app", nobody)
+	got, err := resolve(t, newClient(t, u), u.host()+"/team/app", anonymous)
 	if count := u.count(http.MethodGet, "/manifests/"); count != a.gets {
 		t.Errorf("%d manifests were read, want %d", count, a.gets)
 	}
@@ -195,7 +195,7 @@ func TestResolve_SlowIsUnavailable(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			u := newUpstream(t, answersWith(row.answer))
 			began := time.Now()
-			got := failure(t, newClient(t, u, waiting(row.requests, row.header, row.stall)), u.host()+"/team/app", nobody)
+			got := failure(t, newClient(t, u, waiting(row.requests, row.header, row.stall)), u.host()+"/team/app", anonymous)
 			if got.Reason() != v1.ReasonUnavailable || got.Terminal() || !strings.Contains(got.Error(), row.text) {
 				t.Errorf("%s %v, want %q", got.Reason(), got, row.text)
 			}

@@ -237,7 +237,7 @@ func TestKeyring_Order(t *testing.T) {
 		{name: "the second one is let in", users: []string{"a", "b"}, admitted: basic("b", "p"), tried: 2},
 		{name: "none is needed", users: []string{"a"}, admitted: "", tried: 1},
 		{name: "the same one twice counts once", users: []string{"a", "a", "b", "c"}, admitted: basic("c", "p"), tried: 3},
-		{name: "nobody is let in", users: []string{"a", "b"}, admitted: "nobody", text: "tried with 2 credentials and anonymously", tried: 2},
+		{name: "no login is admitted", users: []string{"a", "b"}, admitted: "no login", text: "tried with 2 credentials and anonymously", tried: 2},
 		{name: "only three are tried", users: []string{"a", "b", "c", "d"}, admitted: basic("d", "p"), text: "tried with 3 credentials and anonymously", tried: 3},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	images "github.com/google/go-containerregistry/pkg/registry"
 )
 
-// forgetting has a token service that knows nobody any more from the moment on at which what is meant is asked for.
+// forgetting makes a registry whose token service refuses every request after the first request for a path that isMeant selects.
 func forgetting(isMeant func(path string) bool, isGone *atomic.Bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -30,7 +30,7 @@ func forgetting(isMeant func(path string) bool, isGone *atomic.Bool) func(http.H
 	}
 }
 
-// TestReferrers_TokenRefusedIsNotGone has it know nobody when a manifest that is listed is read.
+// TestReferrers_TokenRefusedIsNotGone has the token service refuse when the client reads a listed manifest.
 func TestReferrers_TokenRefusedIsNotGone(t *testing.T) {
 	var one atomic.Value
 	one.Store("none")
@@ -42,8 +42,8 @@ func TestReferrers_TokenRefusedIsNotGone(t *testing.T) {
 	s.refused(s.order(want))
 }
 
-// TestReferrers_TokenRefusedIsNotEmpty has it know nobody when the list is asked for: that is no answer to the
-// question, and the next copy finds what is listed.
+// TestReferrers_TokenRefusedIsNotEmpty has the token service refuse when the client reads the list: the list is then unknown, not
+// empty, and the next copy finds what is listed.
 func TestReferrers_TokenRefusedIsNotEmpty(t *testing.T) {
 	var lists, isGone atomic.Bool
 	isList := func(path string) bool { return strings.Contains(path, "/referrers/") && !lists.Load() }

@@ -72,10 +72,10 @@ func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 	client, other := newClient(t, talkative), newClient(t, nil, insecureHosts(t, particular...))
 	costsLittle(t, func() {
 		for i := range 300 {
-			failure(t, client, fmt.Sprint(talkative.host(), "/team/app-", i), nobody)
+			failure(t, client, fmt.Sprint(talkative.host(), "/team/app-", i), anonymous)
 		}
 		for _, u := range particular {
-			failure(t, other, u.host()+"/team/app", nobody)
+			failure(t, other, u.host()+"/team/app", anonymous)
 		}
 	})
 	runtime.KeepAlive(client)

@@ -21,7 +21,7 @@ func TestProxy_RegistryWithOwnCA(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
 	want := u.push(t, "team/app", "latest", "one")
 	p := newProxy(t, u)
-	resolved(t, newClient(t, u, p.by("")), "registry.example.com/team/app", nobody, want)
+	resolved(t, newClient(t, u, p.by("")), "registry.example.com/team/app", anonymous, want)
 	if p.asked.Load() == 0 {
 		t.Error("the proxy was not asked")
 	}
@@ -35,9 +35,9 @@ func TestProxy_NoProxyChecksTheAddress(t *testing.T) {
 	resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback} })
 	from := "registry.example.com:" + port
 	straight := dialing(resolver, nil)
-	resolved(t, newClient(t, u, p.by("example.com"), straight, listing(t, from)), from+"/team/app", nobody, want)
+	resolved(t, newClient(t, u, p.by("example.com"), straight, listing(t, from)), from+"/team/app", anonymous, want)
 	u.clearLog()
-	refusedAt(t, failure(t, newClient(t, u, p.by("example.com"), straight), from+"/team/app", nobody), from)
+	refusedAt(t, failure(t, newClient(t, u, p.by("example.com"), straight), from+"/team/app", anonymous), from)
 	if count := u.count("", ""); count != 0 {
 		t.Errorf("%d requests arrived", count)
 	}
@@ -52,7 +52,7 @@ func TestThroughTheProxyHostsAreJudgedByName(t *testing.T) {
 			http.Redirect(w, r, "https://"+host+"/v2/", http.StatusTemporaryRedirect)
 		}))
 		p := newProxy(t, u)
-		refusedAt(t, failure(t, newClient(t, u, p.by("")), "registry.example.com/team/app", nobody), host)
+		refusedAt(t, failure(t, newClient(t, u, p.by("")), "registry.example.com/team/app", anonymous), host)
 		// The greeting and the question share a connection.
 		if asked := p.asked.Load(); asked != 1 {
 			t.Errorf("%s: the proxy was asked %d times", host, asked)
@@ -62,7 +62,7 @@ func TestThroughTheProxyHostsAreJudgedByName(t *testing.T) {
 
 func TestWhereTheProxyIsNobodyGetsByNamingIt(t *testing.T) {
 	p := newProxy(t, newUpstream(t, nil))
-	refusedAt(t, failure(t, newClient(t, nil, p.by("")), p.address.Host+"/team/app", nobody), p.address.Host)
+	refusedAt(t, failure(t, newClient(t, nil, p.by("")), p.address.Host+"/team/app", anonymous), p.address.Host)
 	if asked := p.asked.Load(); asked != 0 {
 		t.Errorf("the proxy was asked %d times", asked)
 	}

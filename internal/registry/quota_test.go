@@ -58,7 +58,7 @@ func resolveOn(t *testing.T, client *registry.Client, from string, options regis
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client.Resolve(t.Context(), source, nobody, options)
+	return client.Resolve(t.Context(), source, anonymous, options)
 }
 
 func TestThrottle_RetryAfter(t *testing.T) {
@@ -72,7 +72,7 @@ func TestThrottle_RetryAfter(t *testing.T) {
 			otherClient := newClient(t, other, at(clock))
 			otherWant := other.push(t, "team/app", "v1", "one")
 			limited.status.Store(int32(status))
-			failure(t, client, u.host()+"/team/app:v0", nobody)
+			failure(t, client, u.host()+"/team/app:v0", anonymous)
 			u.clearLog()
 			for range 119 {
 				pass(clock, time.Second)
@@ -80,14 +80,14 @@ func TestThrottle_RetryAfter(t *testing.T) {
 				if until := clock.Now().Add(got.RetryAfter()); !until.Equal(quotaStart.Add(2*time.Minute)) || !strings.Contains(got.Error(), "not asked before 2026-11-25T12:02:00Z") {
 					t.Fatalf("until %s: %v", until, got)
 				}
-				resolved(t, otherClient, other.host()+"/team/app:v1", nobody, otherWant)
+				resolved(t, otherClient, other.host()+"/team/app:v1", anonymous, otherWant)
 			}
 			if count := u.count("", ""); count != 0 {
 				t.Errorf("%d requests before the time", count)
 			}
 			limited.status.Store(0)
 			pass(clock, time.Second)
-			resolved(t, client, u.host()+"/team/app:v1", nobody, want)
+			resolved(t, client, u.host()+"/team/app:v1", anonymous, want)
 		})
 	}
 }
@@ -110,10 +110,10 @@ func TestBreaker_OtherHostsContinue(t *testing.T) {
 	client := newClient(t, u, throughProxy(t, u))
 	want := u.push(t, "team/app", "latest", "one")
 	for range 3 {
-		if got := failure(t, client, "other.example.com/team/app", nobody); got.Reason() != v1.ReasonRateLimited {
+		if got := failure(t, client, "other.example.com/team/app", anonymous); got.Reason() != v1.ReasonRateLimited {
 			t.Errorf("got %v", got)
 		}
-		resolved(t, client, "registry.example.com/team/app", nobody, want)
+		resolved(t, client, "registry.example.com/team/app", anonymous, want)
 	}
 	if all, healthy := u.count("", ""), u.count(http.MethodHead, "/manifests/"); all-healthy != 2 { // a greeting each
 		t.Errorf("%v", u.requests("", ""))
@@ -135,7 +135,7 @@ func TestBreaker_FewRequestsForHalfAnHour(t *testing.T) {
 	broken.status.Store(500)
 	for clock.Since(quotaStart) < 30*time.Minute {
 		for tag := range 20 { // each of another repository, which needs a token of its own
-			got := failure(t, client, fmt.Sprintf("%s/team-%d/app:v1", u.host(), tag), nobody)
+			got := failure(t, client, fmt.Sprintf("%s/team-%d/app:v1", u.host(), tag), anonymous)
 			if got.Reason() != v1.ReasonUnavailable {
 				t.Fatalf("got %v", got)
 			}
@@ -152,7 +152,7 @@ func TestBreaker_FewRequestsForHalfAnHour(t *testing.T) {
 	want := u.push(t, "team-1/app", "v1", "one")
 	pass(clock, 6*time.Minute)
 	for range 10 {
-		resolved(t, client, u.host()+"/team-1/app:v1", nobody, want)
+		resolved(t, client, u.host()+"/team-1/app:v1", anonymous, want)
 	}
 }
 
@@ -173,11 +173,11 @@ func TestOneProbeTriesWhetherAHostWorksAgain(t *testing.T) {
 	})
 	client := newClient(t, u, at(clock))
 	want := u.push(t, "team/app", "v0", "one")
-	resolved(t, client, u.host()+"/team/app:v0", nobody, want)
+	resolved(t, client, u.host()+"/team/app:v0", anonymous, want)
 	broken.status.Store(502)
 	for range 5 {
 		pass(clock, time.Nanosecond)
-		failure(t, client, u.host()+"/team/app:v0", nobody)
+		failure(t, client, u.host()+"/team/app:v0", anonymous)
 	}
 	pass(clock, 7*time.Second)
 	u.clearLog()
@@ -185,24 +185,24 @@ func TestOneProbeTriesWhetherAHostWorksAgain(t *testing.T) {
 	stalls.Store(true)
 	probed := make(chan error, 1)
 	go func() {
-		_, err := resolve(t, client, u.host()+"/team/app:v0", nobody)
+		_, err := resolve(t, client, u.host()+"/team/app:v0", anonymous)
 		probed <- err
 	}()
 	<-arrived
 	for tag := range 50 {
-		if _, err := resolve(t, client, fmt.Sprintf("%s/team/app:v%d", u.host(), tag+1), nobody); !throttle.IsThrottled(err) {
+		if _, err := resolve(t, client, fmt.Sprintf("%s/team/app:v%d", u.host(), tag+1), anonymous); !throttle.IsThrottled(err) {
 			t.Errorf("while a probe is under way: %v, want a *ThrottledError", err)
 		}
 	}
 	if count := u.count("", ""); count != 1 {
-		t.Errorf("%d requests while nobody knows, want the probe", count)
+		t.Errorf("%d requests while a probe is in progress, want the probe only", count)
 	}
 	stalls.Store(false)
 	close(release)
 	if err := <-probed; err != nil {
 		t.Error(err)
 	}
-	resolved(t, client, u.host()+"/team/app:v0", nobody, want)
+	resolved(t, client, u.host()+"/team/app:v0", anonymous, want)
 }
 
 func TestThrottle_ReserveForImports(t *testing.T) {
@@ -211,7 +211,7 @@ func TestThrottle_ReserveForImports(t *testing.T) {
 	client := newClient(t, u, at(clock))
 	want := u.push(t, "team/app", "v1", "one")
 	from := u.host() + "/team/app:v1"
-	resolved(t, client, from, nobody, want)
+	resolved(t, client, from, anonymous, want)
 	polls := 0
 	for ; polls < 1000; polls++ {
 		clock.SetTime(clock.Now().Add(time.Nanosecond)) // each one is a new question
@@ -255,7 +255,7 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 			client := newClient(t, u, at(clock))
 			from := u.host() + "/team/app:v1"
 			want := u.push(t, "team/app", "v1", "one")
-			resolved(t, client, from, nobody, want)
+			resolved(t, client, from, anonymous, want)
 			u.clearLog()
 			pass(clock, time.Second)
 			_, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true})
@@ -277,7 +277,7 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 			}
 			pass(clock, time.Second)
 			u.clearLog()
-			got, err := resolve(t, client, from, nobody)
+			got, err := resolve(t, client, from, anonymous)
 			if row.import_ && got != want {
 				t.Errorf("an import: %v", err)
 			}
@@ -324,7 +324,7 @@ func TestAHostGetsNoMoreThanItsShare(t *testing.T) {
 	ask := func(times int) (postponed int) {
 		for range times {
 			pass(clock, time.Nanosecond)
-			switch got, err := resolve(t, client, u.host()+"/team/app:v1", nobody); {
+			switch got, err := resolve(t, client, u.host()+"/team/app:v1", anonymous); {
 			case throttle.IsThrottled(err):
 				postponed++
 			case got != want:
@@ -364,16 +364,16 @@ func TestBreaker_IgnoresEarlierResponses(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if got, err := resolve(t, client, u.host()+"/team/app:slow", nobody); got != want {
+		if got, err := resolve(t, client, u.host()+"/team/app:slow", anonymous); got != want {
 			t.Errorf("%s, %v", got, err)
 		}
 	}()
 	<-arrived
-	failure(t, client, u.host()+"/team/app:limited", nobody)
+	failure(t, client, u.host()+"/team/app:limited", anonymous)
 	close(release)
 	<-done
 	u.clearLog()
-	if got := failure(t, client, u.host()+"/team/app:another", nobody); got.Reason() != v1.ReasonRateLimited || u.count("", "") != 0 {
+	if got := failure(t, client, u.host()+"/team/app:another", anonymous); got.Reason() != v1.ReasonRateLimited || u.count("", "") != 0 {
 		t.Errorf("%v after %d requests", got, u.count("", ""))
 	}
 }

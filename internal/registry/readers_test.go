@@ -105,7 +105,7 @@ func TestOneNamespaceLeavesReadersToOthers(t *testing.T) {
 		if err != nil {
 			return "", err
 		}
-		return client.Resolve(ctx, source, nobody, registry.ResolveOptions{NotBefore: time.Now(), Namespace: namespace})
+		return client.Resolve(ctx, source, anonymous, registry.ResolveOptions{NotBefore: time.Now(), Namespace: namespace})
 	}
 	var asking sync.WaitGroup
 	defer asking.Wait()

@@ -29,10 +29,10 @@ func TestFiveRedirectsAreFollowedAndNoMore(t *testing.T) {
 	})
 	want := u.push(t, "team/app", "0", "one")
 	client := newClient(t, u)
-	resolved(t, client, u.host()+"/team/app:5", nobody, want)
+	resolved(t, client, u.host()+"/team/app:5", anonymous, want)
 	for _, tag := range []string{"6", "loop"} {
 		u.clearLog()
-		got := failure(t, client, u.host()+"/team/app:"+tag, nobody)
+		got := failure(t, client, u.host()+"/team/app:"+tag, anonymous)
 		if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "redirects more than 5 times") {
 			t.Errorf("%s: %s %v", tag, got.Reason(), got)
 		}
@@ -54,7 +54,7 @@ func TestRedirect_EndlessPingAndToken(t *testing.T) {
 				w.WriteHeader(http.StatusUnauthorized)
 			})
 		})
-		got := failure(t, newClient(t, u), u.host()+"/team/app", nobody)
+		got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous)
 		if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "redirects more than 5 times") {
 			t.Errorf("%s: %s %v", loop, got.Reason(), got)
 		}
@@ -113,7 +113,7 @@ func TestARedirectBringsNoCredentialOfItsOwn(t *testing.T) {
 		})
 	})
 	u.push(t, "team/app", "latest", "one")
-	got := failure(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", nobody)
+	got := failure(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", anonymous)
 	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "a credential of its own") || strings.Contains(got.Error(), "s3cret") {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
@@ -138,7 +138,7 @@ func (u *upstream) neverShown(t *testing.T, but ...string) {
 		}
 	}
 	if elsewhere == 0 {
-		t.Error("nobody else was asked, so the test shows nothing")
+		t.Error("no other host got a request, so the test shows nothing")
 	}
 }
 

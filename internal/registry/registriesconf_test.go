@@ -97,7 +97,7 @@ func TestRegistriesConf_Locations(t *testing.T) {
 				image = from
 			}
 			client := newClient(t, u, throughProxy(t, u), configuredBy(t, "%s", row.conf))
-			if _, err := resolve(t, client, image, nobody); err != nil {
+			if _, err := resolve(t, client, image, anonymous); err != nil {
 				t.Fatal(err)
 			}
 			var asked []string
@@ -123,7 +123,7 @@ func TestWhatTheAdministratorBlocksIsRefused(t *testing.T) {
 		location = "other.example.com/evil"
 		blocked = true`))
 	for _, from := range []string{"registry.example.com/team/app", "registry.example.com:8443/team/app", "other.example.com/evil/app"} {
-		if got := failure(t, client, from, nobody); got.Reason() != v1.ReasonRefusedByPolicy || !got.Terminal() || !strings.Contains(got.Error(), "registries.conf") {
+		if got := failure(t, client, from, anonymous); got.Reason() != v1.ReasonRefusedByPolicy || !got.Terminal() || !strings.Contains(got.Error(), "registries.conf") {
 			t.Errorf("%s: %s %v", from, got.Reason(), got)
 		}
 	}
@@ -131,14 +131,14 @@ func TestWhatTheAdministratorBlocksIsRefused(t *testing.T) {
 		t.Errorf("%d requests arrived", count)
 	}
 	u.push(t, "evil-twin/app", "latest", "one")
-	if _, err := resolve(t, client, "other.example.com/evil-twin/app", nobody); err != nil {
+	if _, err := resolve(t, client, "other.example.com/evil-twin/app", anonymous); err != nil {
 		t.Errorf("what only begins like a blocked path: %v", err)
 	}
 }
 
 func TestRegistriesConf_NamespaceProxy(t *testing.T) {
 	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = \"registry.example.com\"\nnamespace-proxy = \"x\"\n"))
-	if got := failure(t, client, "registry.example.com/team/app", nobody); got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "namespace-proxy") {
+	if got := failure(t, client, "registry.example.com/team/app", anonymous); got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "namespace-proxy") {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
 }
@@ -176,7 +176,7 @@ func TestRegistriesConf_FailuresOfMirrors(t *testing.T) {
 		location = "registry.invalid"
 		[[registry.mirror]]
 		location = "mirror.example.com"`))
-	got := failure(t, client, "registry.example.com/team/app:v1", nobody)
+	got := failure(t, client, "registry.example.com/team/app:v1", anonymous)
 	for _, want := range []string{"registry.example.com/team/app:v1", "asked for at registry.invalid/team/app:v1", "its mirrors failed", "mirror.example.com answered 404"} {
 		if !strings.Contains(got.Error(), want) {
 			t.Errorf("%q does not say %q", got, want)
@@ -282,7 +282,7 @@ func TestTheUnqualifiedRegistryIsTheOnlyOne(t *testing.T) {
 		{name: "no file"},
 		{name: "none", content: unqualified(``)},
 		{name: "one", content: unqualified(`"registry.example.com:5000"`), want: "registry.example.com:5000"},
-		{name: "two, where nobody can say which", content: unqualified(`"registry.example.com", "docker.io"`)},
+		{name: "two, which is ambiguous", content: unqualified(`"registry.example.com", "docker.io"`)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if got := newConf(t, row.content).UnqualifiedRegistry(); got != row.want {
@@ -320,13 +320,13 @@ func TestAnEditMovesWhereSourcesAreAskedFor(t *testing.T) {
 	want := u.push(t, "cache/team/app", "latest", "one")
 	c := newConf(t, nil)
 	client := newClient(t, u, throughProxy(t, u), func(options *registry.Options) { options.Configuration = c.Config })
-	if got := failure(t, client, "registry.example.com/team/app", nobody); got.Reason() != v1.ReasonNotFound {
+	if got := failure(t, client, "registry.example.com/team/app", anonymous); got.Reason() != v1.ReasonNotFound {
 		t.Fatalf("%s %v", got.Reason(), got)
 	}
 	c.write(t, "[[registry]]\nprefix = \"registry.example.com\"\nlocation = \"mirror.example.com/cache\"\n")
 	c.tick()
 	<-c.changes
-	resolved(t, client, "registry.example.com/team/app", nobody, want)
+	resolved(t, client, "registry.example.com/team/app", anonymous, want)
 }
 
 // corrected puts a good file in the place of a bad one, and is sure that it was looked at.
@@ -390,7 +390,7 @@ func TestWithoutAPathNothingIsConfigured(t *testing.T) {
 
 func TestRegistriesConf_UnusableName(t *testing.T) {
 	client := newClient(t, nil, configuredBy(t, "[[registry]]\nprefix = \"registry.example.com\"\nlocation = \"UPPER/Case\"\n"))
-	got := failure(t, client, "registry.example.com/team/app", nobody)
+	got := failure(t, client, "registry.example.com/team/app", anonymous)
 	if got.Reason() != v1.ReasonInvalidReference || !got.Terminal() || errors.Unwrap(got) == nil {
 		t.Errorf("%s %v", got.Reason(), got)
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-var nobody = credentials.Keyring{}
+var anonymous = credentials.Keyring{}
 
 func TestResolve_FiftyTagsOneHeadEach(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
@@ -35,7 +35,7 @@ func TestResolve_FiftyTagsOneHeadEach(t *testing.T) {
 	round := func() int {
 		u.clearLog()
 		for tag, digest := range want {
-			resolved(t, client, u.host()+"/team/app:"+tag, nobody, digest)
+			resolved(t, client, u.host()+"/team/app:"+tag, anonymous, digest)
 		}
 		return u.count("", "")
 	}
@@ -58,7 +58,7 @@ func TestResolve_ShareChallengeAndToken(t *testing.T) {
 		tag := fmt.Sprintf("v%d", i)
 		want := u.push(t, "team/app", tag, tag)
 		all.Go(func() {
-			if got, err := resolve(t, client, u.host()+"/team/app:"+tag, nobody); got != want {
+			if got, err := resolve(t, client, u.host()+"/team/app:"+tag, anonymous); got != want {
 				t.Errorf("%s: got %s, %v; want %s", tag, got, err, want)
 			}
 		})
@@ -73,8 +73,8 @@ func TestASourceThatIsADigestIsChecked(t *testing.T) {
 	u := newUpstream(t, nil)
 	client := newClient(t, u)
 	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, client, u.host()+"/team/app@"+want, nobody, want)
-	if got := failure(t, client, u.host()+"/team/app@"+digest.FromString("other").String(), nobody); got.Reason() != v1.ReasonNotFound {
+	resolved(t, client, u.host()+"/team/app@"+want, anonymous, want)
+	if got := failure(t, client, u.host()+"/team/app@"+digest.FromString("other").String(), anonymous); got.Reason() != v1.ReasonNotFound {
 		t.Errorf("an unknown digest is %s: %v", got.Reason(), got)
 	}
 }
@@ -82,7 +82,7 @@ func TestASourceThatIsADigestIsChecked(t *testing.T) {
 func TestARepositoryOfOneLetterIsFine(t *testing.T) {
 	u := newUpstream(t, nil)
 	want := u.push(t, "a", "latest", "one")
-	resolved(t, newClient(t, u), u.host()+"/a", nobody, want)
+	resolved(t, newClient(t, u), u.host()+"/a", anonymous, want)
 }
 
 // answers is a registry that is broken in one way.
@@ -136,10 +136,10 @@ func TestResolve_HeadWithoutDigest(t *testing.T) {
 			u := newUpstream(t, answers(row.head, row.body))
 			from := u.host() + "/team/app" + row.from
 			if row.reason == "" {
-				resolved(t, newClient(t, u), from, nobody, row.want)
+				resolved(t, newClient(t, u), from, anonymous, row.want)
 				return
 			}
-			if got := failure(t, newClient(t, u), from, nobody); got.Reason() != row.reason || !got.Terminal() {
+			if got := failure(t, newClient(t, u), from, anonymous); got.Reason() != row.reason || !got.Terminal() {
 				t.Errorf("got %s, terminal %v: %v", got.Reason(), got.Terminal(), got)
 			}
 		})
@@ -153,7 +153,7 @@ func TestNobodyGetsInWithWhatAnotherHasShown(t *testing.T) {
 	client := newClient(t, u)
 	want := u.push(t, "team/app", "latest", "one")
 	resolved(t, client, u.host()+"/team/app", as(t, u, "alice", "a"), want)
-	for name, other := range map[string]credentials.Keyring{"bob": as(t, u, "bob", "b"), "nobody": nobody} {
+	for name, other := range map[string]credentials.Keyring{"bob": as(t, u, "bob", "b"), "the anonymous user": anonymous} {
 		if got := failure(t, client, u.host()+"/team/app", other); got.Reason() != v1.ReasonUnauthorized {
 			t.Errorf("%s: %s %v", name, got.Reason(), got)
 		}
@@ -161,7 +161,7 @@ func TestNobodyGetsInWithWhatAnotherHasShown(t *testing.T) {
 	heads := u.requests(http.MethodHead, "")
 	for _, r := range heads[1:] {
 		if r.authorization == heads[0].authorization {
-			t.Error("somebody else showed alice's token")
+			t.Error("another user showed alice's token")
 		}
 	}
 }
@@ -194,7 +194,7 @@ func TestResolve_RedirectIsAnonymous(t *testing.T) {
 		})
 	})
 	want := u.push(t, "elsewhere/app", "latest", "one")
-	resolved(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", nobody, want)
+	resolved(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", anonymous, want)
 }
 
 func TestATokenThatIsOverIsReplaced(t *testing.T) {
@@ -214,16 +214,16 @@ func TestATokenThatIsOverIsReplaced(t *testing.T) {
 			u := newUpstream(t, service.guard)
 			client := newClient(t, u, func(options *registry.Options) { options.Clock = now })
 			want := u.push(t, "team/app", "latest", "one")
-			resolved(t, client, u.host()+"/team/app", nobody, want)
+			resolved(t, client, u.host()+"/team/app", anonymous, want)
 			u.clearLog()
 			now.SetTime(now.Now().Add(59 * time.Second))
-			resolved(t, client, u.host()+"/team/app", nobody, want)
+			resolved(t, client, u.host()+"/team/app", anonymous, want)
 			if count := u.count("", ""); count != 1 {
 				t.Errorf("within the token's life: %d requests, want 1", count)
 			}
 			u.clearLog()
 			now.SetTime(now.Now().Add(2 * time.Second))
-			resolved(t, client, u.host()+"/team/app", nobody, want)
+			resolved(t, client, u.host()+"/team/app", anonymous, want)
 			if count := u.count("", ""); count != row.requests {
 				t.Errorf("after it: %d requests, want %d: %v", count, row.requests, u.requests("", ""))
 			}
@@ -247,7 +247,7 @@ func TestResolve_TokenExpiryUnderLoad(t *testing.T) {
 				if round%5 == 0 {
 					service.revoke()
 				}
-				got, err := resolve(t, client, u.host()+"/team/app:"+tag, nobody)
+				got, err := resolve(t, client, u.host()+"/team/app:"+tag, anonymous)
 				var refused *regerr.Error
 				// Where tokens are revoked faster than they are used, a refusal is the truth.
 				if got != digest && !(errors.As(err, &refused) && refused.Reason() == v1.ReasonUnauthorized) {
@@ -258,7 +258,7 @@ func TestResolve_TokenExpiryUnderLoad(t *testing.T) {
 	}
 	all.Wait()
 	for tag, digest := range want {
-		resolved(t, client, u.host()+"/team/app:"+tag, nobody, digest)
+		resolved(t, client, u.host()+"/team/app:"+tag, anonymous, digest)
 	}
 }
 
@@ -279,11 +279,11 @@ func TestResolve_NewlyRequiredToken(t *testing.T) {
 	})
 	client := newClient(t, u)
 	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, client, u.host()+"/team/app", nobody, want)
+	resolved(t, client, u.host()+"/team/app", anonymous, want)
 	mutex.Lock()
 	service = newTokens(everybody)
 	mutex.Unlock()
-	resolved(t, client, u.host()+"/team/app", nobody, want)
+	resolved(t, client, u.host()+"/team/app", anonymous, want)
 }
 
 func TestResolve_TokenServiceMoves(t *testing.T) {
@@ -309,13 +309,13 @@ func TestResolve_TokenServiceMoves(t *testing.T) {
 	})
 	client := newClient(t, u)
 	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, client, u.host()+"/team/app", nobody, want)
+	resolved(t, client, u.host()+"/team/app", anonymous, want)
 	moved.Store(true)
 	service.revoke()
-	if got := failure(t, client, u.host()+"/team/app", nobody); got.Reason() != v1.ReasonUnauthorized {
+	if got := failure(t, client, u.host()+"/team/app", anonymous); got.Reason() != v1.ReasonUnauthorized {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
-	resolved(t, client, u.host()+"/team/app", nobody, want)
+	resolved(t, client, u.host()+"/team/app", anonymous, want)
 }
 
 func TestACallerWhoLeavesGetsItsOwnError(t *testing.T) {
@@ -333,7 +333,7 @@ func TestACallerWhoLeavesGetsItsOwnError(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-arrived; cancel() }()
-	if _, err := client.Resolve(ctx, source, nobody, now()); !errors.Is(err, context.Canceled) || errors.As(err, new(*regerr.Error)) {
+	if _, err := client.Resolve(ctx, source, anonymous, now()); !errors.Is(err, context.Canceled) || errors.As(err, new(*regerr.Error)) {
 		t.Errorf("got %T %v, want the context's error", err, err)
 	}
 	u.CloseClientConnections()
@@ -354,7 +354,7 @@ func TestResolve_OnePingPerRegistry(t *testing.T) {
 			for i := range 50 {
 				repository := fmt.Sprintf("team-%d/app", i)
 				u.push(t, repository, "v1", "one")
-				resolved(t, client, u.host()+"/"+repository+":v1", nobody, want)
+				resolved(t, client, u.host()+"/"+repository+":v1", anonymous, want)
 			}
 			if count := u.count("", ""); count != row.requests {
 				t.Errorf("%d requests for 50 repositories, want %d", count, row.requests)

@@ -52,7 +52,7 @@ func TestEveryErrorOfARegistryIsQuoted(t *testing.T) {
 				}
 				refuseWith(w, http.StatusBadRequest, row.errors...)
 			}))
-			got := failure(t, newClient(t, u), u.host()+"/team/app", nobody)
+			got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous)
 			for _, want := range row.want {
 				if !strings.Contains(got.Error(), want) {
 					t.Errorf("%q is not in %q", want, got)
@@ -91,7 +91,7 @@ func TestErrors_403WithMessage(t *testing.T) {
 		})
 		t.Run("a source, "+code, func(t *testing.T) {
 			u := newUpstream(t, exceeded)
-			got := failure(t, newClient(t, u), u.host()+"/full/app", nobody)
+			got := failure(t, newClient(t, u), u.host()+"/full/app", anonymous)
 			if text := got.Error(); got.Reason() != v1.ReasonUnauthorized || !strings.Contains(text, message) || strings.Contains(text, "access is refused") {
 				t.Errorf("got %s: %v", got.Reason(), got)
 			}
@@ -155,7 +155,7 @@ func TestErrors_MissingChildIsNamed(t *testing.T) {
 				refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown")
 			}
 		}))
-		got := failure(t, newClient(t, u), u.host()+"/team/app", nobody)
+		got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous)
 		if text := got.Error(); !strings.Contains(text, "does not have manifest "+missing) {
 			t.Errorf("got %s: %v", got.Reason(), got)
 		}

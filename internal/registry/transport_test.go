@@ -32,10 +32,10 @@ func TestTransport_PlainHTTPNeedsListing(t *testing.T) {
 			u.clearLog()
 			client := newClient(t, nil, configuredBy(t, "%s", strings.ReplaceAll(row.conf, "HOST", u.host())))
 			if row.allowed {
-				resolved(t, client, u.host()+"/team/app", nobody, want)
+				resolved(t, client, u.host()+"/team/app", anonymous, want)
 				return
 			}
-			got := failure(t, client, u.host()+"/team/app", nobody)
+			got := failure(t, client, u.host()+"/team/app", anonymous)
 			if got.Reason() != v1.ReasonRefusedByPolicy || !got.Terminal() || !strings.Contains(got.Error(), strings.ReplaceAll(row.text, "HOST", u.host())) {
 				t.Errorf("got %s: %v", got.Reason(), got)
 			}
@@ -48,7 +48,7 @@ func TestTransport_PlainHTTPNeedsListing(t *testing.T) {
 
 func TestTransport_PublicPlainHTTPIsRefused(t *testing.T) {
 	u := newPlainUpstream(t)
-	got := failure(t, newClient(t, nil, throughProxy(t, u)), "registry.example.com/team/app", nobody)
+	got := failure(t, newClient(t, nil, throughProxy(t, u)), "registry.example.com/team/app", anonymous)
 	if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "lists registry.example.com as insecure") {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
@@ -58,14 +58,14 @@ func TestTransport_InsecurePublicName(t *testing.T) {
 	u := newPlainUpstream(t)
 	want := u.push(t, "team/app", "latest", "one")
 	client := newClient(t, nil, throughProxy(t, u), configuredBy(t, "[[registry]]\nlocation = \"registry.example.com\"\ninsecure = true\n"))
-	resolved(t, client, "registry.example.com/team/app", nobody, want)
+	resolved(t, client, "registry.example.com/team/app", anonymous, want)
 }
 
 func TestTransport_InsecureHostUnavailable(t *testing.T) {
 	u := newPlainUpstream(t)
 	u.Config.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host()))
-	if got := failure(t, client, u.host()+"/team/app", nobody); got.Reason() != v1.ReasonUnavailable {
+	if got := failure(t, client, u.host()+"/team/app", anonymous); got.Reason() != v1.ReasonUnavailable {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
 }
@@ -76,7 +76,7 @@ func TestTransport_InsecureLocation(t *testing.T) {
 		http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
 	client := newClient(t, u, configuredBy(t, "%s[[registry]]\nprefix = %q\nlocation = \"mirror.example.com\"\ninsecure = true\n", listed(u.host()), plain.host()))
-	if got := failure(t, client, u.host()+"/team/app", nobody); got.Reason() != v1.ReasonRefusedByPolicy {
+	if got := failure(t, client, u.host()+"/team/app", anonymous); got.Reason() != v1.ReasonRefusedByPolicy {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
 }
@@ -109,7 +109,7 @@ func TestAnInsecureHostNeedsNoGoodCertificate(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
 	want := u.push(t, "team/app", "latest", "one")
 	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host()))
-	resolved(t, client, u.host()+"/team/app", nobody, want)
+	resolved(t, client, u.host()+"/team/app", anonymous, want)
 }
 
 func TestTransport_InsecureIsPerHost(t *testing.T) {
@@ -118,7 +118,7 @@ func TestTransport_InsecureIsPerHost(t *testing.T) {
 		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
 	client := newClient(t, nil, configuredBy(t, "%s[[registry]]\nlocation = %q\ninsecure = true\n", listed(other.host()), u.host()))
-	got := failure(t, client, u.host()+"/team/app", nobody)
+	got := failure(t, client, u.host()+"/team/app", anonymous)
 	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), other.host()+" cannot be reached: its certificate") {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
@@ -127,7 +127,7 @@ func TestTransport_InsecureIsPerHost(t *testing.T) {
 func TestWeSayWhoWeAre(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
 	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, newClient(t, u), u.host()+"/team/app", nobody, want)
+	resolved(t, newClient(t, u), u.host()+"/team/app", anonymous, want)
 	for _, r := range u.requests("", "") {
 		if r.agent != "tagger/1.2.3" {
 			t.Errorf("%s %s came from %q", r.method, r.path, r.agent)
@@ -138,7 +138,7 @@ func TestWeSayWhoWeAre(t *testing.T) {
 func TestNamesGoThroughTheProxy(t *testing.T) {
 	u := newUpstream(t, newTokens(everybody).guard)
 	want := u.push(t, "library/nginx", "latest", "one")
-	resolved(t, newClient(t, u, throughProxy(t, u)), "nginx", nobody, want)
+	resolved(t, newClient(t, u, throughProxy(t, u)), "nginx", anonymous, want)
 	for _, r := range u.requests("", "") {
 		if r.host != "index.docker.io" {
 			t.Errorf("%s %s went to %s", r.method, r.path, r.host)
@@ -159,7 +159,7 @@ func TestCompressedAnswersAreNotInflated(t *testing.T) {
 		_, _ = io.WriteString(compressed, manifest)
 		_ = compressed.Close()
 	}))
-	if got := failure(t, newClient(t, u), u.host()+"/team/app", nobody); got.Reason() != v1.ReasonInvalidContent {
+	if got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous); got.Reason() != v1.ReasonInvalidContent {
 		t.Errorf("got %s: %v, and the digest of what was inflated would be %s", got.Reason(), got, digest.FromString(manifest))
 	}
 	if encoding := <-asked; encoding != "identity" {

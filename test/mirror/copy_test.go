@@ -215,7 +215,7 @@ func pushed(t *testing.T, source *side, tag string) (gcr.ImageIndex, string) {
 }
 
 func TestCopiesBetweenRealRegistries(t *testing.T) {
-	for _, kind := range []string{"nobody asked", "passwords", "tokens", "TLS"} {
+	for _, kind := range []string{"no login", "passwords", "tokens", "TLS"} {
 		t.Run(kind, func(t *testing.T) {
 			source, mirror := start(t, map[string]string{"passwords": "tokens", "tokens": "passwords", "TLS": "TLS"}[kind]), start(t, kind)
 			client := newClient(t, source, mirror)

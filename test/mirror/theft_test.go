@@ -16,9 +16,9 @@ import (
 )
 
 // The attacker has a repository that is called like the victim's at the mirror, with the manifests of the victim's image, and
-// none of its blobs. Whoever copies has put these at the mirror for the victim, by the same login.
+// none of its blobs. Tagger has put these at the mirror for the victim, by the same login.
 func TestNoMountFromAnotherNamespace(t *testing.T) {
-	for _, kind := range []string{"nobody asked", "passwords"} {
+	for _, kind := range []string{"no login", "passwords"} {
 		t.Run(kind, func(t *testing.T) {
 			mirror, door := behindADoor(t, start(t, kind))
 			storage := t.TempDir()

@@ -35,7 +35,7 @@ func TestRealm_CredentialsOfItsRegistry(t *testing.T) {
 		{name: "another customer's below a public suffix", registry: "a.co.uk", realm: "https://b.co.uk/token"},
 		{name: "another customer's below a private suffix", registry: "a.github.io", realm: "https://b.github.io/token"},
 		{name: "a public suffix itself", registry: "github.io", realm: "https://evil.github.io/token"},
-		{name: "another port of an address, which may be anybody's", registry: "10.0.0.1:5000", realm: "https://10.0.0.1:5001/token"},
+		{name: "another port of an address, which may be another user's", registry: "10.0.0.1:5000", realm: "https://10.0.0.1:5001/token"},
 		{name: "another address that ends alike", registry: "10.1.0.1", realm: "https://10.2.0.1/token"},
 		{name: "another name of a cluster", registry: "registry.default.svc", realm: "https://registry.evil.svc/token"},
 	} {
