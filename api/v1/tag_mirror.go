@@ -92,9 +92,3 @@ func (t *Tag) MarkNotMirrored(reason Reason, message string, now metav1.Time) {
 func (t *Tag) IsMirroredKnown() bool {
 	return meta.IsStatusConditionTrue(t.Status.Conditions, ConditionMirrored)
 }
-
-// IsLost reports whether the internal registry does not have the generation in use, and copying it again failed.
-func (t *Tag) IsLost() bool {
-	condition := meta.FindStatusCondition(t.Status.Conditions, ConditionMirrored)
-	return condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason != string(ReasonMirroring)
-}
