@@ -75,8 +75,8 @@ func (r *Reconciler) refetchUnchanged(ctx context.Context, cached *v1.Tag) (*v1.
 	return &live, nil
 }
 
-// tagChanged lets through what a decision depends on: the spec, the annotations, the finalizers, what is imported and in use. What
-// a step writes about an attempt is no reason for another.
+// tagChanged lets through what a decision depends on: the spec, the annotations, the finalizers, what is imported and in use. An
+// attempt that a step records does not start another.
 var tagChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		old, updated := e.ObjectOld.(*v1.Tag), e.ObjectNew.(*v1.Tag)
