@@ -52,7 +52,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		return err
 	}
 	if len(missing) > 0 {
-		mgr.GetLogger().WithName("backstop").Error(nil, "the manager may not look after the backstop, so it neither makes one nor takes one away; one that was installed stays", "missing", missing)
+		mgr.GetLogger().WithName("backstop").Error(nil, "missing permissions, not managing the backstop policy", "missing", missing)
 		return nil
 	}
 	always := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []ctrl.Request {
@@ -67,14 +67,14 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Complete(r)
 }
 
-// Reconcile makes the backstop, or takes it away.
+// Reconcile creates the backstop, or deletes it.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	made, installed, err := r.find(ctx)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if installed {
-		log.FromContext(ctx).Info("the installation carries the backstop, so the manager leaves it alone", "name", Name)
+		log.FromContext(ctx).Info("the backstop policy is part of the installation, not managing it", "name", Name)
 		return ctrl.Result{}, nil
 	}
 	served, err := r.tagsAreServed(ctx)
@@ -89,7 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, r.remove(ctx, made)
 	}
 	if len(made) == 0 {
-		log.FromContext(ctx).Info("the backstop is made", "name", Name)
+		log.FromContext(ctx).Info("creating the backstop policy", "name", Name)
 	}
 	return ctrl.Result{}, r.apply(ctx, owners)
 }
@@ -154,18 +154,18 @@ func hasPinner(configuration *admissionregistrationv1.MutatingWebhookConfigurati
 	return false
 }
 
-// remove takes away what a manager made, the binding first.
+// remove deletes the objects that a manager created, the binding first.
 func (r *Reconciler) remove(ctx context.Context, made []client.Object) error {
 	for _, object := range made {
 		if err := client.IgnoreNotFound(r.Client.Delete(ctx, object)); err != nil {
-			return fmt.Errorf("taking the backstop away: %w", err)
+			return fmt.Errorf("deleting the backstop policy: %w", err)
 		}
-		log.FromContext(ctx).Info("the backstop is taken away", "object", fmt.Sprintf("%T", object))
+		log.FromContext(ctx).Info("deleted an object of the backstop policy", "object", fmt.Sprintf("%T", object))
 	}
 	return nil
 }
 
-// apply makes the backstop as this version has it.
+// apply creates or updates the backstop to that of this version.
 func (r *Reconciler) apply(ctx context.Context, owners []metav1.OwnerReference) error {
 	objects, err := parseManifests(r.Manifest, r.Namespace, owners)
 	if err != nil {
@@ -174,7 +174,7 @@ func (r *Reconciler) apply(ctx context.Context, owners []metav1.OwnerReference) 
 	for _, object := range objects {
 		configuration := client.ApplyConfigurationFromUnstructured(object)
 		if err := r.Client.Apply(ctx, configuration, client.FieldOwner(v1.FieldManager), client.ForceOwnership); err != nil {
-			return fmt.Errorf("making the %s of the backstop: %w", object.GetKind(), err)
+			return fmt.Errorf("applying the %s of the backstop: %w", object.GetKind(), err)
 		}
 	}
 	return nil

@@ -210,7 +210,7 @@ func TestTheInstalledBackstop(t *testing.T) {
 
 	t.Run("a manager without the permissions says so once, and goes on", func(t *testing.T) {
 		w := w.in(t)
-		const sentence = "the manager may not look after the backstop"
+		const sentence = "missing permissions, not managing the backstop policy"
 		before := w.said(sentence)
 		w.imported("myapp", "--backstop=managed")
 		if n := w.said(sentence) - before; n != 1 {
@@ -220,7 +220,7 @@ func TestTheInstalledBackstop(t *testing.T) {
 	w.install("olm") // which adds the manager's permissions, and deletes nothing
 	for _, value := range []string{"managed", "off"} {
 		t.Run("a manager leaves it alone, "+value, func(t *testing.T) {
-			const sentence = "the manager leaves it alone"
+			const sentence = "part of the installation, not managing it"
 			w := w.in(t)
 			before := w.said(sentence)
 			defer w.manager("--backstop=" + value)()
