@@ -10,7 +10,7 @@ import (
 	images "github.com/google/go-containerregistry/pkg/registry"
 )
 
-// forgetting makes a registry whose token service refuses every request after the first request for a path that isMeant selects.
+// forgetting refuses a request for a path that isMeant selects, and its token service responds 404 to the request that follows.
 func forgetting(isMeant func(path string) bool, isGone *atomic.Bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
