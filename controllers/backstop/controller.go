@@ -44,7 +44,7 @@ type Reconciler struct {
 	Off bool
 }
 
-// SetupWithManager has the manager call Reconcile when the backstop, or what it depends on, changes. Without the
+// SetupWithManager makes the manager call Reconcile when the backstop, or what it depends on, changes. Without the
 // permissions it says so, and the manager goes on without a backstop.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	missing, err := missingPermissions(ctx, r.Client)
@@ -127,7 +127,7 @@ func (r *Reconciler) tagsAreServed(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// owners are the configurations of the webhook. During an update by OLM there are two, the old version's and the new one's.
+// owners returns the configurations of the webhook. During an update by OLM there are two, the old version's and the new one's.
 // The cache lists in any order; in another order they would be another object, and applied again.
 func (r *Reconciler) owners(ctx context.Context) ([]metav1.OwnerReference, error) {
 	var configurations admissionregistrationv1.MutatingWebhookConfigurationList

@@ -19,7 +19,7 @@ const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 )
 
-// parseManifests are the policy and its binding, named as config/default names them, with owners.
+// parseManifests returns the policy and its binding, named as config/default names them, with owners.
 func parseManifests(manifest []byte, namespace string, owners []metav1.OwnerReference) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), len(manifest))
@@ -40,7 +40,7 @@ func parseManifests(manifest []byte, namespace string, owners []metav1.OwnerRefe
 	}
 }
 
-// fillIn is what kustomize does to an object of the manifest in config/default.
+// fillIn does what kustomize does to an object of the manifest in config/default.
 func fillIn(object *unstructured.Unstructured, namespace string) error {
 	object.SetName(Name)
 	object.SetLabels(map[string]string{labelName: v1.FieldManager, labelManagedBy: v1.FieldManager})

@@ -19,7 +19,7 @@ var permissions = []struct {
 	{"apiextensions.k8s.io", "customresourcedefinitions", TagDefinition, []string{"list", "watch"}},
 }
 
-// missingPermissions are those that the API server would refuse, each as verb and resource.
+// missingPermissions returns the permissions that the API server would refuse, each as verb and resource.
 func missingPermissions(ctx context.Context, api client.Client) ([]string, error) {
 	var missing []string
 	for _, p := range permissions {

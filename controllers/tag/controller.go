@@ -64,7 +64,7 @@ type Reconciler struct {
 	usageReads importer.NamespaceLock
 }
 
-// SetupWithManager has the manager call Reconcile for Tags that change, and for those that fail when the pull secrets
+// SetupWithManager makes the manager call Reconcile for Tags that change, and for those that fail when the pull secrets
 // of their namespace, or registries.conf, change.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1.Tag{}, failingIndex, indexFailing); err != nil {
@@ -139,7 +139,7 @@ func (r *Reconciler) plan(tag *v1.Tag) generation.Decision {
 	})
 }
 
-// next is when to look at the Tag again, 0 waiting for a change, and how urgent that is then.
+// next returns when to reconcile the Tag again, 0 meaning at the next change, and with which priority.
 func (r *Reconciler) next(tag *v1.Tag) ctrl.Result {
 	decision := r.plan(tag)
 	switch {

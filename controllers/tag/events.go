@@ -40,7 +40,7 @@ func (r *Reconciler) emit(ctx context.Context, tag *v1.Tag, outcome outcome) {
 	}
 }
 
-// mirroringEvent is the event of a copy that was put into the queue.
+// mirroringEvent returns the event of a copy that was put into the queue.
 func mirroringEvent(copy importer.Mirroring, from string) []pendingEvent {
 	if !copy.IsNew {
 		return nil
@@ -48,7 +48,7 @@ func mirroringEvent(copy importer.Mirroring, from string) []pendingEvent {
 	return []pendingEvent{{corev1.EventTypeNormal, "Mirroring", "Mirror", fmt.Sprintf("generation %d of %s is copied to %s", copy.Image.Generation, from, copy.Image.ImageReference)}}
 }
 
-// mirroredEvent is the event of a copy that ended well.
+// mirroredEvent returns the event of a copy that ended well.
 func mirroredEvent(image importer.Result, generation int64) []pendingEvent {
 	if image.Copy.Took == 0 {
 		return nil

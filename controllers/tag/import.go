@@ -145,7 +145,7 @@ func (r *Reconciler) recordWithoutRollout(ctx context.Context, tag *v1.Tag, deci
 	}, nil
 }
 
-// unfinished is the outcome of an import that is in progress, is deferred or failed. The generation in use stays.
+// unfinished returns the outcome of an import that is in progress, is deferred or failed. The generation in use stays.
 func (r *Reconciler) unfinished(ctx context.Context, tag *v1.Tag, image importer.Result, err error, decision generation.Decision) (outcome, error) {
 	switch {
 	case err != nil:

@@ -125,7 +125,7 @@ func (r *Reconciler) verifyNext(tag *v1.Tag, missing string) time.Time {
 	return next
 }
 
-// verified is the outcome of a verification that ended well.
+// verified returns the outcome of a verification that ended well.
 func verified(tag *v1.Tag, ref *v1.Reference, copied importer.CopyResult, now metav1.Time) outcome {
 	var result outcome
 	marked := tag.DeepCopy()

@@ -83,7 +83,7 @@ func (r *Reconciler) pruneAfter(name client.ObjectKey, wait time.Duration) func(
 	return func() { r.State.PruneAt(name, r.Clock.Now().Add(wait)) }
 }
 
-// forgetMirrored is the change of the status that has generations gone, nil where none are.
+// forgetMirrored returns the change of the status that has generations gone, nil where none are.
 func forgetMirrored(gone []int64) func(*v1.Tag) {
 	if len(gone) == 0 {
 		return nil
@@ -193,7 +193,7 @@ func imagesOf(images []v1.MirroredImage) (references []string) {
 	return references
 }
 
-// retained are the digests that stay in the Tag's repository when images go: those of all other generations, and what is used of it.
+// retained returns the digests that stay in the Tag's repository when images go: those of all other generations, and what is used of it.
 func retained(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []string {
 	needed := sets.KeySet(used)
 	for _, other := range tag.Status.Mirrored {
@@ -210,7 +210,7 @@ func retained(tag *v1.Tag, images []v1.MirroredImage, used map[string]string) []
 	return digests
 }
 
-// maintenanceTimes are when the Tag's images in the internal registry are looked after. While one is on its way there, none is taken
+// maintenanceTimes returns when the Tag's images in the internal registry are looked after. While one is on its way there, none is taken
 // away, for it may be made of the same, and none is verified but that one.
 func (r *Reconciler) maintenanceTimes(tag *v1.Tag, now time.Time) (verify, collect time.Time) {
 	name := client.ObjectKeyFromObject(tag)

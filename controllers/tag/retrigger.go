@@ -16,7 +16,7 @@ import (
 // failingIndex finds the Tags that are not Ready.
 const failingIndex = "tagger.failing"
 
-// indexFailing is the index of the Tags that are not Ready.
+// indexFailing returns the index of the Tags that are not Ready.
 func indexFailing(object client.Object) []string {
 	if tag, ok := object.(*v1.Tag); ok && tag.NotReadyReason() != "" {
 		return []string{"true"}
@@ -24,13 +24,13 @@ func indexFailing(object client.Object) []string {
 	return nil
 }
 
-// failingInNamespace are the Tags that a change of pull secrets may cure.
+// failingInNamespace returns the Tags that a change of pull secrets may cure.
 func (r *Reconciler) failingInNamespace(ctx context.Context, secret client.Object) []ctrl.Request {
 	r.State.SecretsChanged(secret.GetNamespace())
 	return r.failing(ctx, client.InNamespace(secret.GetNamespace()))
 }
 
-// failingAnywhere are the Tags that a change of registries.conf may cure.
+// failingAnywhere returns the Tags that a change of registries.conf may cure.
 func (r *Reconciler) failingAnywhere(ctx context.Context, _ client.Object) []ctrl.Request {
 	return r.failing(ctx)
 }

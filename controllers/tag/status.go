@@ -62,7 +62,7 @@ func (r *Reconciler) patchWithLock(ctx context.Context, cached *v1.Tag, outcome 
 	return tag, written, err
 }
 
-// refetchUnchanged is the Tag as it is now, or nil when the outcome of the step that was taken does not fit it any more.
+// refetchUnchanged returns the Tag as it is now, or nil when the outcome of the step that was taken does not fit it any more.
 func (r *Reconciler) refetchUnchanged(ctx context.Context, cached *v1.Tag) (*v1.Tag, error) {
 	var live v1.Tag
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(cached), &live); err != nil {

@@ -54,7 +54,7 @@ type Reconciler struct {
 	missing  missingTags
 }
 
-// SetupWithManager has the manager call Reconcile for annotated workloads that change, and for those whose Tag moves.
+// SetupWithManager makes the manager call Reconcile for annotated workloads that change, and for those whose Tag moves.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, r.Kind.New(), tagIndex, usedTags); err != nil {
 		return fmt.Errorf("indexing %ss by their Tags: %w", r.Kind.Name, err)
@@ -141,7 +141,7 @@ func (r *Reconciler) tagUpdated(ctx context.Context, e event.UpdateEvent, q work
 	workqueue.Enqueue(q, workqueue.FreshPriority, r.followers(ctx, e.ObjectNew))
 }
 
-// followers are the workloads that use a Tag.
+// followers returns the workloads that use a Tag.
 func (r *Reconciler) followers(ctx context.Context, tag client.Object) []ctrl.Request {
 	list := r.Kind.NewList()
 	options := []client.ListOption{client.InNamespace(tag.GetNamespace()), client.MatchingFields{tagIndex: tag.GetName()}, client.UnsafeDisableDeepCopy}

@@ -95,5 +95,5 @@ func logDetail(ctx context.Context, err error, namespace string) {
 	}
 }
 
-// UnqualifiedRegistry is the registry of images without one, empty meaning docker.io.
+// UnqualifiedRegistry returns the registry of images without one, empty meaning docker.io.
 func (r *registries) UnqualifiedRegistry() string { return r.configuration.UnqualifiedRegistry() }

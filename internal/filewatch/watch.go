@@ -74,7 +74,7 @@ func (w *File) Start(ctx context.Context) error {
 	}
 }
 
-// NeedLeaderElection is false: every replica needs to know.
+// NeedLeaderElection returns false: every replica needs to know.
 func (w *File) NeedLeaderElection() bool { return false }
 
 func (w *File) check() {
@@ -113,7 +113,7 @@ func (w *File) Load() (changed bool, err error) {
 	return w.apply(content)
 }
 
-// read is the content of the file, nil without one.
+// read returns the content of the file, nil without one.
 func (w *File) read() ([]byte, error) {
 	if w.Path == "" {
 		return nil, nil

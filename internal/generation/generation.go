@@ -194,10 +194,10 @@ func requested(in Input) bool {
 	return pending(in.Tag) && request(in.Tag) != in.Tried
 }
 
-// RequestKey is what the registry is asked for the Tag: another value is another question, which never takes an old answer.
+// RequestKey identifies the request for a Tag: a result counts only for the same key.
 func RequestKey(tag *v1.Tag) string { return fmt.Sprintf("%d %s", tag.Generation, request(tag)) }
 
-// request is the check that is asked for, or its hash where the status cannot hold it.
+// request returns the check that is requested, or its hash where the status cannot hold it.
 func request(tag *v1.Tag) string {
 	value := tag.Annotations[v1.AnnotationRequestedCheck]
 	if len(value) <= v1.MaxRequestLength {
@@ -206,7 +206,7 @@ func request(tag *v1.Tag) string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(value)))
 }
 
-// trigger is what brought a generation that is not imported yet.
+// trigger returns what brought a generation that is not imported yet.
 func trigger(tag *v1.Tag, wanted int64) v1.Trigger {
 	if tag.Newest() == nil {
 		return v1.TriggerImport
@@ -218,7 +218,7 @@ func trigger(tag *v1.Tag, wanted int64) v1.Trigger {
 	return v1.TriggerUser
 }
 
-// FormatTrigger is the value of images.io/trigger for a generation that Tagger asks for.
+// FormatTrigger returns the value of images.io/trigger for a generation that Tagger asks for.
 func FormatTrigger(generation int64, trigger v1.Trigger) string {
 	return fmt.Sprintf("%d=%s", generation, trigger)
 }

@@ -84,7 +84,7 @@ func (in Input) withUpkeep(decision Decision) Decision {
 	return decision
 }
 
-// unlessDue is the decision to wait, until then at most, or the upkeep where that is due.
+// unlessDue returns the decision to wait, until then at most, or the upkeep where that is due.
 func (in Input) unlessDue(decision, upkeep Decision, due time.Time) Decision {
 	if decision.Action != Keep && decision.Action != Reject {
 		return decision
@@ -105,20 +105,20 @@ const (
 	longestCollect  = 10 * time.Minute
 )
 
-// PruneAgain is how long to wait after so many tries to take something away: twice as long each time.
+// PruneAgain returns how long to wait after so many tries to take something away: twice as long each time.
 func PruneAgain(tries int) time.Duration {
 	return min(shortestCollect<<min(tries, 16), longestCollect)
 }
 
-// VerifyAgain is how long to wait after the internal registry did not have a generation, and it could not be brought back.
+// VerifyAgain returns how long to wait after the internal registry did not have a generation, and it could not be brought back.
 func VerifyAgain(interval time.Duration) time.Duration { return min(longestEarly, interval) }
 
-// Spread is a wait that is longer by up to a tenth, so that not all Tags come back in the same moment.
+// Spread returns a wait that is longer by up to a tenth, so that not all Tags come back in the same moment.
 func Spread(uid string, wait time.Duration) time.Duration {
 	return wait + time.Duration(0.1*fraction(uid)*float64(wait))
 }
 
-// ceil is the next full second: the status has no finer times, and an attempt must not look older than the change
+// ceil rounds up to a full second: the status has no finer times, and an attempt must not look older than the change
 // that it came after.
 func ceil(t time.Time) time.Time {
 	return t.Add(time.Second - time.Nanosecond).Truncate(time.Second)
@@ -131,7 +131,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Backoff is how long to wait after an attempt that failed like all since. It doubles from 1 s to 60 s during the
+// Backoff returns how long to wait after an attempt that failed like all since. It doubles from 1 s to 60 s during the
 // first 10 minutes, and then to 10 minutes, less up to a fifth that depends on the Tag and the attempt.
 func Backoff(uid string, since, attempt time.Time) time.Duration {
 	failing := attempt.Sub(since)
@@ -144,7 +144,7 @@ func Backoff(uid string, since, attempt time.Time) time.Duration {
 	return max(time.Duration(float64(wait)*spread), shortestRetry)
 }
 
-// NextPoll is the first time after the last check at which a source is polled. Each source has its own phase in the
+// NextPoll returns the first time after the last check at which a source is polled. Each source has its own phase in the
 // interval, so that a restart, or many Tags made at once, do not ask all at once; Tags that share a source share the phase, so
 // that one answer does for all. It keeps the monotonic reading of checked, so that a clock that is set back holds up no poll.
 func NextPoll(source string, interval time.Duration, checked time.Time) time.Time {

@@ -162,7 +162,7 @@ func (i *Importer) verify(request CopyRequest, generations []int64, result *Copy
 	}
 }
 
-// copyAttachments does not fail where the source does: what runs does not depend on it.
+// copyAttachments copies the attachments of an image. An error of the source is no failure: what runs does not depend on it.
 func (i *Importer) copyAttachments(ctx context.Context, request CopyRequest, report jobs.Report) (transfer.CopyResult, error) {
 	request.Secrets = i.pullSecrets(request.Namespace)
 	request.Report = func(p transfer.Progress) { report(transfer.Progress{BytesDone: p.BytesDone}) } // the image itself makes none
@@ -174,7 +174,7 @@ func (i *Importer) copyAttachments(ctx context.Context, request CopyRequest, rep
 	return copied, err
 }
 
-// sameImage are the other generations of the Tag that are the same image.
+// sameImage returns the other generations of the Tag that are the same image.
 func sameImage(tag *v1.Tag, ref *v1.Reference) (generations []int64) {
 	for _, other := range tag.Status.References {
 		if other.Generation != ref.Generation && other.ImageReference == ref.ImageReference {

@@ -33,7 +33,7 @@ func (l *NamespaceLock) Lock(ctx context.Context, namespace string) (unlock func
 	return l.lockAll(ctx, own)
 }
 
-// TryLock is Lock for a worker that others wait for: unlock is nil where PerNamespace callers of the namespace hold the lock or wait.
+// TryLock locks like Lock, but does not wait: unlock is nil where PerNamespace callers of the namespace hold the lock or wait.
 func (l *NamespaceLock) TryLock(ctx context.Context, namespace string) (unlock func(), err error) {
 	own := l.of(namespace)
 	if !own.TryAcquire(1) {

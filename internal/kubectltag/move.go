@@ -67,7 +67,7 @@ func next(tag *v1.Tag) (int64, error) {
 	return target, nil
 }
 
-// previous also works while an import fails, when a user needs it most. Then the generation before is the one in use.
+// previous returns the generation to go back to. While an import fails, that is the one in use.
 func previous(tag *v1.Tag) (int64, error) {
 	if tag.Newest() == nil {
 		return 0, fmt.Errorf("Tag %q has no import yet", tag.Name)

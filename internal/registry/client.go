@@ -168,7 +168,7 @@ func (c *Client) repository(tokens *auth.TokenCache, ep endpoint.Endpoint, cred 
 	}
 }
 
-// credentialsFor are the credentials written for the place, most specific first, and the anonymous one. Who was let in the
+// credentialsFor returns the credentials written for the place, most specific first, and the anonymous one. Who was let in the
 // last time comes first, so that wrong passwords beside a good one cost nothing.
 func (c *Client) credentialsFor(ep endpoint.Endpoint, keys credentials.Keyring) []credentials.Credential {
 	var found []credentials.Credential
@@ -193,12 +193,12 @@ func (c *Client) isRemembered(ep endpoint.Endpoint, keys credentials.Keyring) bo
 	return known
 }
 
-// repositoryKey is a repository as the holder of these credentials reaches it.
+// repositoryKey returns a repository as the holder of these credentials reaches it.
 func repositoryKey(ep endpoint.Endpoint, keys credentials.Keyring) string {
 	return keys.ID + " " + ep.Host + "/" + ep.Repository
 }
 
-// lastOf is the failure at the location, which comes after its mirrors; the mirrors' are told with it.
+// lastOf returns the failure at the location, which comes after its mirrors; the mirrors' are told with it.
 func lastOf(failures []error) error {
 	last := failures[len(failures)-1]
 	if len(failures) == 1 {

@@ -7,7 +7,7 @@ import (
 	"github.com/images-io/tagger/internal/registry/credentials"
 )
 
-// KeyringFor is NewKeyring reduced to the entries that are tried for the source: a few, however many the secrets have.
+// KeyringFor returns what NewKeyring does, reduced to the entries that are tried for the source: a few, however many the secrets have.
 func (c *Client) KeyringFor(source reference.Source, secrets []corev1.Secret) (credentials.Keyring, []error) {
 	locations, err := c.configuration.Endpoints(source)
 	if err != nil {

@@ -48,14 +48,14 @@ func (c *Client) Delete(ctx context.Context, dst Destination, digest string) err
 	return mirror.DeleteManifest(ctx, digest)
 }
 
-// deleting is the way into a repository to delete there.
+// deleting returns a repository of the internal registry, to delete in it.
 func (c *Client) deleting(dst Destination) (remote.Mirror, error) {
 	mirror, err := c.mirror(dst)
 	mirror.Endpoint.Writes, mirror.Endpoint.Deletes = false, true
 	return mirror, err
 }
 
-// mirror is the way into a repository, with the cache's own credentials and no others.
+// mirror returns a repository of the internal registry, with the internal registry's own credentials only.
 func (c *Client) mirror(dst Destination) (remote.Mirror, error) {
 	var options []name.Option
 	if dst.Insecure {

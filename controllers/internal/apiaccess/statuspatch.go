@@ -27,7 +27,7 @@ func StatusPatch(before, after *v1.Tag) (client.Patch, error) {
 	return client.RawPatch(types.JSONPatchType, content), nil
 }
 
-// statusOf is the status as it is stored: that of a new Tag is missing, which equals null to the API server.
+// statusOf returns the status as it is stored: that of a new Tag is missing, which equals null to the API server.
 func statusOf(tag *v1.Tag) any {
 	if equality.Semantic.DeepEqual(tag.Status, v1.TagStatus{}) {
 		return nil

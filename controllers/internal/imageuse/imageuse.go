@@ -15,7 +15,7 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// MirrorKey is an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
+// MirrorKey returns an image without the registry: namespace, Tag, and digest or tag, whatever address and prefix it has, for a registry
 // may have several names. Any other image is itself.
 func MirrorKey(image string) string {
 	name, suffix := image, ""
@@ -75,7 +75,7 @@ func (u *Usage) MarkWorkload(object runtime.Object) {
 	u.add(who+" "+workload.Meta.Name, imagesFor(workload)...)
 }
 
-// imagesFor are all images that pods of a workload need: those of their containers, and those that they mount (KEP-4639).
+// imagesFor returns all images that pods of a workload need: those of their containers, and those that they mount (KEP-4639).
 func imagesFor(workload pin.Workload) (images []string) {
 	for _, container := range workload.Containers() {
 		images = append(images, container.Image)

@@ -24,7 +24,7 @@ type Maintenance struct {
 	warned bool
 }
 
-// MaintenanceOf is when to look next. A Tag that this process does not know yet is verified at the time that is given.
+// MaintenanceOf returns when to look next. A Tag that this process does not know yet is verified at the time that is given.
 func (m *State) MaintenanceOf(name types.NamespacedName, verify time.Time) Maintenance {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,17 +46,17 @@ func (m *State) update(name types.NamespacedName, change func(*Maintenance)) {
 	change(m.maintenance[name])
 }
 
-// VerifyAt has the generation in use verified again at that time.
+// VerifyAt schedules the next verification of the generation in use.
 func (m *State) VerifyAt(name types.NamespacedName, again time.Time) {
 	m.update(name, func(u *Maintenance) { u.Verify = again })
 }
 
-// CheckRequested has the generation in use verified at once, and once more if that is in progress already.
+// CheckRequested schedules a verification of the generation in use at once, and one more if one is in progress already.
 func (m *State) CheckRequested(name types.NamespacedName, now time.Time) {
 	m.update(name, func(u *Maintenance) { u.Verify, u.asked = now, now })
 }
 
-// VerifiedSince has the generation in use verified again at that time, or at once where a check was requested after the verification began.
+// VerifiedSince schedules the next verification of the generation in use, at once where a check was requested after the verification began.
 func (m *State) VerifiedSince(name types.NamespacedName, began, again time.Time) {
 	m.update(name, func(u *Maintenance) {
 		if u.Verify = again; u.asked.After(began) {
@@ -76,12 +76,12 @@ func (m *State) PruneLater(name types.NamespacedName, now time.Time) (tries int,
 	return tries, wait
 }
 
-// PruneAt has another try made at that time, whatever became of those before.
+// PruneAt schedules the next attempt, whatever the results of those before.
 func (m *State) PruneAt(name types.NamespacedName, again time.Time) {
 	m.update(name, func(u *Maintenance) { u.Prune = again })
 }
 
-// NextFinalizeAttempt is when a Tag that is deleted tries next to take away what it has.
+// NextFinalizeAttempt returns when a Tag that is deleted tries next to take away what it has.
 func (m *State) NextFinalizeAttempt(name types.NamespacedName) (due time.Time) {
 	m.update(name, func(u *Maintenance) {
 		if !u.isFinalizing {
@@ -92,7 +92,7 @@ func (m *State) NextFinalizeAttempt(name types.NamespacedName) (due time.Time) {
 	return due
 }
 
-// ResetPrune has what a new generation pushes out of the history looked at anew.
+// ResetPrune makes pruning due at once, and forgets failed attempts.
 func (m *State) ResetPrune(name types.NamespacedName) {
 	m.update(name, func(u *Maintenance) { u.tries, u.Prune = 0, time.Time{} })
 }

@@ -70,7 +70,7 @@ func NewState(clock clock.PassiveClock) *State {
 	}
 }
 
-// ConfigurationChanged has every failing Tag tried anew.
+// ConfigurationChanged enqueues every failing Tag.
 func (m *State) ConfigurationChanged() {
 	m.mu.Lock()
 	m.configuration = m.clock.Now()
@@ -81,7 +81,7 @@ func (m *State) ConfigurationChanged() {
 	}
 }
 
-// Checked is the last check of the Tag.
+// Checked returns the last check of the Tag.
 func (m *State) Checked(name types.NamespacedName, now time.Time) check {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -139,7 +139,7 @@ func (m *State) Forget(name types.NamespacedName) {
 	delete(m.maintenance, name)
 }
 
-// Changed is when something changed last that imports in the namespace depend on.
+// Changed returns when something changed last that imports in the namespace depend on.
 func (m *State) Changed(namespace string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()

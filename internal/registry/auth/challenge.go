@@ -77,7 +77,7 @@ func oneChallenge(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// formatChallenge is a challenge as a header.
+// formatChallenge formats a challenge as a header.
 func formatChallenge(challenge ggcr.Challenge) string {
 	var parameters []string
 	for _, key := range []string{"realm", "service", "scope"} {

@@ -46,7 +46,7 @@ func (c *ChallengeCache) get(ctx context.Context, next http.RoundTripper, ep end
 // forget drops the registry's challenge from the cache.
 func (c *ChallengeCache) forget(ep endpoint.Endpoint) { c.features.Forget(challengeKey(ep)) }
 
-// challengeKey is the key of the registry's challenge, which may be another one where plain HTTP is allowed.
+// challengeKey returns the key of the registry's challenge, which may be another one where plain HTTP is allowed.
 func challengeKey(ep endpoint.Endpoint) endpoint.FeatureKey {
 	return endpoint.FeatureKey{Kind: endpoint.FeatureChallenge, Registry: ep.Registry.RegistryStr() + " " + strconv.FormatBool(ep.Insecure)}
 }

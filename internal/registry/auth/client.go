@@ -139,7 +139,7 @@ func (s *Client) tokenFor(ctx context.Context, next http.RoundTripper, ep endpoi
 	return token, nil
 }
 
-// ownChallenge is the challenge with the registry as its own token service. go-containerregistry checks the realm once
+// ownChallenge returns the challenge with the registry as its own token service. go-containerregistry checks the realm once
 // more, and asks it for nothing: we have the token, and hidingChallenges sees to the rest.
 func (s *Client) ownChallenge(ep endpoint.Endpoint) *ggcr.Challenge {
 	here := *s.challenge

@@ -44,7 +44,7 @@ func unique(found []referrer) []referrer {
 	return all
 }
 
-// byCosignTag is what has the tag. What is at the mirror is not read, and left out.
+// byCosignTag returns the referrer that has the tag. If only new ones are copied, it leaves out one that the mirror has.
 func (c *Copier) byCosignTag(ctx context.Context, tag string) ([]referrer, error) {
 	if c.onlyNew {
 		found, err := c.source.DigestOptional(ctx, c.source.Endpoint.WithTag(tag), remote.IsAbsent)
@@ -74,7 +74,7 @@ func (c *Copier) byCosignTag(ctx context.Context, tag string) ([]referrer, error
 	return []referrer{{tag: tag, Node: &manifest.Node{Descriptor: manifest.Descriptor{Digest: found}, Content: content}}}, nil
 }
 
-// byReferrersAPI is what names the image as its subject: what the registry lists or, where it has no list, what the index has.
+// byReferrersAPI returns what names the image as its subject: what the registry lists or, where it has no list, what the index has.
 func (c *Copier) byReferrersAPI(ctx context.Context, image digest.Digest) ([]referrer, error) {
 	listed, err := c.referrersSupport.List(ctx, c.source, image)
 	if errors.Is(err, remote.ErrNoList) {
@@ -86,7 +86,7 @@ func (c *Copier) byReferrersAPI(ctx context.Context, image digest.Digest) ([]ref
 	return c.fetchReferrers(ctx, listed)
 }
 
-// byReferrersTag is what the index names that takes the place of the list (distribution-spec, "Referrers Tag Schema"). There are
+// byReferrersTag returns what the index names that takes the place of the list (distribution-spec, "Referrers Tag Schema"). There are
 // registries that have something else under such a tag, such as the image itself.
 func (c *Copier) byReferrersTag(ctx context.Context, image digest.Digest) ([]referrer, error) {
 	content, found, err := c.source.FetchOptional(ctx, c.source.Endpoint.WithTag(manifest.ReferrersTag(image)), remote.IsAbsent)
@@ -103,7 +103,7 @@ func (c *Copier) byReferrersTag(ctx context.Context, image digest.Digest) ([]ref
 	return c.fetchReferrers(ctx, listed)
 }
 
-// fetchReferrers are the manifests that a list names. What was deleted may still be in there.
+// fetchReferrers returns the manifests that a list names. What was deleted may still be in there.
 func (c *Copier) fetchReferrers(ctx context.Context, listed []manifest.Descriptor) ([]referrer, error) {
 	var nodes []*manifest.Node
 	var found []referrer

@@ -28,7 +28,7 @@ func (t *Progress) update(change func(*transfer.Progress, *transfer.CopyResult))
 	}
 }
 
-// Restart is for another try. What came of the last one stays counted.
+// Restart resets the progress for another attempt. The results stay counted.
 func (t *Progress) Restart() {
 	t.update(func(progress *transfer.Progress, _ *transfer.CopyResult) { *progress = transfer.Progress{} })
 }

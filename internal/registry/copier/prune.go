@@ -47,7 +47,7 @@ func (h *ManifestWalker) Unseen(named []digest.Digest) (level []digest.Digest) {
 	return level
 }
 
-// Read are those of a level that are there, and what these name.
+// Read returns the manifests of a level that exist, and those that they name.
 func (h *ManifestWalker) Read(ctx context.Context, level []digest.Digest) (held []string, below []digest.Digest, err error) {
 	named := make([][]digest.Digest, len(level))
 	group, reading := errgroup.WithContext(ctx)
@@ -69,7 +69,7 @@ func (h *ManifestWalker) Read(ctx context.Context, level []digest.Digest) (held 
 	return held, below, nil
 }
 
-// childrenOf is what a manifest names, nil where it is not there. The manifest itself is not kept: together they might be large.
+// childrenOf returns what a manifest names, nil where it is not there. The manifest itself is not kept: together they might be large.
 func (h *ManifestWalker) childrenOf(ctx context.Context, dgst digest.Digest) (named []digest.Digest, err error) {
 	if named, isKnown := h.Children.get(dgst); isKnown {
 		return named, nil

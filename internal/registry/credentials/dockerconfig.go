@@ -45,7 +45,7 @@ func entriesOf(secret corev1.Secret) ([]entry, error) {
 	return entries, nil
 }
 
-// configuredIn is the map from host to entry, which .dockerconfigjson wraps into "auths" and .dockercfg does not.
+// configuredIn returns the map from host to entry, which .dockerconfigjson wraps into "auths" and .dockercfg does not.
 func configuredIn(secret corev1.Secret) (map[string]json.RawMessage, error) {
 	switch secret.Type {
 	case corev1.SecretTypeDockerConfigJson:

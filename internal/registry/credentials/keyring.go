@@ -45,7 +45,7 @@ func NewKeyring(secrets []corev1.Secret) (Keyring, []error) {
 	return newKeyring(entries), problems
 }
 
-// NewKeyringFor is NewKeyring reduced to the entries that are tried at the locations: a few, however many the secrets have.
+// NewKeyringFor returns what NewKeyring does, reduced to the entries that are tried at the locations: a few, however many the secrets have.
 func NewKeyringFor(secrets []corev1.Secret, locations []endpoint.Endpoint) (Keyring, []error) {
 	entries, problems := readEntries(secrets)
 	var reduced []entry
@@ -131,7 +131,7 @@ func fingerprint(parts ...string) string {
 // wrong passwords locks no account.
 const maxCredentials = 3
 
-// Authenticator is the credential for go-containerregistry, which knows its own value only as anonymous.
+// Authenticator returns the credential for go-containerregistry, which knows its own value only as anonymous.
 func (c Credential) Authenticator() authn.Authenticator {
 	if c == Anonymous {
 		return authn.Anonymous

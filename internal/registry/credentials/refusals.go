@@ -6,7 +6,7 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// AllRefused is for a registry that refuses each credential and the anonymous user.
+// AllRefused adds to a refusal that the registry refused each credential and the anonymous user.
 func AllRefused(refusal error, tried int) error {
 	return regerr.WithText(refusal, "; tried "+triedWith(tried)+"anonymously")
 }

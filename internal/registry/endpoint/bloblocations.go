@@ -75,7 +75,7 @@ func (p *BlobLocations) Artifact(ep Endpoint, tag string, dgst digest.Digest) (r
 	return refusal, isKnown
 }
 
-// Candidate is the repository of the namespace to mount a blob from, empty for the very same. isKnown: the blob should be there.
+// Candidate returns the repository of the namespace to mount a blob from, empty for the very same. isKnown: the blob should be there.
 func (p *BlobLocations) Candidate(ep Endpoint, namespace string, blob digest.Digest) (repository string, isKnown bool) {
 	if p.IsHeld(ep, blob) {
 		return "", true
@@ -94,7 +94,7 @@ func (p *BlobLocations) mountsNot(ep Endpoint) bool {
 	return isKnown && !mounts
 }
 
-// MountsKey is the key of whether the registry mounts blobs.
+// MountsKey returns the key of whether the registry mounts blobs.
 func MountsKey(ep Endpoint) FeatureKey {
 	return FeatureKey{Kind: FeatureMounts, Registry: ep.Address()}
 }

@@ -36,7 +36,7 @@ type Endpoint struct {
 	Text string
 }
 
-// New is the one place that turns a name into go-containerregistry's. It makes a name.Registry and no
+// New turns a name into go-containerregistry's, and is the only function that does. It makes a name.Registry and no
 // name.Reference, because the latter refuses repositories of one letter, which the distribution-spec allows.
 func New(source, asked reference.Source, insecure bool) (Endpoint, error) {
 	var options []name.Option
@@ -62,15 +62,15 @@ func New(source, asked reference.Source, insecure bool) (Endpoint, error) {
 	}, nil
 }
 
-// ManifestURL is where the distribution-spec has manifests (section "Pulling manifests").
+// ManifestURL returns the URL of the manifest (distribution-spec, section "Pulling manifests").
 func (l Endpoint) ManifestURL(scheme string) string { return l.URL(scheme, "manifests/"+l.Identifier) }
 
-// BlobURL is where it has blobs (section "Pulling blobs").
+// BlobURL returns the URL of a blob (distribution-spec, section "Pulling blobs").
 func (l Endpoint) BlobURL(scheme string, dgst digest.Digest) string {
 	return l.URL(scheme, "blobs/"+dgst.String())
 }
 
-// URL is an address in the repository.
+// URL returns a URL in the repository.
 func (l Endpoint) URL(scheme, path string) string {
 	address := url.URL{Scheme: scheme, Host: l.Registry.RegistryStr(), Path: "/v2/" + l.Repository + "/" + path}
 	return address.String()
@@ -79,19 +79,19 @@ func (l Endpoint) URL(scheme, path string) string {
 // IsMirror says that we write there.
 func (l Endpoint) IsMirror() bool { return l.Writes || l.Deletes }
 
-// WithTag is where a tag is.
+// WithTag returns the endpoint of a tag of the repository.
 func (l Endpoint) WithTag(tag string) Endpoint {
 	l.Identifier, l.Digest = tag, ""
 	return l
 }
 
-// WithDigest is where a manifest is that an index names.
+// WithDigest returns the endpoint of a manifest of the repository.
 func (l Endpoint) WithDigest(dgst digest.Digest) Endpoint {
 	l.Identifier, l.Digest = dgst.String(), dgst
 	return l
 }
 
-// Scopes are what a token must allow (distribution's token authentication, "Resource scope").
+// Scopes returns what a token must allow (distribution's token authentication, "Resource scope").
 func (l Endpoint) Scopes() []string {
 	actions := "pull"
 	switch {
@@ -118,7 +118,7 @@ func (l Endpoint) ScopeKey() string {
 // Key identifies a request, and by the text also the source: different sources may lead to one endpoint, and an error names the source.
 func (l Endpoint) Key() string { return l.ScopeKey() + " " + l.Identifier + " " + l.Text }
 
-// Address is the host as contacted.
+// Address returns the host as contacted.
 func (l Endpoint) Address() string {
 	return AddressOf(&url.URL{Scheme: "https", Host: l.Registry.RegistryStr()})
 }
@@ -126,7 +126,7 @@ func (l Endpoint) Address() string {
 // Accepts says whether the digest can be the answer: any for a tag, the very same for a digest.
 func (l Endpoint) Accepts(found digest.Digest) bool { return l.Digest == "" || l.Digest == found }
 
-// Algorithm is that of the digest asked for.
+// Algorithm returns the algorithm of the digest, or the canonical one for a tag.
 func (l Endpoint) Algorithm() digest.Algorithm {
 	if l.Digest == "" {
 		return digest.Canonical

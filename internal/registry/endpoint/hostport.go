@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// AddressOf is the host of a URL, with its port unless that goes without saying.
+// AddressOf returns the host of a URL, with its port unless that is the default one.
 func AddressOf(u *url.URL) string {
 	name := strings.ToLower(u.Host)
 	switch u.Scheme {
@@ -20,7 +20,7 @@ func AddressOf(u *url.URL) string {
 	}
 }
 
-// RedirectTarget is where an answer redirects to, or nil.
+// RedirectTarget returns the URL that a response redirects to, or nil.
 func RedirectTarget(response *http.Response) *url.URL {
 	if response == nil || response.StatusCode/100 != 3 {
 		return nil
@@ -32,7 +32,7 @@ func RedirectTarget(response *http.Response) *url.URL {
 	return target
 }
 
-// HostPort is the host and the port that a URL leads to.
+// HostPort returns the host and the port of a URL.
 func HostPort(address *url.URL) string {
 	port := address.Port()
 	if port == "" {
@@ -86,7 +86,7 @@ func AddHost(listed map[string]bool, name string, insecure bool) {
 // MaxHostLength is how long a host may be, with its port, in bytes (RFC 1035, section 2.3.4).
 const MaxHostLength = 253 + len(":65535")
 
-// Hops are the requests whose responses led to this one, the last first. http.Client notes them.
+// Hops returns the requests whose responses led to this one, the last first. http.Client notes them.
 func Hops(request *http.Request) []*http.Request {
 	var earlier []*http.Request
 	for answer := request.Response; answer != nil && answer.Request != nil; answer = answer.Request.Response {

@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Children is what a manifest names. It may be an index of what is attached, which may be longer than that of an image.
+// Children returns what a manifest names. It may be an index of what is attached, which may be longer than that of an image.
 func Children(content []byte) ([]digest.Digest, error) {
 	var body struct {
 		Manifests json.RawMessage `json:"manifests"`

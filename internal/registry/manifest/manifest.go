@@ -58,7 +58,7 @@ func parse(content []byte) (Manifest, error) {
 	return parsed, nil
 }
 
-// blobs are the config and the layers, each once.
+// blobs returns the config and the layers, each once.
 func (b Manifest) blobs() ([]Descriptor, error) {
 	named := b.Layers
 	if b.Config != nil {
@@ -78,7 +78,7 @@ func (b Manifest) blobs() ([]Descriptor, error) {
 	return found, nil
 }
 
-// mediaType is what the manifest says of itself, or else what was said of it, or else what it looks like: OCI's manifests
+// mediaType returns what the manifest says of itself, or else what was said of it, or else what it looks like: OCI's manifests
 // need not say.
 func (b Manifest) mediaType(said types.MediaType) types.MediaType {
 	switch {

@@ -43,7 +43,7 @@ func ParseReferrers(content []byte) ([]Descriptor, error) {
 	return parseDescriptors(index.Manifests, MaxReferrers, ErrTooManyReferrers)
 }
 
-// WithReferrers is the index with these manifests in it, last; no content is an index of nothing. Where there is no room for all, the
+// WithReferrers returns the index with these manifests appended; empty content means an empty index. Where there is no room for all, the
 // first ones go: what is not attached any more.
 func WithReferrers(content []byte, attached []*Node) (with []byte, changed bool, err error) {
 	index, known, err := parseReferrersIndex(content)
@@ -71,7 +71,7 @@ func WithReferrers(content []byte, attached []*Node) (with []byte, changed bool,
 	return with, changed, err
 }
 
-// parseReferrersIndex is the index, and what it lists.
+// parseReferrersIndex returns the index, and what it lists.
 func parseReferrersIndex(content []byte) (index referrersIndex, listed []Descriptor, err error) {
 	index = referrersIndex{SchemaVersion: 2, MediaType: types.OCIImageIndex}
 	if content == nil {
@@ -89,7 +89,7 @@ func parseReferrersIndex(content []byte) (index referrersIndex, listed []Descrip
 // maxEntry is how large an entry with annotations, and its manifest, may be, in bytes. A larger one is listed without them.
 const maxEntry = 16 << 10
 
-// entry is the node as an entry. It says what kind of artifact it is (image-spec, "Guidelines for Artifact Usage").
+// entry returns the node as an entry. It says what kind of artifact it is (image-spec, "Guidelines for Artifact Usage").
 func (n *Node) entry() ([]byte, error) {
 	made := referrer{Descriptor: n.Descriptor, ArtifactType: n.Body.ArtifactType}
 	made.Size, made.URLs = int64(len(n.Content)), false
@@ -110,7 +110,7 @@ func (n *Node) entry() ([]byte, error) {
 	return entry, err
 }
 
-// annotations are those of a manifest, none where they are not what annotations have to be: all of them texts.
+// annotations returns the annotations of a manifest, or none unless all of them are strings.
 func (n *Node) annotations() map[string]string {
 	var body struct {
 		Annotations map[string]string `json:"annotations"`

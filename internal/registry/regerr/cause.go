@@ -26,7 +26,7 @@ func Content(format string, args ...any) *Cause {
 	return &Cause{reason: v1.ReasonInvalidContent, text: fmt.Sprintf(format, args...)}
 }
 
-// NotContent is Content where the reference may name something else than an image.
+// NotContent returns what Content does, where the reference may name something else than an image.
 func NotContent(format string, args ...any) *Cause {
 	return &Cause{reason: v1.ReasonInvalidContent, text: fmt.Sprintf(format, args...), isReference: true}
 }

@@ -113,7 +113,7 @@ func needsPlainHTTP(err error, subject Subject, host string) *Error {
 		"%s: this needs plain HTTP to %s, which Tagger does not use unless the administrator lists %[2]s as insecure in registries.conf", subject.Text, host)
 }
 
-// hidden is the error for what is told of a host that is neither public nor listed. The exact one is its detail.
+// hidden returns the error for a host that is neither public nor listed. Its detail is the exact text.
 func hidden(err error, subject Subject, host, detail string) *Error {
 	failure := New(v1.ReasonUnavailable, err,
 		"%s: %s cannot be reached; check %s; the administrator finds the cause in the manager's log, and can list %[2]s in registries.conf; Tagger tries again", subject.Text, host, subject.setting())

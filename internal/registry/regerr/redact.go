@@ -64,7 +64,7 @@ func requestSecrets(request *http.Request) (secrets []string) {
 	return slices.DeleteFunc(secrets, func(secret string) bool { return secret == "" })
 }
 
-// posted are those that a token service is sent (distribution's OAuth2 authentication).
+// posted returns the secrets in the body of a request to a token service (distribution's OAuth2 authentication).
 func posted(request *http.Request) (secrets []string) {
 	body, err := request.GetBody()
 	if err != nil {

@@ -24,7 +24,7 @@ func (c *Config) IsInsecure(host string) bool {
 	return registry.Location == "" || registry.Location == canonical
 }
 
-// listedHosts are the hosts of all entries, each with its port.
+// listedHosts returns the hosts of all entries, each with its port.
 func listedHosts(registries []sysregistriesv2.Registry) map[string]bool {
 	listed := map[string]bool{}
 	for i := range registries {

@@ -19,7 +19,7 @@ func Load(path string, report func(error), from clock.WithTicker) (*Config, erro
 	return loaded, nil
 }
 
-// apply has sysregistriesv2 read the file, which it reads by itself.
+// apply makes sysregistriesv2 read the file again.
 func (c *Config) apply(content []byte) (changed bool, err error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -35,7 +35,7 @@ func (c *Config) apply(content []byte) (changed bool, err error) {
 	return true, nil
 }
 
-// only is the one value, or empty.
+// only returns the only value, or an empty string.
 func only(values []string) string {
 	if len(values) != 1 {
 		return ""

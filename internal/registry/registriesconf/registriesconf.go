@@ -32,7 +32,7 @@ type Config struct {
 	listed map[string]bool
 }
 
-// UnqualifiedRegistry is where an image without a registry comes from, when the administrator names exactly one such
+// UnqualifiedRegistry returns where an image without a registry comes from, when the administrator names exactly one such
 // registry; empty otherwise.
 func (c *Config) UnqualifiedRegistry() string {
 	c.mutex.RLock()
@@ -40,7 +40,7 @@ func (c *Config) UnqualifiedRegistry() string {
 	return c.unqualified
 }
 
-// Endpoints are where the source is asked for, in order: the mirrors, then the location. The error is an *regerr.Error.
+// Endpoints returns where the source is asked for, in order: the mirrors, then the location. The error is an *regerr.Error.
 func (c *Config) Endpoints(source reference.Source) ([]endpoint.Endpoint, error) {
 	registry, err := c.find(source.String(), source.Registry())
 	if err != nil {
@@ -107,7 +107,7 @@ func unusable(source reference.Source, err error) error {
 	return regerr.New(v1.ReasonInvalidReference, err, "%s: registries.conf makes no usable name of it; the administrator can correct that", source)
 }
 
-// find is the entry with the longest prefix of the name, or nil. sysregistriesv2 also takes an entry without a port for any
+// find returns the entry with the longest prefix of the name, or nil. sysregistriesv2 also takes an entry without a port for any
 // port, and says not to rely on that: we heed it only where it blocks.
 func (c *Config) find(name, host string) (*sysregistriesv2.Registry, error) {
 	c.mutex.RLock()

@@ -24,7 +24,7 @@ const requestsPerBlob = 3
 // Source is where an image is copied from, and as whom.
 type Source struct{ Repository }
 
-// Manifest is a manifest of the digest. One larger than the limit is not read.
+// Manifest returns a manifest of the digest. One larger than the limit is not read.
 func (s Source) Manifest(ctx context.Context, dgst digest.Digest, limit int64) (content []byte, err error) {
 	err = s.DoWaiting(ctx, func(ctx context.Context, requester Requester) error {
 		ctx, cancel := context.WithTimeout(transport.WithBodyLimit(ctx, limit), s.Timeouts.Request)
@@ -38,7 +38,7 @@ func (s Source) Manifest(ctx context.Context, dgst digest.Digest, limit int64) (
 	return content, err
 }
 
-// Blob is the content of a blob, as it comes. The errors of reading it have their meaning.
+// Blob returns the content of a blob, as it comes. The errors of reading it have their meaning.
 func (s Source) Blob(ctx context.Context, desc manifest.Descriptor) (coming *Download, err error) {
 	var content io.ReadCloser
 	ctx, cancel := context.WithTimeout(ctx, requestsPerBlob*s.Timeouts.Request+time.Duration(desc.Size/minBlobRate)*time.Second)
@@ -95,7 +95,7 @@ func (d *Download) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-// check is what is wrong, nil while all is well.
+// check returns what is wrong with the bytes so far, or nil.
 func (d *Download) check(err error) error {
 	switch {
 	case d.left < 0, errors.Is(err, manifest.ErrTooLarge), errors.Is(err, io.EOF) && d.left > 0:

@@ -64,7 +64,7 @@ func (r Requester) hashed(ctx context.Context, ep endpoint.Endpoint) (string, er
 	return found.String(), indexes.From(ctx, content)
 }
 
-// read is a manifest as it was sent, and its digest.
+// read returns a manifest as it was sent, and its digest.
 func (r Requester) read(ctx context.Context, ep endpoint.Endpoint) ([]byte, digest.Digest, error) {
 	content, found, err := r.Fetch(ctx, ep)
 	if err != nil {
@@ -74,7 +74,7 @@ func (r Requester) read(ctx context.Context, ep endpoint.Endpoint) ([]byte, dige
 	return content, found, err
 }
 
-// Fetch is the same of whatever is there.
+// Fetch returns what the registry stores, and its digest, without parsing it.
 func (r Requester) Fetch(ctx context.Context, ep endpoint.Endpoint) ([]byte, digest.Digest, error) {
 	response, err := r.ask(ctx, http.MethodGet, ep)
 	if err != nil {
@@ -106,7 +106,7 @@ func (r Requester) ask(ctx context.Context, method string, ep endpoint.Endpoint)
 	return r.send(request, http.StatusOK)
 }
 
-// send is an answer that has one of these statuses. Any other is a *ggcr.Error.
+// send sends a request, and returns a response that has one of these statuses. Any other is a *ggcr.Error.
 func (r Requester) send(request *http.Request, statuses ...int) (*http.Response, error) {
 	response, err := r.HTTP.Do(request)
 	if err != nil {

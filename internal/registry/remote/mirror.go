@@ -29,7 +29,7 @@ func (m Mirror) Ping(ctx context.Context) error {
 	return m.Fault(m.DoWaiting(ctx, func(context.Context, Requester) error { return nil }))
 }
 
-// MountingFrom is the mirror for mounting from a repository; an empty one is the mirror's own.
+// MountingFrom returns the mirror for mounting from a repository; an empty one is the mirror's own.
 func (m Mirror) MountingFrom(from string) Mirror {
 	m.Endpoint.MountFrom = from
 	return m

@@ -27,7 +27,7 @@ var errListEnds = regerr.Unavailable("the list of what is attached to the image 
 var nextPage = regexp.MustCompile(`(?i)<([^>]*)>(?:\s*;\s*[^;,="\s]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^";,\s]*))?)*?` +
 	`\s*;\s*rel\s*=\s*(?:next|"(?:[^"]*\s)?next(?:\s[^"]*)?")\s*(?:[;,]|$)`)
 
-// referrers are the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
+// referrers returns the manifests that a registry lists as attached to an image. The error is errNoList where it lists none for it.
 func (s Source) referrers(ctx context.Context, image digest.Digest) (listed []manifest.Descriptor, err error) {
 	err = s.doOptional(ctx, isNoList, func(ctx context.Context, requester Requester) (err error) {
 		listed, err = requester.referrers(ctx, s.Endpoint, image)
@@ -64,7 +64,7 @@ func (r Requester) referrers(ctx context.Context, ep endpoint.Endpoint, image di
 	return nil, manifest.ErrTooManyReferrers
 }
 
-// page is one page, and where the next one is; empty after the last one.
+// page returns one page, and the URL of the next one, empty after the last one.
 func (r Requester) page(ctx context.Context, address string) (listed []manifest.Descriptor, next string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -100,8 +100,8 @@ func (r Requester) staying() Requester {
 	return r
 }
 
-// nextPageURL is where the next page is. A list goes on where it was asked for, or where that led: behind a proxy many name a host, or a
-// scheme, that is not for us.
+// nextPageURL returns the URL of the next page. Its host is the one of the request, or one that this redirected to:
+// behind a proxy many registries name a host or a scheme that clients cannot reach.
 func nextPageURL(response *http.Response, asked *url.URL) string {
 	link := nextPage.FindStringSubmatch(strings.Join(response.Header.Values("Link"), ", "))
 	if link == nil {

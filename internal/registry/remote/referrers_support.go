@@ -43,7 +43,7 @@ func NewReferrersSupport(features *endpoint.Features, limit time.Duration) *Refe
 	return &ReferrersSupport{features: features, inflight: syncx.Group[firstList]{Limit: limit}}
 }
 
-// List is the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
+// List returns the list of an image; the error is errNoList where there is none. Where it is not known whether a registry keeps lists, one
 // of all who copy from there asks first, for its own image, and the others wait.
 func (l *ReferrersSupport) List(ctx context.Context, source Source, image digest.Digest) ([]manifest.Descriptor, error) {
 	if _, isKnown := l.recall(source); !isKnown {

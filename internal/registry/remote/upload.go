@@ -85,7 +85,7 @@ func (m Mirror) startUploadIfAbsent(ctx context.Context, requester Requester, bl
 	return upload, Uploaded, err
 }
 
-// mountFrom is the repository to mount from.
+// mountFrom returns the repository to mount from.
 func (m Mirror) mountFrom() string {
 	if m.Endpoint.MountFrom != "" {
 		return m.Endpoint.MountFrom

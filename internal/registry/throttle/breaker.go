@@ -58,7 +58,7 @@ func (b *breaker) onSuccess(now time.Time) {
 	*b = breaker{}
 }
 
-// onIgnored is for a request that ended without showing whether the host works.
+// onIgnored records a request that ended without showing whether the host works.
 func (b *breaker) onIgnored() { b.probing = false }
 
 // onFailure counts a failure. A probe that fails, and a host that says when to come back, open it at once.

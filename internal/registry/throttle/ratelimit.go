@@ -47,7 +47,7 @@ func parseCount(value string) (count float64, window time.Duration, ok bool) {
 	return float64(parsed), min(max(time.Duration(seconds)*time.Second, time.Second), longestWindow), true
 }
 
-// wait is how long to leave the registry alone: until there is something to spend, and for a hint until there is more than
+// wait returns how long to leave the registry alone: until there is something to spend, and for a hint until there is more than
 // the reserve. What was spent comes back evenly over the window, as we assume until the next answer tells.
 func (b rateLimit) wait(hint bool, now time.Time) time.Duration {
 	needed := 1.0

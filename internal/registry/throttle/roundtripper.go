@@ -155,8 +155,8 @@ func (h *host) observeFailure(err error, now time.Time, jitter float64) {
 	}
 }
 
-// observeForeign is for a registry that another host led to, perhaps to a request that fails on purpose: only that the registry asks to
-// wait counts, and not for long.
+// observeForeign observes the response of a registry that another host led to, perhaps with a request that fails on purpose. It counts only
+// a response that asks to wait, and not for long.
 func (h *host) observeForeign(response *http.Response, now time.Time) {
 	if response != nil && response.StatusCode == http.StatusTooManyRequests {
 		asked := cmp.Or(regerr.ParseRetryAfter(response.Header.Get("Retry-After"), now), shortestPause)

@@ -56,7 +56,7 @@ func isWithin(prefixes []netip.Prefix, address netip.Addr) bool {
 	return false
 }
 
-// embedded is the IPv4 address in an IPv6 address.
+// embedded returns the IPv4 address in an IPv6 address.
 func embedded(address netip.Addr, at int, inverted bool) netip.Addr {
 	whole := address.As16()
 	inner := [4]byte(whole[at : at+4])

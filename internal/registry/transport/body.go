@@ -63,7 +63,7 @@ func (b *truncatedBody) Read(buffer []byte) (int, error) {
 
 type bodyLimitKey struct{}
 
-// WithBodyLimit is for an answer that may be larger, or must be smaller, than most.
+// WithBodyLimit sets the largest size of the response's body, in bytes.
 func WithBodyLimit(ctx context.Context, limit int64) context.Context {
 	return context.WithValue(ctx, bodyLimitKey{}, limit)
 }

@@ -34,7 +34,7 @@ func LoadCABundle(path string, report func(error), from clock.WithTicker) (*CABu
 	return loaded, nil
 }
 
-// roots is nil where only the system's CAs count.
+// roots returns the CAs, or nil where only the system's CAs count.
 func (a *CABundle) roots() *x509.CertPool { return a.pool.Load() }
 
 func (a *CABundle) apply(content []byte) (changed bool, err error) {

@@ -76,7 +76,7 @@ func (r *proxyTransport) RoundTrip(request *http.Request) (*http.Response, error
 	return r.proxied.RoundTrip(request)
 }
 
-// CloseIdleConnections is what http.Client looks for.
+// CloseIdleConnections closes idle connections. http.Client looks for this method.
 func (r *proxyTransport) CloseIdleConnections() {
 	r.direct.CloseIdleConnections()
 	r.proxied.CloseIdleConnections()

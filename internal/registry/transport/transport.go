@@ -46,7 +46,7 @@ func ForResolving(options Options, throttle func(endpoint.Endpoint) Middleware) 
 	return newFactory(options, throttle, func(*http.Transport) {})
 }
 
-// ForReading are the transports for copying from a source, and forWriting those for the mirror. They share no connections:
+// ForReading makes transports for copying from a source, and forWriting those for the mirror. They share no connections:
 // the mirror may be at an address where no source may be.
 func ForReading(options Options, throttle func(endpoint.Endpoint) Middleware) *Factory {
 	return newFactory(options, throttle, forBlobs)
