@@ -8,8 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/events"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	"github.com/images-io/tagger/controllers/internal/apiaccess"
 	"github.com/images-io/tagger/controllers/internal/workqueue"
 	"github.com/images-io/tagger/controllers/tag/state"
 	"github.com/images-io/tagger/internal/generation"
@@ -28,41 +25,6 @@ import (
 
 // maxConcurrentReconciles is how many Tags are worked on at once. They wait for registries most of the time.
 const maxConcurrentReconciles = 32
-
-// shortRequeue is when to look again at a Tag that may still need a step.
-const shortRequeue = time.Second
-
-// Importer finds the image of a Tag's source. Its errors are importer.Failures, or those of the API server.
-type Importer interface {
-	// Import returns the image for a new generation.
-	Import(tag *v1.Tag, options importer.Options) (importer.Result, error)
-	// Check only returns which image it is now.
-	Check(tag *v1.Tag, options importer.Options) (importer.Result, error)
-	// Verify checks whether the internal registry has a generation, and copies it there again where it does not, and what was attached to
-	// it since.
-	Verify(tag *v1.Tag, ref *v1.Reference) (importer.Result, error)
-}
-
-// Reconciler imports Tags and moves them between generations.
-type Reconciler struct {
-	Client client.Client
-	// Live reads the API server, when a write shows that the cache is behind.
-	Live     client.Reader
-	Importer Importer
-	Jobs     Jobs
-	// Pruner takes away what is not needed in the internal registry any more.
-	Pruner Pruner
-	// VerifyInterval is how often the internal registry is asked for a generation in use.
-	VerifyInterval time.Duration
-	Events         events.EventRecorder
-	Clock          clock.PassiveClock
-	// State is what is known about Tags that is in no object.
-	State *state.State
-
-	refusals apiaccess.Refusals
-	// usageReads bounds the memory for what namespaces run: one prune at a time reads it.
-	usageReads importer.NamespaceLock
-}
 
 // SetupWithManager makes the manager call Reconcile for Tags that change, and for those that fail when the pull secrets
 // of their namespace, or registries.conf, change.
@@ -182,4 +144,17 @@ func (r *Reconciler) act(ctx context.Context, tag *v1.Tag, decision generation.D
 	}
 }
 
-func (r *Reconciler) now() metav1.Time { return metav1.NewTime(r.Clock.Now()) }
+// maintenanceTimes returns when the Tag's images in the internal registry are looked after. While one is on its way there, none is taken
+// away, for it may be made of the same, and none is verified but that one.
+func (r *Reconciler) maintenanceTimes(tag *v1.Tag, now time.Time) (verify, collect time.Time) {
+	name := client.ObjectKeyFromObject(tag)
+	due := r.State.MaintenanceOf(name, generation.NextPoll(string(tag.UID), r.VerifyInterval, now))
+	current := tag.CurrentMirrored()
+	for _, copied := range r.Jobs.Copying(name) {
+		due.Prune = now.Add(state.ProgressInterval)
+		if current == nil || current.Generation != copied {
+			due.Verify = now.Add(state.ProgressInterval)
+		}
+	}
+	return due.Verify, due.Prune
+}

@@ -28,6 +28,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers/internal/controllertest"
 	tagcontroller "github.com/images-io/tagger/controllers/tag"
+	"github.com/images-io/tagger/controllers/tag/prune"
 	"github.com/images-io/tagger/controllers/tag/state"
 	"github.com/images-io/tagger/internal/cachetransform"
 	"github.com/images-io/tagger/internal/importer"
@@ -114,10 +115,16 @@ func newWorld(t *testing.T, tag *v1.Tag) *world {
 	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached, SubResourcePatch: patchStatus})
 	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
 	w.reconciler = &tagcontroller.Reconciler{
-		Client: cache, Live: controllertest.BoundedLists(t, w.live), Importer: w.registry, Jobs: w.queue, Pruner: w.mirror, VerifyInterval: time.Hour,
+		Client: cache, Importer: w.registry, Jobs: w.queue, Pruner: &prune.Pruner{Registry: w.mirror}, VerifyInterval: time.Hour,
 		Events: w.events, Clock: w.clock, State: state.NewState(w.clock),
 	}
+	w.readLive(controllertest.BoundedLists(t, w.live))
 	return w
+}
+
+// readLive sets the client for reads that must not come from the cache.
+func (w *world) readLive(live client.Reader) {
+	w.reconciler.Live, w.reconciler.Pruner.Live = live, live
 }
 
 // getCached answers from the cache, where it is behind.
@@ -205,7 +212,7 @@ func TestStatus_UnknownFields(t *testing.T) {
 	w := newWorld(t, tag)
 	w.freezeCache()
 	w.cached.Status.LastImportAttempt.Reason = "what these types make of it"
-	w.reconciler.Live = w.reconciler.Client
+	w.readLive(w.reconciler.Client)
 	w.cached.ResourceVersion = w.tag().ResourceVersion
 	w.reconcile()
 	if got := w.generations(); len(got) != 1 {
@@ -231,11 +238,11 @@ func TestImport_SourceChangesMeanwhile(t *testing.T) {
 func TestImport_UnreadableAfterConflict(t *testing.T) {
 	w := newWorld(t, controllertest.NewTag())
 	w.registry.then = func() { w.change(func(tag *v1.Tag) { tag.Spec.HistoryLimit = 7 }) }
-	w.reconciler.Live = interceptor.NewClient(w.live, interceptor.Funcs{
+	w.readLive(interceptor.NewClient(w.live, interceptor.Funcs{
 		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 			return errors.New("no answer")
 		},
-	})
+	}))
 	if _, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: controllertest.Name}); err == nil {
 		t.Error("no error, so the import would be lost")
 	}

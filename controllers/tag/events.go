@@ -12,11 +12,6 @@ import (
 	"github.com/images-io/tagger/internal/importer"
 )
 
-// pendingEvent is something to say about a Tag after its status was written.
-type pendingEvent struct {
-	kind, reason, action, note string
-}
-
 // malformedEvent names the pull secrets that cannot be read, in one event: events of one reason about one object are counted,
 // not kept apart.
 func malformedEvent(image importer.Result) []pendingEvent {

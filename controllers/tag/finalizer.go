@@ -2,6 +2,7 @@ package tag
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/controllers/tag/prune"
 )
 
 // lacksFinalizer reports whether a Tag that has something in the internal registry lacks the finalizer: kubectl replace removes it with a
@@ -48,22 +50,21 @@ func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, er
 	if wait := r.State.NextFinalizeAttempt(name).Sub(r.Clock.Now()); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	used, err := r.usedImages(ctx, tag)
+	found, err := r.Pruner.Prune(ctx, tag, tag.Status.Mirrored)
+	if errors.Is(err, prune.ErrBusy) {
+		return ctrl.Result{RequeueAfter: shortRequeue}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if used == nil {
-		return ctrl.Result{RequeueAfter: shortRequeue}, nil
-	}
-	found := r.pruneImages(ctx, tag, tag.Status.Mirrored, used)
-	if len(found.gone) > 0 && (found.deferred || len(found.left()) > 0) { // progress does not count as an attempt
-		_, _, err := r.write(ctx, tag, outcome{change: forgetMirrored(found.gone)})
+	if len(found.Gone) > 0 && (found.Deferred || len(found.Left()) > 0) { // progress does not count as an attempt
+		_, _, err := r.write(ctx, tag, outcome{change: forgetMirrored(found.Gone)})
 		return ctrl.Result{RequeueAfter: shortRequeue}, client.IgnoreNotFound(err)
 	}
-	if found.deferred {
+	if found.Deferred {
 		return ctrl.Result{RequeueAfter: deferredDelay}, nil
 	}
-	if len(found.left()) > 0 {
+	if len(found.Left()) > 0 {
 		if tries, wait := r.State.PruneLater(name, r.Clock.Now()); tries < maxFinalizeAttempts {
 			return ctrl.Result{RequeueAfter: wait}, nil
 		}
@@ -74,7 +75,7 @@ func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, er
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.State.Forget(name)
-	if stays := slices.Concat(found.left(), imagesOf(found.denied())); len(stays) > 0 {
+	if stays := slices.Concat(found.Left(), imagesOf(found.Denied())); len(stays) > 0 {
 		log.FromContext(ctx).Info("the Tag is gone, and images stay in the internal registry", "images", stays)
 		r.emit(ctx, free, outcome{events: []pendingEvent{{corev1.EventTypeWarning, "PruneIncomplete", "Prune", "Tag deleted; these images could not be removed from the internal registry: " + strings.Join(stays, "; ")}}})
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,22 +18,6 @@ import (
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/jobs"
 )
-
-// outcome is what a step found: how the status changes, and what to say once that is written.
-type outcome struct {
-	change func(*v1.Tag)
-	events []pendingEvent
-	// remember is called once the change is written, or where there is none: what a step found counts only then.
-	remember func()
-}
-
-// apply changes the status of a Tag as the outcome says.
-func (o outcome) apply(tag *v1.Tag) {
-	if o.change != nil {
-		o.change(tag)
-	}
-	tag.Trim()
-}
 
 // importGeneration imports the generation wanted and moves the Tag to it.
 func (r *Reconciler) importGeneration(ctx context.Context, tag *v1.Tag, decision generation.Decision) (outcome, error) {
@@ -184,21 +167,6 @@ func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Res
 	}, nil
 }
 
-// hold makes the Tag's request wait.
-func (r *Reconciler) hold(tag *v1.Tag, wait time.Duration) {
-	r.State.Hold(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.holdFrom(wait))
-}
-
-// holdForJob makes the Tag's request wait while a job is in progress.
-func (r *Reconciler) holdForJob(tag *v1.Tag, job jobs.Kind, wait time.Duration) {
-	r.State.HoldForJob(client.ObjectKeyFromObject(tag), generation.RequestKey(tag), r.holdFrom(wait), job)
-}
-
-func (r *Reconciler) holdFrom(wait time.Duration) generation.Hold {
-	now := r.Clock.Now()
-	return generation.Hold{Since: now, Until: now.Add(wait)}
-}
-
 func selected(decision generation.Decision, now metav1.Time) outcome {
 	return outcome{
 		change: func(t *v1.Tag) { t.Select(decision.Generation, now) },
@@ -234,19 +202,6 @@ func (r *Reconciler) adopt(ctx context.Context, tag *v1.Tag, decision generation
 		wanted.Spec.Generation = &decision.Generation
 	}
 	return r.patch(ctx, tag, wanted)
-}
-
-// patch writes what differs between a Tag of the cache and what is wanted. The cache leaves annotations out, and a merge patch
-// that drops the last annotation of an object drops all that are stored: so both have one that stays.
-func (r *Reconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
-	before := tag.DeepCopy()
-	apiaccess.SetAnnotation(before, v1.AnnotationEnabled, "")
-	apiaccess.SetAnnotation(wanted, v1.AnnotationEnabled, "")
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, wanted, patch, client.FieldOwner(v1.FieldManager)); err != nil {
-		return fmt.Errorf("patching Tag %s: %w", client.ObjectKeyFromObject(tag), err)
-	}
-	return nil
 }
 
 func (r *Reconciler) reference(tag *v1.Tag, image importer.Result, decision generation.Decision) v1.Reference {

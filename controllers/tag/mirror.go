@@ -25,22 +25,6 @@ import (
 // attachmentsRetry is how long to wait, at most, before attachments that are missing in the internal registry are looked for again.
 const attachmentsRetry = 10 * time.Minute
 
-// Jobs are the jobs for Tags. No worker waits for them.
-type Jobs interface {
-	// Ack says that the result that the importer gave last for a Tag is written down: it is not given again.
-	Ack(tag client.ObjectKey)
-	// CancelStale cancels the copy for a Tag that no longer wants it.
-	CancelStale(owner jobs.Owner, wants func(generation int64, key string) bool)
-	// Cancel cancels the jobs for a Tag, and returns whether its copies have ended.
-	Cancel(tag client.ObjectKey) (ended bool)
-	// InProgress reports whether a job waits or runs for a Tag.
-	InProgress(tag client.ObjectKey, kind jobs.Kind) bool
-	// Copying returns the generations whose images are being copied for the Tag.
-	Copying(tag client.ObjectKey) []int64
-	// OnEnd sets the function that is called with the Tag of each job that ends.
-	OnEnd(ended func(tag client.ObjectKey))
-}
-
 // resolveTimeout is when to look at a Tag again whose resolve has not ended. The end of the resolve enqueues the Tag before.
 const resolveTimeout = time.Minute
 

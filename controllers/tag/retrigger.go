@@ -2,12 +2,16 @@ package tag
 
 import (
 	"context"
+	"maps"
+	"slices"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers/internal/workqueue"
@@ -56,4 +60,19 @@ func enqueueFailing(tags handler.MapFunc) handler.EventHandler {
 		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q workqueue.Queue) { retry(ctx, e.Object, q) },
 		GenericFunc: func(ctx context.Context, e event.GenericEvent, q workqueue.Queue) { retry(ctx, e.Object, q) },
 	}
+}
+
+// tagChanged lets through what a decision depends on: the spec, the annotations, the finalizers, what is imported and in use. An
+// attempt that a step records does not start another.
+var tagChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		old, updated := e.ObjectOld.(*v1.Tag), e.ObjectNew.(*v1.Tag)
+		return old.Generation != updated.Generation ||
+			!maps.Equal(old.Annotations, updated.Annotations) ||
+			!slices.Equal(old.Finalizers, updated.Finalizers) ||
+			!old.DeletionTimestamp.Equal(updated.DeletionTimestamp) ||
+			!equality.Semantic.DeepEqual(old.Status.References, updated.Status.References) ||
+			!equality.Semantic.DeepEqual(old.Status.Mirrored, updated.Status.Mirrored) ||
+			!equality.Semantic.DeepEqual(old.Status.Generation, updated.Status.Generation)
+	},
 }

@@ -3,15 +3,11 @@ package tag
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers/internal/apiaccess"
@@ -75,17 +71,15 @@ func (r *Reconciler) refetchUnchanged(ctx context.Context, cached *v1.Tag) (*v1.
 	return &live, nil
 }
 
-// tagChanged lets through what a decision depends on: the spec, the annotations, the finalizers, what is imported and in use. An
-// attempt that a step records does not start another.
-var tagChanged = predicate.Funcs{
-	UpdateFunc: func(e event.UpdateEvent) bool {
-		old, updated := e.ObjectOld.(*v1.Tag), e.ObjectNew.(*v1.Tag)
-		return old.Generation != updated.Generation ||
-			!maps.Equal(old.Annotations, updated.Annotations) ||
-			!slices.Equal(old.Finalizers, updated.Finalizers) ||
-			!old.DeletionTimestamp.Equal(updated.DeletionTimestamp) ||
-			!equality.Semantic.DeepEqual(old.Status.References, updated.Status.References) ||
-			!equality.Semantic.DeepEqual(old.Status.Mirrored, updated.Status.Mirrored) ||
-			!equality.Semantic.DeepEqual(old.Status.Generation, updated.Status.Generation)
-	},
+// patch writes what differs between a Tag of the cache and what is wanted. The cache leaves annotations out, and a merge patch
+// that drops the last annotation of an object drops all that are stored: so both have one that stays.
+func (r *Reconciler) patch(ctx context.Context, tag, wanted *v1.Tag) error {
+	before := tag.DeepCopy()
+	apiaccess.SetAnnotation(before, v1.AnnotationEnabled, "")
+	apiaccess.SetAnnotation(wanted, v1.AnnotationEnabled, "")
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, wanted, patch, client.FieldOwner(v1.FieldManager)); err != nil {
+		return fmt.Errorf("patching Tag %s: %w", client.ObjectKeyFromObject(tag), err)
+	}
+	return nil
 }

@@ -56,7 +56,7 @@ func (p *paged) list(ctx context.Context, live client.WithWatch, list client.Obj
 
 func newPaged(w *world) *paged {
 	p := &paged{}
-	w.reconciler.Live = interceptor.NewClient(w.live, interceptor.Funcs{List: p.list})
+	w.readLive(interceptor.NewClient(w.live, interceptor.Funcs{List: p.list}))
 	return p
 }
 
@@ -106,7 +106,7 @@ func (emptyRegistry) Remove(context.Context, *v1.Tag, v1.MirroredImage, []string
 func TestOnePruneAtATimeReadsUsage(t *testing.T) {
 	w := newWorld(t, left())
 	api := newPaged(w)
-	w.reconciler.Pruner = emptyRegistry{}
+	w.reconciler.Pruner.Registry = emptyRegistry{}
 	w.jobs(20, func(int) []string { return []string{"registry.test/other"} })
 	var running sync.WaitGroup
 	for i := range 40 {
@@ -143,7 +143,7 @@ func TestAPruneThatTakesLongParksNoWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	reading := make(chan struct{})
-	w.reconciler.Live = interceptor.NewClient(w.live, interceptor.Funcs{
+	w.readLive(interceptor.NewClient(w.live, interceptor.Funcs{
 		List: func(ctx context.Context, live client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 			var asked client.ListOptions
 			if asked.ApplyOptions(options); asked.Namespace == slow.Namespace {
@@ -153,7 +153,7 @@ func TestAPruneThatTakesLongParksNoWorkers(t *testing.T) {
 			}
 			return live.List(ctx, list, options...)
 		},
-	})
+	}))
 	pruning, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {

@@ -17,6 +17,7 @@ import (
 	"github.com/images-io/tagger/config/backstop"
 	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
 	tagcontroller "github.com/images-io/tagger/controllers/tag"
+	"github.com/images-io/tagger/controllers/tag/prune"
 	"github.com/images-io/tagger/controllers/tag/state"
 	workloadcontroller "github.com/images-io/tagger/controllers/workload"
 	"github.com/images-io/tagger/internal/config"
@@ -86,7 +87,8 @@ func addControllers(registries *registries, cfg config.Config) func(context.Cont
 		registries.mirror.onChange(memory.ConfigurationChanged)
 		recorder := mgr.GetEventRecorder(v1.FieldManager)
 		tags := tagcontroller.Reconciler{
-			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Jobs: queue, Pruner: registries.mirror,
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Jobs: queue,
+			Pruner:         &prune.Pruner{Live: mgr.GetAPIReader(), Registry: registries.mirror},
 			VerifyInterval: cfg.Mirror.VerifyInterval, Events: recorder, Clock: clock.RealClock{}, State: memory,
 		}
 		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, mirror), mgr.Add(queue), tags.SetupWithManager(ctx, mgr)}

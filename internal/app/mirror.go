@@ -14,7 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	v1 "github.com/images-io/tagger/api/v1"
-	tagcontroller "github.com/images-io/tagger/controllers/tag"
+	"github.com/images-io/tagger/controllers/tag/prune"
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/reference"
@@ -38,8 +38,8 @@ type mirror struct {
 }
 
 var (
-	_ importer.Mirror      = &mirror{}
-	_ tagcontroller.Pruner = &mirror{}
+	_ importer.Mirror = &mirror{}
+	_ prune.Registry  = &mirror{}
 )
 
 // deletionsAtOnce is the number of manifests of an image that are deleted concurrently.

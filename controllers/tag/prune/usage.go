@@ -1,7 +1,8 @@
-package tag
+package prune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,15 +24,18 @@ const (
 	maxUsedImages = 4096
 )
 
+// ErrBusy is returned while another prune reads what a namespace uses.
+var ErrBusy = errors.New("another prune reads what its namespace uses; try again")
+
 // usedImages returns the images of the Tag's repository in a mirror that pods of its namespace run, or may be made with, and who
 // uses each: workloads, and other Tags in their history. It reads in pages and keeps nothing else of the objects. One prune at a
-// time does so; the result is nil where another one reads the namespace.
-func (r *Reconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
+// time does so; the error is ErrBusy meanwhile.
+func (p *Pruner) usedImages(ctx context.Context, tag *v1.Tag) (map[string]string, error) {
 	waiting, cancel := context.WithTimeout(ctx, usageWait)
 	defer cancel()
-	unlock, err := r.usageReads.TryLock(waiting, tag.Namespace)
-	if unlock == nil && waiting.Err() != nil && ctx.Err() == nil {
-		return nil, nil
+	unlock, err := p.reads.TryLock(waiting, tag.Namespace)
+	if unlock == nil && (err == nil || waiting.Err() != nil && ctx.Err() == nil) {
+		return nil, ErrBusy
 	}
 	if unlock == nil {
 		return nil, err
@@ -47,7 +51,7 @@ func (r *Reconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]st
 		kinds = append(kinds, kind.NewList)
 	}
 	for _, newList := range kinds {
-		if err := r.addUsage(ctx, tag, newList, &used); err != nil {
+		if err := p.addUsage(ctx, tag, newList, &used); err != nil {
 			return nil, fmt.Errorf("reading what namespace %s runs: %w", tag.Namespace, err)
 		}
 	}
@@ -55,8 +59,8 @@ func (r *Reconciler) usedImages(ctx context.Context, tag *v1.Tag) (map[string]st
 }
 
 // addUsage adds the images of all objects of one kind.
-func (r *Reconciler) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *imageuse.Usage) error {
-	return apiaccess.EachListed(ctx, r.Live, newList, func(item runtime.Object) error {
+func (p *Pruner) addUsage(ctx context.Context, tag *v1.Tag, newList func() client.ObjectList, used *imageuse.Usage) error {
+	return apiaccess.EachListed(ctx, p.Live, newList, func(item runtime.Object) error {
 		if other, isTag := item.(*v1.Tag); !isTag {
 			used.MarkWorkload(item)
 		} else if other.Name != tag.Name {
