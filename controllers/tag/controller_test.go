@@ -3,6 +3,7 @@ package tag_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -24,6 +25,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/controllers/internal/controllertest"
@@ -324,6 +328,28 @@ func TestAFailureIsWrittenOnceAndWaits(t *testing.T) {
 	}
 	if event := <-w.events.Events; !strings.Contains(event, "ImportFailed NotFound: there is no such tag") {
 		t.Errorf("the event is %q", event)
+	}
+}
+
+// hiddenCause is a failure whose cause the Tag's status must not show.
+type hiddenCause struct{ notFound }
+
+func (hiddenCause) Detail() string { return "10.0.0.7 refuses connections" }
+
+func TestImport_CauseIsInTheLogOnly(t *testing.T) {
+	w := newWorld(t, controllertest.NewTag())
+	w.registry.err = hiddenCause{notFound{errors.New("the host cannot be reached")}}
+	var lines []string
+	logger := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+	if _, err := w.reconciler.Reconcile(logr.NewContext(t.Context(), logger), ctrl.Request{NamespacedName: controllertest.Name}); err != nil {
+		t.Fatal(err)
+	}
+	const cause = "10.0.0.7 refuses connections"
+	if text := strings.Join(lines, "\n"); !strings.Contains(text, cause) {
+		t.Errorf("the log says %q", text)
+	}
+	if text := fmt.Sprint(w.tag().Status, <-w.events.Events); strings.Contains(text, cause) {
+		t.Errorf("the status and the event say %q", text)
 	}
 }
 

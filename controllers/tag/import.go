@@ -149,7 +149,7 @@ func (r *Reconciler) failed(ctx context.Context, tag *v1.Tag, image importer.Res
 		return outcome{}, err
 	}
 	reason, message, now := failure.Reason(), v1.Truncate(failure.Error(), v1.MaxReasonLength), r.now()
-	log.FromContext(ctx).Info("import failed", "generation", decision.Generation, "from", tag.Spec.From, "reason", reason, "error", message)
+	log.FromContext(ctx).Info("import failed", "generation", decision.Generation, "from", tag.Spec.From, "reason", reason, "error", message, "cause", importer.Cause(err))
 	return outcome{
 		remember: func() {
 			r.recordChecked(tag, decision)

@@ -132,7 +132,7 @@ func verifyFailed(ctx context.Context, tag *v1.Tag, failure importer.Failure, no
 		message = "the internal registry lost the generation in use, and its source fails: " + message
 	}
 	message = v1.Truncate(message, v1.MaxReasonLength)
-	log.FromContext(ctx).Info("mirrored image cannot be verified", "reason", failure.Reason(), "error", message)
+	log.FromContext(ctx).Info("mirrored image cannot be verified", "reason", failure.Reason(), "error", message, "cause", importer.Cause(failure))
 	return outcome{
 		change: func(t *v1.Tag) { t.MarkNotMirrored(failure.Reason(), message, now) },
 		events: []pendingEvent{{corev1.EventTypeWarning, "MirrorVerifyFailed", "Mirror", fmt.Sprintf("%s: %s", failure.Reason(), message)}},

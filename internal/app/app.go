@@ -49,7 +49,7 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 	}
 	steps := []func(context.Context, ctrl.Manager) error{
 		registries.watch,
-		registries.mirror.watch,
+		registries.mirror.Watch,
 		addControllers(registries, cfg),
 		addBackstop(cfg),
 		addWebhooks(registries, username),
@@ -78,20 +78,20 @@ func clientConfig(cluster *rest.Config) *rest.Config {
 
 func addControllers(registries *registries, cfg config.Config) func(context.Context, ctrl.Manager) error {
 	return func(ctx context.Context, mgr ctrl.Manager) error {
-		queue, mirror := jobs.New(clock.RealClock{}, cfg.Mirror.ConcurrentCopies), metrics.NewMirror(registries.mirror)
+		queue, copies := jobs.New(clock.RealClock{}, cfg.Mirror.ConcurrentCopies), metrics.NewMirror(registries.mirror)
 		imports := metrics.NewImports(&importer.Importer{
-			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: mirror, Jobs: queue,
+			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: copies, Jobs: queue,
 		})
 		memory := state.NewState(clock.RealClock{})
 		registries.configuration.OnChange(memory.ConfigurationChanged)
-		registries.mirror.onChange(memory.ConfigurationChanged)
+		registries.mirror.OnChange(memory.ConfigurationChanged)
 		recorder := mgr.GetEventRecorder(v1.FieldManager)
 		tags := tagcontroller.Reconciler{
 			Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: imports, Jobs: queue,
 			Pruner:         &prune.Pruner{Live: mgr.GetAPIReader(), Registry: registries.mirror},
 			VerifyInterval: cfg.Mirror.VerifyInterval, Events: recorder, Clock: clock.RealClock{}, State: memory,
 		}
-		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, mirror), mgr.Add(queue), tags.SetupWithManager(ctx, mgr)}
+		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, copies), mgr.Add(queue), tags.SetupWithManager(ctx, mgr)}
 		for _, kind := range workloadkind.All {
 			workloads := workloadcontroller.Reconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries, Clock: clock.RealClock{}}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))

@@ -28,6 +28,7 @@ import (
 	backstopcontroller "github.com/images-io/tagger/controllers/backstop"
 	"github.com/images-io/tagger/internal/cachetransform"
 	"github.com/images-io/tagger/internal/config"
+	"github.com/images-io/tagger/internal/mirror"
 	"github.com/images-io/tagger/internal/workloadkind"
 )
 
@@ -93,7 +94,7 @@ func cacheOptions() cache.Options {
 		&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: named(backstopcontroller.Name),
 		&apiextensionsv1.CustomResourceDefinition{}:                 named(backstopcontroller.TagDefinition),
 		&corev1.ConfigMap{}: {
-			Namespaces: map[string]cache.Config{hostingNamespace: {}}, Field: fields.OneTermEqualSelector(metav1.ObjectNameField, hostingName),
+			Namespaces: map[string]cache.Config{mirror.ConfigMapNamespace: {}}, Field: fields.OneTermEqualSelector(metav1.ObjectNameField, mirror.ConfigMapName),
 		},
 	}
 	for _, kind := range workloadkind.All {

@@ -11,11 +11,11 @@ import (
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/metrics"
+	"github.com/images-io/tagger/internal/mirror"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/copier"
 	"github.com/images-io/tagger/internal/registry/credentials"
-	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/registriesconf"
 	"github.com/images-io/tagger/internal/registry/transport"
 )
@@ -26,7 +26,7 @@ type registries struct {
 	configuration *registriesconf.Config
 	authorities   *transport.CABundle
 	requests      *metrics.Registries
-	mirror        *mirror
+	mirror        *mirror.Mirror
 }
 
 var _ importer.Registry = &registries{}
@@ -50,11 +50,11 @@ func newRegistries(cfg config.Config) (*registries, error) {
 			Attachments: cfg.Mirror.Attachments != config.AttachmentsIgnored, BestEffort: cfg.Mirror.Attachments == config.AttachmentsBestEffort,
 		},
 	})
-	mirror, err := newMirror(client, cfg.Cache)
+	internal, err := mirror.New(client, cfg.Cache)
 	if err != nil {
 		return nil, err
 	}
-	return &registries{client: client, configuration: configuration, authorities: authorities, requests: requests, mirror: mirror}, nil
+	return &registries{client: client, configuration: configuration, authorities: authorities, requests: requests, mirror: internal}, nil
 }
 
 // reporting returns a function that logs why an edited file is invalid.
@@ -69,30 +69,16 @@ func (r *registries) watch(_ context.Context, mgr ctrl.Manager) error {
 	return errors.Join(mgr.Add(r.configuration), mgr.Add(r.authorities))
 }
 
-// Resolve hands the pull secrets of a namespace to the registry client.
+// Resolve hands the pull secrets of a namespace to the registry client. It returns errors for secrets that are malformed or too large.
 func (r *registries) Resolve(ctx context.Context, source reference.Source, secrets importer.PullSecrets, options importer.ResolveOptions) (string, []error, error) {
-	keyring, problems, err := readKeyring(ctx, r.client, source, secrets)
+	var keyring credentials.Keyring
+	var malformed []error
+	tooLarge, err := secrets(ctx, func(read []corev1.Secret) { keyring, malformed = r.client.KeyringFor(source, read) })
 	if err != nil {
 		return "", nil, err
 	}
 	digest, err := r.client.Resolve(ctx, source, keyring, registry.ResolveOptions(options))
-	logDetail(ctx, err, options.Namespace)
-	return digest, problems, err
-}
-
-// readKeyring reads the credentials for the source from the pull secrets. It returns errors for secrets that are malformed or
-// too large.
-func readKeyring(ctx context.Context, client *registry.Client, source reference.Source, secrets importer.PullSecrets) (keyring credentials.Keyring, problems []error, err error) {
-	tooLarge, err := secrets(ctx, func(read []corev1.Secret) { keyring, problems = client.KeyringFor(source, read) })
-	return keyring, append(tooLarge, problems...), err
-}
-
-// logDetail logs the cause of a failure that a Tag's status must not show.
-func logDetail(ctx context.Context, err error, namespace string) {
-	var failure *regerr.Error
-	if errors.As(err, &failure) && failure.Detail() != "" {
-		ctrl.LoggerFrom(ctx).Info("cannot reach a host that is neither public nor in registries.conf", "namespace", namespace, "cause", failure.Detail())
-	}
+	return digest, append(tooLarge, malformed...), err
 }
 
 // UnqualifiedRegistry returns the registry of images without one, empty meaning docker.io.

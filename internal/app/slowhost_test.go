@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -23,6 +22,7 @@ import (
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
 	"github.com/images-io/tagger/internal/jobs"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // slowHost is a registry that takes a while for each manifest, and counts the requests for them, and the most at a time.
@@ -56,7 +56,7 @@ func TestSlowHost_ResolvesEachSourceOnce(t *testing.T) {
 	t.Cleanup(host.Close)
 	address := strings.TrimPrefix(host.URL, "http://")
 	conf := filepath.Join(t.TempDir(), "registries.conf")
-	if err := os.WriteFile(conf, []byte("[[registry]]\nlocation = \""+address+"\"\ninsecure = true\n"), 0o600); err != nil {
+	if err := harness.WriteRegistriesConf(conf, address); err != nil {
 		t.Fatal(err)
 	}
 	registries, err := newRegistries(config.Config{RegistriesConf: conf, Proxy: &httpproxy.Config{}})

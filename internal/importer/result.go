@@ -75,6 +75,15 @@ type Failure interface {
 	Reason() v1.Reason
 }
 
+// Cause returns the exact cause of a failure for the manager's log, where the Tag's status must not show it; else an empty string.
+func Cause(err error) string {
+	var hidden interface{ Detail() string }
+	if !errors.As(err, &hidden) {
+		return ""
+	}
+	return hidden.Detail()
+}
+
 // RetryAfter returns how long not to retry after a failure; 0 when it does not say.
 func RetryAfter(err error) time.Duration {
 	var limited interface{ RetryAfter() time.Duration }

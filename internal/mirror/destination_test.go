@@ -1,4 +1,4 @@
-package app
+package mirror
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 const image = "@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 func hosting(text string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: hostingNamespace, Name: hostingName}, Data: map[string]string{hostingKey: text}}
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ConfigMapNamespace, Name: ConfigMapName}, Data: map[string]string{hostingKey: text}}
 }
 
 func TestLocalRegistry_AddressesOfTheKEP(t *testing.T) {
@@ -56,12 +56,12 @@ func TestLocalRegistry_Malformed(t *testing.T) {
 }
 
 func TestTheConfigMapCountsWhenItChanges(t *testing.T) {
-	m, err := newMirror(nil, config.CacheRegistry{Username: "u", Password: "p"})
+	m, err := New(nil, config.CacheRegistry{Username: "u", Password: "p"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	changes := 0
-	m.onChange(func() { changes++ })
+	m.OnChange(func() { changes++ })
 	is := func(want string) {
 		t.Helper()
 		at, err := m.Destination()
@@ -93,7 +93,7 @@ func TestTheConfigMapCountsWhenItChanges(t *testing.T) {
 }
 
 func TestTheEnvironmentComesFirst(t *testing.T) {
-	m, err := newMirror(nil, config.CacheRegistry{Address: "registry.test/mirror", Username: "u", Password: "p"})
+	m, err := New(nil, config.CacheRegistry{Address: "registry.test/mirror", Username: "u", Password: "p"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestTheEnvironmentComesFirst(t *testing.T) {
 }
 
 func TestRemove_ImageOfAnotherRegistry(t *testing.T) {
-	m, err := newMirror(nil, config.CacheRegistry{Address: "registry.test"})
+	m, err := New(nil, config.CacheRegistry{Address: "registry.test"})
 	if err != nil {
 		t.Fatal(err)
 	}

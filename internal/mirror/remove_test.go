@@ -1,4 +1,4 @@
-package app
+package mirror_test
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,7 +22,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"golang.org/x/net/http/httpproxy"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -31,10 +29,15 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/config"
 	"github.com/images-io/tagger/internal/importer"
+	"github.com/images-io/tagger/internal/mirror"
 	"github.com/images-io/tagger/internal/reference"
+	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/copier"
+	"github.com/images-io/tagger/internal/registry/registriesconf"
 	"github.com/images-io/tagger/internal/registry/throttle"
 	"github.com/images-io/tagger/internal/transfer"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 	"github.com/images-io/tagger/test/ledger"
 )
 
@@ -45,31 +48,50 @@ const user, password = "pusher", "correct-horse-battery-staple"
 type yard struct {
 	t              *testing.T
 	source, target *cluster.Registry
-	mirror         *mirror
+	mirror         *mirror.Mirror
 	tag            *v1.Tag
 }
 
-func newYard(t *testing.T, target cluster.RegistryOptions, change ...func(*config.Config)) *yard {
+// setup is how a yard's internal registry is reached, and what is copied to it.
+type setup struct {
+	cache  config.CacheRegistry
+	copies copier.Limits
+}
+
+func newYard(t *testing.T, target cluster.RegistryOptions, change ...func(*setup)) *yard {
 	t.Helper()
 	y := &yard{t: t, tag: &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}}}
 	y.source = y.start(cluster.RegistryOptions{})
 	target.Username, target.Password = user, password
 	y.target = y.start(target)
+	used := setup{
+		cache:  config.CacheRegistry{Address: y.target.Address, Username: user, Password: password, Insecure: true},
+		copies: copier.Limits{Attachments: true},
+	}
+	for _, apply := range change {
+		apply(&used)
+	}
+	y.mirror = newMirror(t, registry.Options{Copies: used.copies}, used.cache, y.source.Address)
+	return y
+}
+
+// newMirror returns an internal registry, for sources that speak plain HTTP.
+func newMirror(t *testing.T, options registry.Options, cache config.CacheRegistry, sources ...string) *mirror.Mirror {
+	t.Helper()
 	conf := filepath.Join(t.TempDir(), "registries.conf")
-	if err := os.WriteFile(conf, []byte("[[registry]]\nlocation = \""+y.source.Address+"\"\ninsecure = true\n"), 0o600); err != nil {
+	if err := harness.WriteRegistriesConf(conf, sources...); err != nil {
 		t.Fatal(err)
 	}
-	cfg := config.Config{RegistriesConf: conf, Proxy: &httpproxy.Config{}, Cache: config.CacheRegistry{Address: y.target.Address, Username: user, Password: password, Insecure: true}}
-	cfg.Mirror.Attachments = config.AttachmentsRequired
-	for _, apply := range change {
-		apply(&cfg)
-	}
-	all, err := newRegistries(cfg)
+	configuration, err := registriesconf.Load(conf, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	y.mirror = all.mirror
-	return y
+	options.Configuration = configuration
+	made, err := mirror.New(registry.New(options), cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
 }
 
 func (y *yard) start(options cluster.RegistryOptions) *cluster.Registry {
@@ -84,12 +106,12 @@ func (y *yard) start(options cluster.RegistryOptions) *cluster.Registry {
 }
 
 // guarded puts a guard before the internal registry, which may respond instead.
-func guarded(t *testing.T, answer func(target http.Handler, w http.ResponseWriter, r *http.Request)) func(*config.Config) {
-	return func(cfg *config.Config) {
-		target := ledger.Behind(cfg.Cache.Address)
+func guarded(t *testing.T, answer func(target http.Handler, w http.ResponseWriter, r *http.Request)) func(*setup) {
+	return func(used *setup) {
+		target := ledger.Behind(used.cache.Address)
 		guard := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(target, w, r) }))
 		t.Cleanup(guard.Close)
-		cfg.Cache.Address = guard.Listener.Addr().String()
+		used.cache.Address = guard.Listener.Addr().String()
 	}
 }
 
@@ -165,11 +187,11 @@ func (y *yard) copy(tag, digest string, generation int64) v1.MirroredImage {
 
 func (y *yard) repository() reference.MirrorRepository {
 	y.t.Helper()
-	mirror, err := y.mirror.Destination()
+	destination, err := y.mirror.Destination()
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	at, err := mirror.Repository(y.tag.Namespace, y.tag.Name)
+	at, err := destination.Repository(y.tag.Namespace, y.tag.Name)
 	if err != nil {
 		y.t.Fatal(err)
 	}
@@ -268,7 +290,7 @@ func TestRemove_KeepsPlatformOfKeptImage(t *testing.T) {
 }
 
 func TestCopy_IgnoredReferrers(t *testing.T) {
-	y := newYard(t, cluster.RegistryOptions{}, func(cfg *config.Config) { cfg.Mirror.Attachments = config.AttachmentsIgnored })
+	y := newYard(t, cluster.RegistryOptions{}, func(used *setup) { used.copies.Attachments = false })
 	y.copied("0", 0)
 	y.has("--mirror-attachments=false", "0")
 }
@@ -394,15 +416,12 @@ func TestRemove_SilentRegistry(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = silent.Close() })
 	address := silent.Addr().String()
-	all, err := newRegistries(config.Config{Proxy: &httpproxy.Config{}, Cache: config.CacheRegistry{Address: address, Insecure: true}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	internal := newMirror(t, registry.Options{}, config.CacheRegistry{Address: address, Insecure: true})
 	tag := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: "dev", Name: "myapp"}}
 	image := v1.MirroredImage{ImageReference: address + "/dev/myapp@sha256:" + strings.Repeat("0", 64)}
 	var said error
 	for range 3 {
-		if said = all.mirror.Remove(t.Context(), tag, image, nil); strings.Contains(said.Error(), "is not asked before") {
+		if said = internal.Remove(t.Context(), tag, image, nil); strings.Contains(said.Error(), "is not asked before") {
 			return
 		}
 	}

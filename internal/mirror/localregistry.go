@@ -1,4 +1,4 @@
-package app
+package mirror
 
 import (
 	"cmp"
@@ -13,9 +13,9 @@ import (
 
 // The ConfigMap in which a cluster names its registry (KEP-1755, "Communicating a local registry").
 const (
-	hostingNamespace = metav1.NamespacePublic
-	hostingName      = "local-registry-hosting"
-	hostingKey       = "localRegistryHosting.v1"
+	ConfigMapNamespace = metav1.NamespacePublic
+	ConfigMapName      = "local-registry-hosting"
+	hostingKey         = "localRegistryHosting.v1"
 )
 
 // localRegistry reads the ConfigMap: Tagger writes to the registry's address in the cluster network, and nodes pull from its
