@@ -20,6 +20,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/test/bench/measure"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 const (
@@ -107,7 +108,7 @@ func (b *backstopBench) start(ctx context.Context) error {
 		return err
 	}
 	conf := filepath.Join(b.dir, "registries.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", registry.Address), 0o600); err != nil {
+	if err := harness.WriteRegistriesConf(conf, registry.Address); err != nil {
 		return err
 	}
 	webhook, err := cluster.NewWebhook(filepath.Join(b.dir, "webhook"))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync/atomic"
 )
@@ -47,10 +46,4 @@ func (r *headRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	default:
 		http.NotFound(w, request)
 	}
-}
-
-// allow writes a registries.conf for plain HTTP to the registry, on loopback.
-func (r *headRegistry) allow(path string) error {
-	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", r.address())
-	return os.WriteFile(path, []byte(conf), 0o600)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/images-io/tagger/internal/registry/registriesconf"
 	"github.com/images-io/tagger/internal/registry/transport"
 	"github.com/images-io/tagger/test/bench/measure"
+	"github.com/images-io/tagger/test/harness"
 )
 
 const (
@@ -97,8 +98,7 @@ func newChecks() (c *checks, stop func(), err error) {
 
 // clientFor returns a client that may use plain HTTP to the registry.
 func clientFor(path, address string, clock *clocktesting.FakePassiveClock) (*registry.Client, error) {
-	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", address)
-	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+	if err := harness.WriteRegistriesConf(path, address); err != nil {
 		return nil, err
 	}
 	configuration, err := registriesconf.Load(path, func(error) {}, nil)

@@ -21,6 +21,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/test/bench/measure"
 	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // stand is a control plane, a registry, and the manager as a process of its own, as config/default installs it.
@@ -67,7 +68,7 @@ func startStand(ctx context.Context) (s *stand, err error) {
 
 func (s *stand) startManager(ctx context.Context) error {
 	registriesConf := filepath.Join(s.dir, "registries.conf")
-	if err := s.registry.allow(registriesConf); err != nil {
+	if err := harness.WriteRegistriesConf(registriesConf, s.registry.address()); err != nil {
 		return err
 	}
 	webhook, err := cluster.NewWebhook(filepath.Join(s.dir, "webhook"))
