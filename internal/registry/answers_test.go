@@ -11,19 +11,20 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 func TestResolve_PollReusesFreshDigest(t *testing.T) {
 	clock := newClock()
-	u := newUpstream(t, nil)
+	u := registrytest.NewUpstream(t, nil)
 	client := newClient(t, u, at(clock))
-	from := u.host() + "/team/app:v1"
-	old := u.push(t, "team/app", "v1", "one")
+	from := u.Host() + "/team/app:v1"
+	old := u.Push(t, "team/app", "v1", "one")
 	due := clock.Now()
 	poll := func() (string, error) {
 		return resolveOn(t, client, from, registry.ResolveOptions{NotBefore: due, Poll: true})
 	}
-	heads := func() int { return u.count(http.MethodHead, "/manifests/") }
+	heads := func() int { return u.Count(http.MethodHead, "/manifests/") }
 	for range 100 {
 		if got, err := poll(); got != old {
 			t.Fatal(err)
@@ -33,7 +34,7 @@ func TestResolve_PollReusesFreshDigest(t *testing.T) {
 		t.Errorf("%d HEADs for 100 polls that were due at the same time", heads())
 	}
 	pass(clock, time.Second)
-	pushed := u.push(t, "team/app", "v1", "two")
+	pushed := u.Push(t, "team/app", "v1", "two")
 	resolved(t, client, from, anonymous, pushed)
 	if got, err := poll(); got != pushed || heads() != 2 {
 		t.Errorf("a poll gets %s (%v) with %d HEADs, want what the push got with 2", got, err, heads())
@@ -51,23 +52,23 @@ func TestResolve_PollReusesFreshDigest(t *testing.T) {
 func TestResolve_DigestsArePerCredential(t *testing.T) {
 	service := newTokens(func(user, _ string) bool { return user == "alice" })
 	service.users["alice"] = "p"
-	u := newUpstream(t, service.guard)
+	u := registrytest.NewUpstream(t, service.guard)
 	client := newClient(t, u, at(newClock()))
-	want := u.push(t, "team/app", "v1", "one")
-	resolved(t, client, u.host()+"/team/app:v1", as(t, u, "alice", "p"), want)
-	if got, err := resolveOn(t, client, u.host()+"/team/app:v1", registry.ResolveOptions{NotBefore: quotaStart, Poll: true}); err == nil {
+	want := u.Push(t, "team/app", "v1", "one")
+	resolved(t, client, u.Host()+"/team/app:v1", as(t, u, "alice", "p"), want)
+	if got, err := resolveOn(t, client, u.Host()+"/team/app:v1", registry.ResolveOptions{NotBefore: quotaStart, Poll: true}); err == nil {
 		t.Errorf("the anonymous user gets %s, which only alice may see", got)
 	}
 }
 
 // TestResolve_ThousandTagsTenHeads is a round of polls.
 func TestResolve_ThousandTagsTenHeads(t *testing.T) {
-	u := newUpstream(t, newTokens(everybody).guard)
+	u := registrytest.NewUpstream(t, newTokens(everybody).guard)
 	client := newClient(t, u)
 	want := map[string]string{}
 	for i := range 10 {
-		name := fmt.Sprintf("%s/team/app:v%d", u.host(), i)
-		want[name] = u.push(t, "team/app", fmt.Sprintf("v%d", i), fmt.Sprint(i))
+		name := fmt.Sprintf("%s/team/app:v%d", u.Host(), i)
+		want[name] = u.Push(t, "team/app", fmt.Sprintf("v%d", i), fmt.Sprint(i))
 	}
 	due := time.Now()
 	var all sync.WaitGroup
@@ -81,10 +82,10 @@ func TestResolve_ThousandTagsTenHeads(t *testing.T) {
 		}
 	}
 	all.Wait()
-	if heads := u.count(http.MethodHead, "/manifests/"); heads > 10 {
+	if heads := u.Count(http.MethodHead, "/manifests/"); heads > 10 {
 		t.Errorf("%d HEADs for 1000 Tags with 10 references", heads)
 	}
-	if gets := u.count(http.MethodGet, "/manifests/"); gets > 0 {
+	if gets := u.Count(http.MethodGet, "/manifests/"); gets > 0 {
 		t.Errorf("%d manifests were read", gets)
 	}
 }
@@ -94,7 +95,7 @@ func TestAPushDuringACheckIsNotLost(t *testing.T) {
 	arrived, release := make(chan struct{}, 1), make(chan struct{})
 	var heads atomic.Int32
 	old, pushed := digest.FromString("old").String(), digest.FromString("new").String()
-	u := newUpstream(t, func(http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/v2/" {
 				return
@@ -110,7 +111,7 @@ func TestAPushDuringACheckIsNotLost(t *testing.T) {
 	})
 	clock := newClock()
 	client := newClient(t, u, at(clock))
-	from := u.host() + "/team/app:v1"
+	from := u.Host() + "/team/app:v1"
 	var all sync.WaitGroup
 	all.Go(func() {
 		if got, err := resolve(t, client, from, anonymous); got != old {

@@ -20,6 +20,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 func withAttachments(options *registry.Options) { options.Copies.Attachments = true }
@@ -41,7 +42,7 @@ func commentedTo(t *testing.T, subject gcr.Image, comment string) gcr.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	oci := mutate.MediaType(mutate.ConfigMediaType(image(t, 1, 1<<8), "application/vnd.example.signature"), types.OCIManifestSchema1)
+	oci := mutate.MediaType(mutate.ConfigMediaType(registrytest.Image(t, 1, 1<<8), "application/vnd.example.signature"), types.OCIManifestSchema1)
 	if comment != "" {
 		oci = mutate.Annotations(oci, map[string]string{"comment": comment}).(gcr.Image)
 	}
@@ -51,46 +52,13 @@ func commentedTo(t *testing.T, subject gcr.Image, comment string) gcr.Image {
 // tagOf is the tag of the referrers tag schema.
 func tagOf(digest string) string { return strings.Replace(digest, ":", "-", 1) }
 
-// put puts a manifest into a registry, past its guard.
-func (u *upstream) put(t *testing.T, repository, tag, kind, manifest string) {
-	t.Helper()
-	r := httptest.NewRequest(http.MethodPut, "/v2/"+repository+"/manifests/"+tag, strings.NewReader(manifest))
-	r.Header.Set("Content-Type", kind)
-	w := httptest.NewRecorder()
-	u.images.ServeHTTP(w, r)
-	if w.Code != http.StatusCreated {
-		t.Fatalf("putting %s:%s: %d %s", repository, tag, w.Code, w.Body)
-	}
-}
-
-// serve has a registry answer for a manifest that it would not take.
-func (u *upstream) serve(repository, tag, kind, manifest string) {
-	next := u.Config.Handler
-	u.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v2/"+repository+"/manifests/"+tag {
-			next.ServeHTTP(w, r)
-			return
-		}
-		w.Header().Set("Content-Type", kind)
-		_, _ = io.WriteString(w, manifest)
-	})
-}
-
-// digest is that of what is in a repository under a tag.
-func (u *upstream) digest(t *testing.T, repository, tag string) string {
-	t.Helper()
-	w := httptest.NewRecorder()
-	u.images.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/v2/"+repository+"/manifests/"+tag, nil))
-	return w.Header().Get("Docker-Content-Digest")
-}
-
-// indexOf is an index of what is in a repository, with its sizes.
-func (u *upstream) indexOf(t *testing.T, repository string, digests ...string) string {
+// sizedIndexOf returns an index of manifests in a repository, with their sizes.
+func sizedIndexOf(t *testing.T, u *registrytest.Upstream, repository string, digests ...string) string {
 	t.Helper()
 	index := indexOf(ociImage, digests...)
 	for _, digest := range digests {
 		w := httptest.NewRecorder()
-		u.images.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/v2/"+repository+"/manifests/"+digest, nil))
+		u.Images.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/v2/"+repository+"/manifests/"+digest, nil))
 		index = strings.Replace(index, `"`+digest+`","size":1}`, `"`+digest+`","size":`+w.Header().Get("Content-Length")+`}`, 1)
 	}
 	return index
@@ -100,7 +68,7 @@ func (u *upstream) indexOf(t *testing.T, repository string, digests ...string) s
 func (s *stage) listedAt(repository, tag string) (digests []string, kinds []string) {
 	s.t.Helper()
 	w := httptest.NewRecorder()
-	s.mirror.images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/"+repository+"/manifests/"+tag, nil))
+	s.mirror.Images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/"+repository+"/manifests/"+tag, nil))
 	var index struct {
 		Manifests []struct{ Digest, ArtifactType string }
 	}
@@ -116,11 +84,11 @@ func (s *stage) listedAt(repository, tag string) (digests []string, kinds []stri
 }
 
 func TestSignaturesOfCosignTravelWithTheImage(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 2, 1<<10))
-	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 2, 1<<8))
-	attestation := s.source.pushImage(t, "team/app", tagOf(want)+".att", image(t, 1, 1<<8))
-	s.source.pushImage(t, "team/app", tagOf(want)+".sbom", image(t, 1, 1<<8))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+	want := s.source.PushIndex(t, "team/app", "latest", registrytest.Platforms(t, 2, 2, 1<<10))
+	signature := s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 2, 1<<8))
+	attestation := s.source.PushImage(t, "team/app", tagOf(want)+".att", registrytest.Image(t, 1, 1<<8))
+	s.source.PushImage(t, "team/app", tagOf(want)+".sbom", registrytest.Image(t, 1, 1<<8))
 	done := s.copied(s.order(want))
 	s.isWhole("cache/shop/app", "0", want)
 	s.isWhole("cache/shop/app", tagOf(want)+".sig", signature)
@@ -133,13 +101,13 @@ func TestSignaturesOfCosignTravelWithTheImage(t *testing.T) {
 func TestReferrersTravelWithTheImage(t *testing.T) {
 	for _, lists := range []bool{true, false} {
 		t.Run(fmt.Sprintf("the source lists them: %v", lists), func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(lists)), newPlainUpstream(t), withAttachments)
-			made := image(t, 2, 1<<10)
-			want := s.source.pushImage(t, "team/app", "latest", made)
-			one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
-			other := s.source.pushImage(t, "team/app", "other", attachedTo(t, made))
+			s := newStage(t, registrytest.NewPlainGuarded(t, nil, images.WithReferrersSupport(lists)), registrytest.NewPlainUpstream(t), withAttachments)
+			made := registrytest.Image(t, 2, 1<<10)
+			want := s.source.PushImage(t, "team/app", "latest", made)
+			one := s.source.PushImage(t, "team/app", "one", attachedTo(t, made))
+			other := s.source.PushImage(t, "team/app", "other", attachedTo(t, made))
 			if !lists {
-				s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one, other))
+				s.source.PutManifest(t, "team/app", tagOf(want), ociIndex, sizedIndexOf(t, s.source, "team/app", one, other))
 			}
 			done := s.copied(s.order(want))
 			if done.Attachments != 2 {
@@ -165,23 +133,23 @@ func TestReferrersTravelWithTheImage(t *testing.T) {
 // TestReferrers_IndexHasAnnotations, unless that is long: as texts in an index it may be six times as long.
 func TestReferrers_IndexHasAnnotations(t *testing.T) {
 	for comment, isListed := range map[string]bool{"short": true, strings.Repeat("<", 4<<10): false, strings.Repeat("a", 20<<10): false} {
-		s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-		made := image(t, 1, 1<<10)
-		want := s.source.pushImage(t, "team/app", "latest", made)
+		s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+		made := registrytest.Image(t, 1, 1<<10)
+		want := s.source.PushImage(t, "team/app", "latest", made)
 		attached := commentedTo(t, made, comment)
-		s.source.pushImage(t, "team/app", "one", attached)
+		s.source.PushImage(t, "team/app", "one", attached)
 		manifest, err := attached.RawManifest()
 		if err != nil {
 			t.Fatal(err)
 		}
 		short := strings.ReplaceAll(string(manifest), `\u003c`, "<") // as others write it
 		one := digest.FromString(short).String()
-		s.source.put(t, "team/app", one, ociImage, short)
-		s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one))
+		s.source.PutManifest(t, "team/app", one, ociImage, short)
+		s.source.PutManifest(t, "team/app", tagOf(want), ociIndex, sizedIndexOf(t, s.source, "team/app", one))
 		s.copied(s.order(want))
 		s.isWhole("cache/shop/app", one, one)
 		w := httptest.NewRecorder()
-		s.mirror.images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/cache/shop/app/manifests/"+tagOf(want), nil))
+		s.mirror.Images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/cache/shop/app/manifests/"+tagOf(want), nil))
 		index, err := gcr.ParseIndexManifest(w.Body)
 		if err != nil || len(index.Manifests) != 1 || index.Manifests[0].Digest.String() != one {
 			t.Fatalf("the mirror lists %v, %v", index, err)
@@ -203,10 +171,10 @@ func TestReferrers_MirrorTakesTagForImage(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainGuarded(t, takes), withAttachments)
-	made := image(t, 1, 1<<10)
-	want = s.source.pushImage(t, "team/app", "latest", made)
-	one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+	s := newStage(t, registrytest.NewPlainGuarded(t, nil, images.WithReferrersSupport(true)), registrytest.NewPlainGuarded(t, takes), withAttachments)
+	made := registrytest.Image(t, 1, 1<<10)
+	want = s.source.PushImage(t, "team/app", "latest", made)
+	one := s.source.PushImage(t, "team/app", "one", attachedTo(t, made))
 	for range 2 {
 		s.copied(s.order(want))
 		s.isWhole("cache/shop/app", one, one)
@@ -215,16 +183,16 @@ func TestReferrers_MirrorTakesTagForImage(t *testing.T) {
 
 // TestReferrers_NewReplacesOld has another list of attachments for the same image with every build.
 func TestReferrers_NewReplacesOld(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	made := image(t, 1, 1<<8)
-	want := s.source.pushImage(t, "team/app", "latest", made)
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+	made := registrytest.Image(t, 1, 1<<8)
+	want := s.source.PushImage(t, "team/app", "latest", made)
 	var former []string
 	for build := range 3 {
-		attached := []string{s.source.pushImage(t, "team/app", "again", attachedTo(t, made))}
+		attached := []string{s.source.PushImage(t, "team/app", "again", attachedTo(t, made))}
 		for range 63 {
-			attached = append(attached, s.source.pushImage(t, "team/app", "again", attachedTo(t, made)))
+			attached = append(attached, s.source.PushImage(t, "team/app", "again", attachedTo(t, made)))
 		}
-		s.source.serve("team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", attached...))
+		s.source.Serve("team/app", tagOf(want), ociIndex, sizedIndexOf(t, s.source, "team/app", attached...))
 		s.copied(s.order(want))
 		listed, _ := s.listedAt("cache/shop/app", tagOf(want))
 		if len(listed) != min(64*(build+1), 128) || !slices.Equal(listed[len(listed)-64:], attached) {
@@ -246,25 +214,25 @@ func TestReferrers_NoIndexWithReferrersAPI(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainGuarded(t, notes), withAttachments)
-	made := image(t, 2, 1<<10)
-	want := s.source.pushImage(t, "team/app", "latest", made)
-	one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+	s := newStage(t, registrytest.NewPlainGuarded(t, nil, images.WithReferrersSupport(true)), registrytest.NewPlainGuarded(t, notes), withAttachments)
+	made := registrytest.Image(t, 2, 1<<10)
+	want := s.source.PushImage(t, "team/app", "latest", made)
+	one := s.source.PushImage(t, "team/app", "one", attachedTo(t, made))
 	s.copied(s.order(want))
 	s.isWhole("cache/shop/app", one, one)
-	if count := s.mirror.count("", "/manifests/sha256-"); count != 0 {
+	if count := s.mirror.Count("", "/manifests/sha256-"); count != 0 {
 		t.Errorf("%d requests for an index", count)
 	}
 }
 
 func TestAttachmentsAreThereBeforeTheImage(t *testing.T) {
 	var order []string
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
+	signature := s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 1, 1<<8))
 	s.copied(s.order(want))
-	for _, r := range s.mirror.requests(http.MethodPut, "/manifests/") {
-		order = append(order, r.path[strings.LastIndex(r.path, "/")+1:])
+	for _, r := range s.mirror.Requests(http.MethodPut, "/manifests/") {
+		order = append(order, r.Path[strings.LastIndex(r.Path, "/")+1:])
 	}
 	if !slices.Equal(order, []string{signature, tagOf(want) + ".sig", "0"}) {
 		t.Errorf("put in the order %v", order)
@@ -278,8 +246,8 @@ func TestReferrers_NoneIsNoFailure(t *testing.T) {
 		reason v1.Reason
 		only   string // where, if not for all
 	}{
-		{name: "absent", answer: func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") }},
-		{name: "denied", answer: func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") }},
+		{name: "absent", answer: func(w http.ResponseWriter) { registrytest.Refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") }},
+		{name: "denied", answer: func(w http.ResponseWriter) { registrytest.Refuse(w, http.StatusForbidden, "DENIED", "no") }},
 		{name: "a web page", answer: func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html></html>") }, only: "/referrers/"},
 		{name: "unsupported", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusMethodNotAllowed) }},
 		{name: "not implemented", answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotImplemented) }},
@@ -297,8 +265,8 @@ func TestReferrers_NoneIsNoFailure(t *testing.T) {
 					next.ServeHTTP(w, r)
 				})
 			}
-			s := newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withAttachments)
-			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+			s := newStage(t, registrytest.NewPlainGuarded(t, guard), registrytest.NewPlainUpstream(t), withAttachments)
+			want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 			if row.reason != "" {
 				got := s.refused(s.order(want))
 				if got.Reason() != row.reason || row.reason == v1.ReasonUnavailable && !strings.Contains(got.Error(), "such as signatures") {
@@ -314,40 +282,40 @@ func TestReferrers_NoneIsNoFailure(t *testing.T) {
 
 // TestAttachmentsThatNameOneAnother has a signature that an attestation names, by an index and by itself, and both name the image.
 func TestAttachmentsThatNameOneAnother(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
-	s.source.put(t, "team/app", "inner", ociIndex, s.source.indexOf(t, "team/app", signature, want))
-	inner := s.source.digest(t, "team/app", "inner")
-	s.source.put(t, "team/app", tagOf(want)+".att", ociIndex, s.source.indexOf(t, "team/app", inner, signature))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
+	signature := s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 1, 1<<8))
+	s.source.PutManifest(t, "team/app", "inner", ociIndex, sizedIndexOf(t, s.source, "team/app", signature, want))
+	inner := s.source.Digest(t, "team/app", "inner")
+	s.source.PutManifest(t, "team/app", tagOf(want)+".att", ociIndex, sizedIndexOf(t, s.source, "team/app", inner, signature))
 	if done := s.copied(s.order(want)); done.Attachments != 2 {
 		t.Errorf("got %+v", done)
 	}
 	s.isWhole("cache/shop/app", "0", want)
 	s.isWhole("cache/shop/app", tagOf(want)+".sig", signature)
-	s.isWhole("cache/shop/app", tagOf(want)+".att", s.source.digest(t, "team/app", tagOf(want)+".att"))
+	s.isWhole("cache/shop/app", tagOf(want)+".att", s.source.Digest(t, "team/app", tagOf(want)+".att"))
 }
 
 func TestASignatureAndAnAttestationMayBeOne(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	made := image(t, 1, 1<<8)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+	made := registrytest.Image(t, 1, 1<<8)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	for _, suffix := range []string{".sig", ".att"} {
-		s.source.pushImage(t, "team/app", tagOf(want)+suffix, made)
+		s.source.PushImage(t, "team/app", tagOf(want)+suffix, made)
 	}
 	s.copied(s.order(want))
 	for _, suffix := range []string{".sig", ".att"} {
-		s.isWhole("cache/shop/app", tagOf(want)+suffix, digestOf(t, made))
+		s.isWhole("cache/shop/app", tagOf(want)+suffix, registrytest.DigestOf(t, made))
 	}
 }
 
 func TestAReferrerThatIsGoneIsLeftOut(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	made := image(t, 2, 1<<10)
-	want := s.source.pushImage(t, "team/app", "latest", made)
-	one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
-	index := strings.Replace(s.source.indexOf(t, "team/app", one), `"manifests":[`, `"manifests":[{"mediaType":"`+ociImage+`","digest":"sha256:`+strings.Repeat("0", 64)+`","size":1},`, 1)
-	s.source.serve("team/app", tagOf(want), ociIndex, index)
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+	made := registrytest.Image(t, 2, 1<<10)
+	want := s.source.PushImage(t, "team/app", "latest", made)
+	one := s.source.PushImage(t, "team/app", "one", attachedTo(t, made))
+	index := strings.Replace(sizedIndexOf(t, s.source, "team/app", one), `"manifests":[`, `"manifests":[{"mediaType":"`+ociImage+`","digest":"sha256:`+strings.Repeat("0", 64)+`","size":1},`, 1)
+	s.source.Serve("team/app", tagOf(want), ociIndex, index)
 	if done := s.copied(s.order(want)); done.Attachments != 1 {
 		t.Errorf("got %+v", done)
 	}
@@ -359,12 +327,12 @@ func TestReferrers_WrongSizeInList(t *testing.T) {
 	for _, comment := range []string{"", strings.Repeat("large", 20<<10)} {
 		for _, size := range []string{"0", "1", "70000", "-1", "1099511627776"} {
 			t.Run(fmt.Sprintf("%s of %d bytes more", size, len(comment)), func(t *testing.T) {
-				s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-				made := image(t, 1, 1<<8)
-				want := s.source.pushImage(t, "team/app", "latest", made)
-				one := s.source.pushImage(t, "team/app", "one", commentedTo(t, made, comment))
+				s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+				made := registrytest.Image(t, 1, 1<<8)
+				want := s.source.PushImage(t, "team/app", "latest", made)
+				one := s.source.PushImage(t, "team/app", "one", commentedTo(t, made, comment))
 				index := strings.Replace(indexOf(ociImage, one), `"size":1}`, `"size":`+size+`}`, 1)
-				s.source.serve("team/app", tagOf(want), ociIndex, index)
+				s.source.Serve("team/app", tagOf(want), ociIndex, index)
 				if done := s.copied(s.order(want)); done.Attachments != 1 {
 					t.Errorf("got %+v", done)
 				}
@@ -376,9 +344,9 @@ func TestReferrers_WrongSizeInList(t *testing.T) {
 }
 
 func TestWhatIsTooMuchToBeAttached(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	s.source.serve("team/app", tagOf(want), ociIndex, indexOf(ociImage, slices.Repeat([]string{want}, 129)...))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
+	s.source.Serve("team/app", tagOf(want), ociIndex, indexOf(ociImage, slices.Repeat([]string{want}, 129)...))
 	got := s.refused(s.order(want))
 	text := "lists more than 128 manifests that are attached to the image; the administrator can have what is attached left out with --mirror-attachments=false"
 	if got.Reason() != v1.ReasonInvalidContent || !strings.Contains(got.Error(), text) {
@@ -388,10 +356,10 @@ func TestWhatIsTooMuchToBeAttached(t *testing.T) {
 
 // TestAMediaTypeThatIsNone would be a header that cannot be sent, and the mirror would seem to fail.
 func TestAMediaTypeThatIsNone(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
-	s.source.put(t, "team/app", "child", ociImage, `{"schemaVersion":2,"mediaType":"a\nb","layers":[]}`)
-	s.source.put(t, "team/app", "latest", ociIndex, s.source.indexOf(t, "team/app", s.source.digest(t, "team/app", "child")))
-	got := s.refused(s.order(s.source.digest(t, "team/app", "latest")))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
+	s.source.PutManifest(t, "team/app", "child", ociImage, `{"schemaVersion":2,"mediaType":"a\nb","layers":[]}`)
+	s.source.PutManifest(t, "team/app", "latest", ociIndex, sizedIndexOf(t, s.source, "team/app", s.source.Digest(t, "team/app", "child")))
+	got := s.refused(s.order(s.source.Digest(t, "team/app", "latest")))
 	if got.Reason() != v1.ReasonInvalidContent {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
@@ -409,15 +377,15 @@ func TestReferrers_TokenRefused(t *testing.T) {
 			case r.URL.Path == "/token" && tokens.Add(1) == 1:
 				_, _ = io.WriteString(w, `{"token":"t"}`)
 			case r.URL.Path == "/token":
-				refuse(w, http.StatusForbidden, "DENIED", "no")
+				registrytest.Refuse(w, http.StatusForbidden, "DENIED", "no")
 			default:
 				next.ServeHTTP(w, r)
 			}
 		})
 	}
-	s := newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withAttachments)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	s := newStage(t, registrytest.NewPlainGuarded(t, guard), registrytest.NewPlainUpstream(t), withAttachments)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
+	s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 1, 1<<8))
 	got := s.refused(s.order(want)) // a blob may be refused first, with the same token
 	if got.Reason() != v1.ReasonUnauthorized {
 		t.Errorf("got %s: %v", got.Reason(), got)

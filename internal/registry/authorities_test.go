@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 	"github.com/images-io/tagger/internal/registry/transport"
 )
 
@@ -71,9 +72,9 @@ func (b *bundle) tick() {
 	b.clock.Step(2 * time.Second)
 }
 
-func (u *upstream) authority(t *testing.T) string {
+func authority(t *testing.T, u *registrytest.Upstream) string {
 	t.Helper()
-	content, err := os.ReadFile(u.bundle)
+	content, err := os.ReadFile(u.Bundle)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,39 +82,39 @@ func (u *upstream) authority(t *testing.T) string {
 }
 
 func TestCABundle_Reload(t *testing.T) {
-	first, second := newUpstream(t, nil), newUpstream(t, nil)
-	want := first.push(t, "team/app", "latest", "one")
-	second.push(t, "team/app", "latest", "one")
-	authorities := newBundle(t, first.authority(t))
-	client := newClient(t, nil, listing(t, first.host(), second.host()), func(options *registry.Options) { options.CABundle = authorities.CABundle })
+	first, second := registrytest.NewUpstream(t, nil), registrytest.NewUpstream(t, nil)
+	want := first.Push(t, "team/app", "latest", "one")
+	second.Push(t, "team/app", "latest", "one")
+	authorities := newBundle(t, authority(t, first))
+	client := newClient(t, nil, listing(t, first.Host(), second.Host()), func(options *registry.Options) { options.CABundle = authorities.CABundle })
 	authorities.start(t)
-	distrusted := func(u *upstream) {
+	distrusted := func(u *registrytest.Upstream) {
 		t.Helper()
-		if got := failure(t, client, u.host()+"/team/app", anonymous); !strings.Contains(got.Error(), "authority that is not trusted") {
+		if got := failure(t, client, u.Host()+"/team/app", anonymous); !strings.Contains(got.Error(), "authority that is not trusted") {
 			t.Errorf("%v", got)
 		}
 	}
-	resolved(t, client, first.host()+"/team/app", anonymous, want)
+	resolved(t, client, first.Host()+"/team/app", anonymous, want)
 	distrusted(second)
 
-	authorities.write(t, first.authority(t)+second.authority(t))
+	authorities.write(t, authority(t, first)+authority(t, second))
 	authorities.tick()
 	<-authorities.changes
-	resolved(t, client, first.host()+"/team/app", anonymous, want)
-	resolved(t, client, second.host()+"/team/app", anonymous, want)
+	resolved(t, client, first.Host()+"/team/app", anonymous, want)
+	resolved(t, client, second.Host()+"/team/app", anonymous, want)
 
 	// The connection to the first one is still open, and does not count any more.
-	authorities.write(t, second.authority(t))
+	authorities.write(t, authority(t, second))
 	authorities.tick()
 	<-authorities.changes
 	distrusted(first)
-	resolved(t, client, second.host()+"/team/app", anonymous, want)
+	resolved(t, client, second.Host()+"/team/app", anonymous, want)
 }
 
 func TestCABundle_InvalidKeepsPrevious(t *testing.T) {
-	u := newUpstream(t, nil)
-	want := u.push(t, "team/app", "latest", "one")
-	good := u.authority(t)
+	u := registrytest.NewUpstream(t, nil)
+	want := u.Push(t, "team/app", "latest", "one")
+	good := authority(t, u)
 	for name, row := range map[string]struct{ content, want string }{
 		"nothing":                 {content: "", want: "holds 0 PEM certificates"},
 		"no certificate":          {content: "hello", want: "holds 0 PEM certificates"},
@@ -124,7 +125,7 @@ func TestCABundle_InvalidKeepsPrevious(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			authorities := newBundle(t, good)
-			client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.CABundle = authorities.CABundle })
+			client := newClient(t, nil, listing(t, u.Host()), func(options *registry.Options) { options.CABundle = authorities.CABundle })
 			authorities.start(t)
 			if name == "missing" {
 				if err := os.Remove(authorities.path); err != nil {
@@ -144,7 +145,7 @@ func TestCABundle_InvalidKeepsPrevious(t *testing.T) {
 			if more := len(authorities.problems) + len(authorities.changes); more > 0 {
 				t.Errorf("%d reports or changes too many", more)
 			}
-			resolved(t, client, u.host()+"/team/app", anonymous, want)
+			resolved(t, client, u.Host()+"/team/app", anonymous, want)
 		})
 	}
 }
@@ -162,13 +163,13 @@ func TestABadBundleServesNobodyAtTheStart(t *testing.T) {
 }
 
 func TestCABundle_SystemAuthorities(t *testing.T) {
-	u := newUpstream(t, nil)
+	u := registrytest.NewUpstream(t, nil)
 	none, err := transport.LoadCABundle("", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := newClient(t, nil, listing(t, u.host()), func(options *registry.Options) { options.CABundle = none })
-	if got := failure(t, client, u.host()+"/team/app", anonymous); !strings.Contains(got.Error(), "authority that is not trusted") {
+	client := newClient(t, nil, listing(t, u.Host()), func(options *registry.Options) { options.CABundle = none })
+	if got := failure(t, client, u.Host()+"/team/app", anonymous); !strings.Contains(got.Error(), "authority that is not trusted") {
 		t.Errorf("%v", got)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -8,6 +8,7 @@ import (
 	images "github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 func withBestEffort(options *registry.Options) {
@@ -19,7 +20,7 @@ func refusing(status int, fits func(*http.Request) bool) func(http.Handler) http
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if fits(r) {
-				refuse(w, status, "UNSUPPORTED", "not here")
+				registrytest.Refuse(w, status, "UNSUPPORTED", "not here")
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -44,15 +45,15 @@ func TestReferrers_RefusedIsMissing(t *testing.T) {
 		"the source has the signature, and not its layers": {nil, nil, false, "404"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, row.source, images.WithReferrersSupport(true)), newPlainGuarded(t, row.mirror), withBestEffort)
-			made := image(t, 1, 1<<10)
-			want := s.source.pushImage(t, "team/app", "latest", made)
-			referrer := s.source.pushImage(t, "team/app", "referrer", attachedTo(t, made))
+			s := newStage(t, registrytest.NewPlainGuarded(t, row.source, images.WithReferrersSupport(true)), registrytest.NewPlainGuarded(t, row.mirror), withBestEffort)
+			made := registrytest.Image(t, 1, 1<<10)
+			want := s.source.PushImage(t, "team/app", "latest", made)
+			referrer := s.source.PushImage(t, "team/app", "referrer", attachedTo(t, made))
 			signature := tagOf(want) + ".sig"
 			if row.source == nil && row.mirror == nil {
-				s.source.put(t, "team/app", signature, ociImage, `{"schemaVersion":2,"config":{"mediaType":"x/y","size":2,"digest":"sha256:`+strings.Repeat("0", 64)+`"},"layers":[]}`)
+				s.source.PutManifest(t, "team/app", signature, ociImage, `{"schemaVersion":2,"config":{"mediaType":"x/y","size":2,"digest":"sha256:`+strings.Repeat("0", 64)+`"},"layers":[]}`)
 			} else {
-				s.source.pushImage(t, "team/app", signature, image(t, 1, 1<<8))
+				s.source.PushImage(t, "team/app", signature, registrytest.Image(t, 1, 1<<8))
 			}
 			done := s.copied(s.order(want))
 			s.isWhole("cache/shop/app", "0", want)

@@ -15,6 +15,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 	"github.com/images-io/tagger/internal/transfer"
 )
 
@@ -45,7 +46,7 @@ func TestAuth_RefusedWithoutChallenge(t *testing.T) {
 			service.clock, service.told, service.lifetime = now, row.told > 0, row.told
 			var ended atomic.Value
 			ended.Store("")
-			u := newUpstream(t, func(next http.Handler) http.Handler {
+			u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 				guarded := service.guard(next)
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					shown := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -57,27 +58,27 @@ func TestAuth_RefusedWithoutChallenge(t *testing.T) {
 				})
 			})
 			client := newClient(t, u, func(options *registry.Options) { options.Clock = now })
-			want := u.push(t, "team/app", "latest", "one")
-			resolved(t, client, u.host()+"/team/app", anonymous, want)
-			heads := u.requests(http.MethodHead, "/manifests/")
-			ended.Store(strings.TrimPrefix(heads[0].authorization, "Bearer "))
+			want := u.Push(t, "team/app", "latest", "one")
+			resolved(t, client, u.Host()+"/team/app", anonymous, want)
+			heads := u.Requests(http.MethodHead, "/manifests/")
+			ended.Store(strings.TrimPrefix(heads[0].Authorization, "Bearer "))
 			if !row.ends {
 				ended.Store("all")
 			}
-			u.clearLog()
+			u.ClearLog()
 			now.SetTime(now.Now().Add(row.age))
-			got, err := resolve(t, client, u.host()+"/team/app", anonymous)
+			got, err := resolve(t, client, u.Host()+"/team/app", anonymous)
 			if row.want == "" && (err != nil || got != want) {
 				t.Errorf("got %s, %v", got, err)
 			}
 			if row.want != "" {
-				if refused := failure(t, client, u.host()+"/team/app", anonymous); refused.Reason() != row.want {
+				if refused := failure(t, client, u.Host()+"/team/app", anonymous); refused.Reason() != row.want {
 					t.Errorf("got %s: %v", refused.Reason(), refused)
 				}
 				return
 			}
-			if count := u.count("", ""); count != row.requests {
-				t.Errorf("%d requests, want %d: %v", count, row.requests, u.requests("", ""))
+			if count := u.Count("", ""); count != row.requests {
+				t.Errorf("%d requests, want %d: %v", count, row.requests, u.Requests("", ""))
 			}
 		})
 	}
@@ -89,20 +90,20 @@ func TestARefusedUploadIsNotSentTwice(t *testing.T) {
 	service := newTokens(everybody)
 	service.clock = now
 	var puts atomic.Int32
-	mirror := newPlainGuarded(t, func(next http.Handler) http.Handler {
+	mirror := registrytest.NewPlainGuarded(t, func(next http.Handler) http.Handler {
 		guarded := service.guard(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/") {
 				puts.Add(1)
 				now.SetTime(now.Now().Add(45 * time.Second))
-				refuse(w, http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "no")
+				registrytest.Refuse(w, http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "no")
 				return
 			}
 			guarded.ServeHTTP(w, r)
 		})
 	})
-	s := newStage(t, newPlainUpstream(t), mirror, func(options *registry.Options) { options.Clock = now })
-	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 100))
+	s := newStage(t, registrytest.NewPlainUpstream(t), mirror, func(options *registry.Options) { options.Clock = now })
+	digest := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 100))
 	s.refused(s.order(digest))
 	if count := puts.Load(); count > 2 { // a config and a layer
 		t.Errorf("%d uploads of two blobs", count)
@@ -125,7 +126,7 @@ func challenging(service *tokens, headers ...string) func(http.Handler) http.Han
 				if len(headers) == 0 {
 					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/token",service="test"`, r.Host))
 				}
-				refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+				registrytest.Refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 			}
 		})
 	}
@@ -136,19 +137,19 @@ func TestAuth_ChallengeOfTheRefusal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			service := newTokens(func(who, _ string) bool { return who == user })
 			service.users["alice"] = "p"
-			u := newUpstream(t, challenging(service))
+			u := registrytest.NewUpstream(t, challenging(service))
 			credentials := anonymous
 			if user != "" {
 				credentials = as(t, u, user, "p")
 			}
 			client := newClient(t, u)
 			for _, repository := range []string{"team/app", "team/other"} {
-				resolved(t, client, u.host()+"/"+repository, credentials, u.push(t, repository, "latest", "one"))
+				resolved(t, client, u.Host()+"/"+repository, credentials, u.Push(t, repository, "latest", "one"))
 			}
-			u.clearLog()
-			resolved(t, client, u.host()+"/team/app", credentials, u.push(t, "team/app", "latest", "two"))
-			if count := u.count("", ""); count != 1 {
-				t.Errorf("%d requests once it is known, want 1: %v", count, u.requests("", ""))
+			u.ClearLog()
+			resolved(t, client, u.Host()+"/team/app", credentials, u.Push(t, "team/app", "latest", "two"))
+			if count := u.Count("", ""); count != 1 {
+				t.Errorf("%d requests once it is known, want 1: %v", count, u.Requests("", ""))
 			}
 		})
 	}
@@ -168,10 +169,10 @@ func TestBearerIsPreferredToBasic(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			service := newTokens(func(user, _ string) bool { return user == "alice" })
 			service.users["alice"] = "p"
-			u := newUpstream(t, challenging(service, headers...))
-			resolved(t, newClient(t, u), u.host()+"/team/app", as(t, u, "alice", "p"), u.push(t, "team/app", "latest", "one"))
-			for _, r := range u.requests(http.MethodHead, "") {
-				if strings.HasPrefix(r.authorization, "Basic") {
+			u := registrytest.NewUpstream(t, challenging(service, headers...))
+			resolved(t, newClient(t, u), u.Host()+"/team/app", as(t, u, "alice", "p"), u.Push(t, "team/app", "latest", "one"))
+			for _, r := range u.Requests(http.MethodHead, "") {
+				if strings.HasPrefix(r.Authorization, "Basic") {
 					t.Error("the registry was shown the password")
 				}
 			}
@@ -184,7 +185,7 @@ func TestARealmThatPolicyForbidsIsNamed(t *testing.T) {
 	for _, realm := range []string{"https://169.254.169.254/token", "http://127.0.0.1:1/token", "https://[::1]:1/token", "https://localhost/token"} {
 		for name, greets := range map[string]bool{"of the greeting": false, "of the repository": true} {
 			t.Run(realm+" "+name, func(t *testing.T) {
-				u := newUpstream(t, func(http.Handler) http.Handler {
+				u := registrytest.NewUpstream(t, func(http.Handler) http.Handler {
 					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						if greets && r.URL.Path == "/v2/" {
 							return
@@ -196,7 +197,7 @@ func TestARealmThatPolicyForbidsIsNamed(t *testing.T) {
 				})
 				client := newClient(t, u)
 				for range 2 {
-					got := failure(t, client, u.host()+"/team/app", as(t, u, "robot", "s3cret"))
+					got := failure(t, client, u.Host()+"/team/app", as(t, u, "robot", "s3cret"))
 					host := strings.Split(realm, "/")[2]
 					if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), host) {
 						t.Errorf("got %s: %v; want RefusedByPolicy and %s", got.Reason(), got, host)
@@ -271,11 +272,11 @@ func TestAuth_ScopeOfDeletion(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			service := &scoped{tokens: newTokens(everybody), refuses: row.refuses, names: row.names}
 			service.deleting, service.users["robot"] = row.allows, "p"
-			mirror := newPlainGuarded(t, service.guard)
+			mirror := registrytest.NewPlainGuarded(t, service.guard)
 			client := newClient(t, nil)
-			dst := registry.Destination{Address: mirror.host(), Path: "cache/shop/app", Insecure: true, Username: "robot", Password: "p"}
+			dst := registry.Destination{Address: mirror.Host(), Path: "cache/shop/app", Insecure: true, Username: "robot", Password: "p"}
 			for _, content := range []string{"one", "two"} {
-				made := mirror.push(t, "cache/shop/app", "0", content)
+				made := mirror.Push(t, "cache/shop/app", "0", content)
 				if err := client.Delete(t.Context(), dst, made); err != nil {
 					t.Fatal(err)
 				}
@@ -292,18 +293,18 @@ func TestAuth_ScopeOfDeletion(t *testing.T) {
 func TestDelete_TokenRefused(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 405} {
 		service := newTokens(everybody)
-		mirror := newPlainGuarded(t, func(next http.Handler) http.Handler {
+		mirror := registrytest.NewPlainGuarded(t, func(next http.Handler) http.Handler {
 			guarded := service.guard(next)
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/token" {
-					refuse(w, status, "UNSUPPORTED", "no such scope")
+					registrytest.Refuse(w, status, "UNSUPPORTED", "no such scope")
 					return
 				}
 				guarded.ServeHTTP(w, r)
 			})
 		})
-		dst := registry.Destination{Address: mirror.host(), Path: "cache/shop/app", Insecure: true}
-		made := mirror.push(t, "cache/shop/app", "0", "one")
+		dst := registry.Destination{Address: mirror.Host(), Path: "cache/shop/app", Insecure: true}
+		made := mirror.Push(t, "cache/shop/app", "0", "one")
 		err := newClient(t, nil).Delete(t.Context(), dst, made)
 		if err == nil || errors.Is(err, transfer.ErrDeletionForbidden) {
 			t.Errorf("with %d: %v", status, err)
@@ -314,8 +315,8 @@ func TestDelete_TokenRefused(t *testing.T) {
 // TestAuth_OneScopeEndsMounting for its registry: the blob is sent instead.
 func TestAuth_OneScopeEndsMounting(t *testing.T) {
 	service := &scoped{tokens: newTokens(everybody), refuses: func(scopes []string) bool { return len(scopes) > 1 }}
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, service.guard))
-	digest := s.source.pushImage(t, "team/app", "latest", image(t, 3, 100))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, service.guard))
+	digest := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 3, 100))
 	for _, name := range []string{"app", "other", "third"} {
 		s.copied(s.order(digest, func(order *registry.CopyRequest) { order.Destination.Path = "cache/shop/" + name }))
 		s.isWhole("cache/shop/"+name, "0", digest)
@@ -340,16 +341,16 @@ func TestATokenLastsAsLongAsItsServiceSays(t *testing.T) {
 			ours := clocktesting.NewFakePassiveClock(theirs.Now().Add(skew))
 			service := newTokens(everybody)
 			service.clock, service.told, service.lifetime = theirs, true, lifetime
-			u := newUpstream(t, service.guard)
+			u := registrytest.NewUpstream(t, service.guard)
 			client := newClient(t, u, at(ours))
-			want := u.push(t, "team/app", "latest", "one")
+			want := u.Push(t, "team/app", "latest", "one")
 			logins := func(most int, what string) {
 				t.Helper()
-				u.clearLog()
+				u.ClearLog()
 				for range 3 {
-					resolved(t, client, u.host()+"/team/app", anonymous, want)
+					resolved(t, client, u.Host()+"/team/app", anonymous, want)
 				}
-				if count := u.count("", "/token"); count > most {
+				if count := u.Count("", "/token"); count > most {
 					t.Errorf("%s: %d logins for three questions, want at most %d", what, count, most)
 				}
 			}

@@ -20,6 +20,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 	"github.com/images-io/tagger/internal/registry/throttle"
 )
 
@@ -72,7 +73,7 @@ func waitingBriefly(options *registry.Options) {
 func atLength(status int, code string) func(http.Handler, http.ResponseWriter, *http.Request) {
 	return func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "120")
-		refuse(w, status, code, strings.Repeat("no", 4<<10))
+		registrytest.Refuse(w, status, code, strings.Repeat("no", 4<<10))
 	}
 }
 
@@ -80,10 +81,10 @@ func atLength(status int, code string) func(http.Handler, http.ResponseWriter, *
 func blobFaults() []blobFault {
 	return []blobFault{
 		{name: "it is gone", reason: v1.ReasonNotFound, answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
-			refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
+			registrytest.Refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
 		}},
 		{name: "it is refused", reason: v1.ReasonUnauthorized, answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
-			refuse(w, http.StatusForbidden, "DENIED", "no")
+			registrytest.Refuse(w, http.StatusForbidden, "DENIED", "no")
 		}},
 		{name: "the registry is broken", reason: v1.ReasonUnavailable, answer: func(_ http.Handler, w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusBadGateway)
@@ -140,16 +141,18 @@ type blobFault struct {
 
 func TestAFaultOfTheSourceIsItsOwn(t *testing.T) {
 	for _, row := range blobFaults() {
-		t.Run(row.name, func(t *testing.T) { isItsOwn(t, row, newPlainUpstream(t), cmp.Or(row.size, 1<<16), waitingBriefly) })
+		t.Run(row.name, func(t *testing.T) {
+			isItsOwn(t, row, registrytest.NewPlainUpstream(t), cmp.Or(row.size, 1<<16), waitingBriefly)
+		})
 		if row.reason != v1.ReasonInvalidContent {
 			continue
 		}
-		t.Run(row.name+", in a large blob", func(t *testing.T) { isItsOwn(t, row, newPlainUpstream(t), 8<<20) })
+		t.Run(row.name+", in a large blob", func(t *testing.T) { isItsOwn(t, row, registrytest.NewPlainUpstream(t), 8<<20) })
 		if row.text == "does not have the digest" { // which the mirror compares
 			continue
 		}
 		t.Run(row.name+", in a large blob, and the mirror takes anything", func(t *testing.T) {
-			isItsOwn(t, row, newPlainGuarded(t, takingAnything), 8<<20)
+			isItsOwn(t, row, registrytest.NewPlainGuarded(t, takingAnything), 8<<20)
 		})
 	}
 }
@@ -160,18 +163,18 @@ func TestAFaultOfAManifestNamesIt(t *testing.T) {
 	refuses := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/manifests/"+refused) {
-				refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown")
+				registrytest.Refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown")
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
-	s := newStage(t, newPlainGuarded(t, refuses), newPlainUpstream(t))
-	child := s.source.pushImage(t, "team/app", "child", image(t, 1, 1<<8))
-	s.source.put(t, "team/app", "inner", ociIndex, s.source.indexOf(t, "team/app", child))
-	inner := s.source.digest(t, "team/app", "inner")
-	s.source.put(t, "team/app", "latest", ociIndex, s.source.indexOf(t, "team/app", inner))
-	want := s.source.digest(t, "team/app", "latest")
+	s := newStage(t, registrytest.NewPlainGuarded(t, refuses), registrytest.NewPlainUpstream(t))
+	child := s.source.PushImage(t, "team/app", "child", registrytest.Image(t, 1, 1<<8))
+	s.source.PutManifest(t, "team/app", "inner", ociIndex, sizedIndexOf(t, s.source, "team/app", child))
+	inner := s.source.Digest(t, "team/app", "inner")
+	s.source.PutManifest(t, "team/app", "latest", ociIndex, sizedIndexOf(t, s.source, "team/app", inner))
+	want := s.source.Digest(t, "team/app", "latest")
 	for _, row := range []struct{ name, refused, text string }{
 		{"a platform", child, "; this is about the manifest " + child},
 		{"an index in the index", inner, "; this is about the manifest " + inner},
@@ -201,10 +204,10 @@ func takingAnything(next http.Handler) http.Handler {
 	})
 }
 
-func isItsOwn(t *testing.T, row blobFault, mirror *upstream, size int64, change ...func(*registry.Options)) {
+func isItsOwn(t *testing.T, row blobFault, mirror *registrytest.Upstream, size int64, change ...func(*registry.Options)) {
 	t.Helper()
-	s := newStage(t, newPlainGuarded(t, blobsOnly(row.answer)), mirror, change...)
-	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, size))
+	s := newStage(t, registrytest.NewPlainGuarded(t, blobsOnly(row.answer)), mirror, change...)
+	digest := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, size))
 	got := s.refused(s.order(digest))
 	if got.Reason() != row.reason || !strings.Contains(got.Error(), row.text) || !isPrintable(got.Error()) {
 		t.Errorf("got %s: %v", got.Reason(), got)
@@ -216,7 +219,7 @@ func isItsOwn(t *testing.T, row blobFault, mirror *upstream, size int64, change 
 		t.Errorf("%s is under the tag", found)
 	}
 	// The mirror is not blamed: it takes another image at once.
-	other := newPlainUpstream(t)
+	other := registrytest.NewPlainUpstream(t)
 	s = &stage{t: t, source: other, mirror: s.mirror, client: s.client}
 	if held, err := s.client.Head(t.Context(), s.order("").Destination, "0"); held != "" || err != nil {
 		t.Errorf("the mirror has %q, %v", held, err)
@@ -228,7 +231,7 @@ func mirrorFaults() []blobFault {
 	answer := func(method string, status int, code string) func(http.Handler, http.ResponseWriter, *http.Request) {
 		return func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			if r.Method == method {
-				refuse(w, status, code, "no")
+				registrytest.Refuse(w, status, code, "no")
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -278,8 +281,8 @@ func mirrorFaults() []blobFault {
 func TestAFaultOfTheMirrorIsMirrorUnavailable(t *testing.T) {
 	for _, row := range mirrorFaults() {
 		t.Run(row.name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, blobsOnly(row.answer)), waitingBriefly)
-			digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 16<<20))
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, blobsOnly(row.answer)), waitingBriefly)
+			digest := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 16<<20))
 			got := s.refused(s.order(digest))
 			if got.Reason() != v1.ReasonMirrorUnavailable || got.Terminal() || !strings.Contains(got.Error(), row.text) || !isPrintable(got.Error()) {
 				t.Errorf("got %s: %v", got.Reason(), got)
@@ -304,16 +307,16 @@ func TestCopy_MirrorLosesBlobs(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, forgets))
-	got := s.refused(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, forgets))
+	got := s.refused(s.order(s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))))
 	if got.Reason() != v1.ReasonMirrorUnavailable {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
 }
 
 func TestAMirrorThatIsNotThere(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
-	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
+	digest := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	order := s.order(digest)
 	s.mirror.Close()
 	for name, ask := range map[string]func() error{
@@ -334,7 +337,7 @@ func TestCopy_HangingMirror(t *testing.T) {
 	hangs := func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	}
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, hangs), waiting(200*time.Millisecond, time.Minute, time.Minute))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, hangs), waiting(200*time.Millisecond, time.Minute, time.Minute))
 	_, err := s.client.Head(t.Context(), s.order("").Destination, "0")
 	var got *regerr.Error
 	if !errors.As(err, &got) || got.Reason() != v1.ReasonMirrorUnavailable || strings.Contains(got.Error(), "plain HTTP") {
@@ -374,8 +377,8 @@ func TestCopy_CancelIsNoMirrorFailure(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	s := newStage(t, newPlainGuarded(t, fails), newPlainGuarded(t, stands))
-	order := s.order(s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, underWay, 1<<10)))
+	s := newStage(t, registrytest.NewPlainGuarded(t, fails), registrytest.NewPlainGuarded(t, stands))
+	order := s.order(s.source.PushIndex(t, "team/app", "latest", registrytest.Platforms(t, 2, underWay, 1<<10)))
 	if got := s.refused(order); got.Reason() != v1.ReasonUnavailable {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
@@ -389,7 +392,7 @@ func TestWhileOthersTryTheMirror(t *testing.T) {
 	clock, failing := newClock(), &failing{retryAfter: "10"}
 	failing.status.Store(http.StatusServiceUnavailable)
 	asked, release := make(chan struct{}, 10), make(chan struct{})
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, func(next http.Handler) http.Handler {
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, func(next http.Handler) http.Handler {
 		return failing.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.Contains(r.URL.Path, "/manifests/") {
 				asked <- struct{}{}
@@ -430,7 +433,7 @@ func TestWhileOthersTryTheMirror(t *testing.T) {
 
 func TestCopy_ContinuesAfterInterruption(t *testing.T) {
 	for _, side := range []string{"source", "mirror"} {
-		for _, guard := range []func(http.Handler) http.Handler{nil, mounting} {
+		for _, guard := range []func(http.Handler) http.Handler{nil, registrytest.Mounting} {
 			var left atomic.Int32
 			breaks := func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -441,13 +444,13 @@ func TestCopy_ContinuesAfterInterruption(t *testing.T) {
 				})
 			}
 			now := clocktesting.NewFakePassiveClock(time.Now())
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, guard), func(o *registry.Options) { o.Clock = now })
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, guard), func(o *registry.Options) { o.Clock = now })
 			if side == "source" {
 				s.source.Config.Handler = breaks(s.source.Config.Handler)
 			} else {
 				s.mirror.Config.Handler = breaks(s.mirror.Config.Handler)
 			}
-			want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 5, 1<<10))
+			want := s.source.PushIndex(t, "team/app", "latest", registrytest.Platforms(t, 2, 5, 1<<10))
 			var sent int64
 			for tries := int32(1); ; tries++ {
 				if tries > 50 {
@@ -501,8 +504,8 @@ func TestCopy_TruncatedBodyIsRetried(t *testing.T) {
 					_ = buffered.Flush()
 				})
 			}
-			s := newStage(t, newPlainGuarded(t, closing), newPlainUpstream(t))
-			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<16))
+			s := newStage(t, registrytest.NewPlainGuarded(t, closing), registrytest.NewPlainUpstream(t))
+			want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<16))
 			if got := s.refused(s.order(want)); got.Reason() != v1.ReasonUnavailable || got.Terminal() {
 				t.Errorf("got %s: %v", got.Reason(), got)
 			}
@@ -514,8 +517,8 @@ func TestCopy_TruncatedBodyIsRetried(t *testing.T) {
 }
 
 func TestWhoGivesUpGetsTheirOwnError(t *testing.T) {
-	s := newStage(t, newPlainGuarded(t, blobsOnly(func(_ http.Handler, _ http.ResponseWriter, r *http.Request) { stalled(r) })), newPlainUpstream(t))
-	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, registrytest.NewPlainGuarded(t, blobsOnly(func(_ http.Handler, _ http.ResponseWriter, r *http.Request) { stalled(r) })), registrytest.NewPlainUpstream(t))
+	digest := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := s.client.Copy(ctx, s.order(digest)); !errors.Is(err, context.DeadlineExceeded) {
@@ -526,17 +529,17 @@ func TestWhoGivesUpGetsTheirOwnError(t *testing.T) {
 // TestCopy_DigestRefusedOnce: the content changed between Tagger and the mirror, which another try cures.
 func TestCopy_DigestRefusedOnce(t *testing.T) {
 	var refusals atomic.Int32
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, func(next http.Handler) http.Handler {
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") && refusals.Add(1) == 1 {
 				_, _ = io.Copy(io.Discard, r.Body)
-				refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "it has another digest")
+				registrytest.Refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "it has another digest")
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
 	}))
-	digest := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	digest := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	s.copied(s.order(digest))
 	s.isWhole("cache/shop/app", "0", digest)
 }

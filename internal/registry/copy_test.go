@@ -17,28 +17,29 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 	"github.com/images-io/tagger/internal/transfer"
 )
 
 func TestAnImageIsCopiedAsItIs(t *testing.T) {
-	oci := mutate.MediaType(mutate.ConfigMediaType(image(t, 2, 1<<10), types.OCIConfigJSON), types.OCIManifestSchema1)
-	attestation := mutate.Annotations(mutate.MediaType(mutate.ConfigMediaType(image(t, 1, 1<<8), types.OCIConfigJSON), types.OCIManifestSchema1),
+	oci := mutate.MediaType(mutate.ConfigMediaType(registrytest.Image(t, 2, 1<<10), types.OCIConfigJSON), types.OCIManifestSchema1)
+	attestation := mutate.Annotations(mutate.MediaType(mutate.ConfigMediaType(registrytest.Image(t, 1, 1<<8), types.OCIConfigJSON), types.OCIManifestSchema1),
 		map[string]string{"vnd.docker.reference.type": "attestation-manifest"}).(gcr.Image)
 	for _, row := range []struct {
 		name  string
 		index gcr.ImageIndex
 	}{
-		{name: "two platforms of OCI", index: platforms(t, 2, 3, 1<<10)},
-		{name: "Docker's types", index: mutate.IndexMediaType(platforms(t, 2, 2, 1<<10), types.DockerManifestList)},
-		{name: "an index in an index", index: indexAround(platforms(t, 2, 1, 1<<10), platforms(t, 1, 2, 1<<10))},
+		{name: "two platforms of OCI", index: registrytest.Platforms(t, 2, 3, 1<<10)},
+		{name: "Docker's types", index: mutate.IndexMediaType(registrytest.Platforms(t, 2, 2, 1<<10), types.DockerManifestList)},
+		{name: "an index in an index", index: registrytest.IndexAround(registrytest.Platforms(t, 2, 1, 1<<10), registrytest.Platforms(t, 1, 2, 1<<10))},
 		{name: "with its attestation, which has no platform", index: mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: oci}, mutate.IndexAddendum{
 			Add: attestation, Descriptor: gcr.Descriptor{Platform: &gcr.Platform{OS: "unknown", Architecture: "unknown"}}})},
 		{name: "of nothing", index: empty.Index},
 		{name: "one image twice", index: mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: oci}, mutate.IndexAddendum{Add: oci})},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
-			want := s.source.pushIndex(t, "team/app", "latest", row.index)
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
+			want := s.source.PushIndex(t, "team/app", "latest", row.index)
 			s.copied(s.order(want))
 			s.isWhole("cache/shop/app", "0", want)
 		})
@@ -46,13 +47,13 @@ func TestAnImageIsCopiedAsItIs(t *testing.T) {
 }
 
 func TestAnImageWithoutAnIndexIsCopied(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
 	nothing := static.NewLayer(nil, types.OCIUncompressedLayer)
-	made, err := mutate.AppendLayers(image(t, 2, 1<<10), nothing)
+	made, err := mutate.AppendLayers(registrytest.Image(t, 2, 1<<10), nothing)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := s.source.pushImage(t, "team/app", "latest", made)
+	want := s.source.PushImage(t, "team/app", "latest", made)
 	s.copied(s.order(want))
 	s.isWhole("cache/shop/app", "0", want)
 }
@@ -60,8 +61,8 @@ func TestAnImageWithoutAnIndexIsCopied(t *testing.T) {
 // TestAManifestThatIsALayerAsWell has an index of an image, and of an artifact that has that image's manifest as a file.
 func TestAManifestThatIsALayerAsWell(t *testing.T) {
 	for range 5 { // either may come first
-		s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
-		made := image(t, 1, 1<<10)
+		s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
+		made := registrytest.Image(t, 1, 1<<10)
 		manifest, err := made.RawManifest()
 		if err != nil {
 			t.Fatal(err)
@@ -70,29 +71,29 @@ func TestAManifestThatIsALayerAsWell(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.source.pushImage(t, "team/app", "artifact", artifact)
-		want := s.source.pushIndex(t, "team/app", "latest", mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: made}, mutate.IndexAddendum{Add: artifact}))
+		s.source.PushImage(t, "team/app", "artifact", artifact)
+		want := s.source.PushIndex(t, "team/app", "latest", mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: made}, mutate.IndexAddendum{Add: artifact}))
 		s.copied(s.order(want))
 		s.isWhole("cache/shop/app", "0", want)
 	}
 }
 
 func TestRequestsOfACopy(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, mounting))
-	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 4, 1<<20))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, registrytest.Mounting))
+	want := s.source.PushIndex(t, "team/app", "latest", registrytest.Platforms(t, 2, 4, 1<<20))
 	order := s.order(want)
 	if held, err := s.client.Head(t.Context(), order.Destination, "0"); held != "" || err != nil {
 		t.Fatal(held, err)
 	}
 	s.copied(order)
-	if requests := append(s.source.requests("", ""), s.mirror.requests("", "")...); len(requests) > 40 {
+	if requests := append(s.source.Requests("", ""), s.mirror.Requests("", "")...); len(requests) > 40 {
 		t.Errorf("%d requests: %v", len(requests), requests)
 	}
-	s.mirror.clearLog()
+	s.mirror.ClearLog()
 	if held, err := s.client.Head(t.Context(), order.Destination, "0"); held != want || err != nil {
 		t.Fatal(held, err)
 	}
-	if count := s.mirror.count("", ""); count != 1 {
+	if count := s.mirror.Count("", ""); count != 1 {
 		t.Errorf("to find the same image again takes %d requests", count)
 	}
 }
@@ -105,29 +106,29 @@ func TestOnlyNewBlobsAreSent(t *testing.T) {
 		restarted bool
 		size      int64
 	}{
-		{name: "to a registry that mounts", guard: mounting, size: 1 << 10},
-		{name: "to a registry that mounts, by another process", guard: mounting, restarted: true, size: 1 << 10},
+		{name: "to a registry that mounts", guard: registrytest.Mounting, size: 1 << 10},
+		{name: "to a registry that mounts, by another process", guard: registrytest.Mounting, restarted: true, size: 1 << 10},
 		{name: "to a registry that does not mount", size: 1 << 10},
 		{name: "to a registry that does not mount, by another process", restarted: true, size: 5 << 20},
-		{name: "to a registry that knows no mounts", guard: knowsNoMounts, size: 1 << 10},
-		{name: "to a registry that knows no mounts, by another process", guard: knowsNoMounts, restarted: true, size: 1 << 10},
+		{name: "to a registry that knows no mounts", guard: registrytest.KnowsNoMounts, size: 1 << 10},
+		{name: "to a registry that knows no mounts, by another process", guard: registrytest.KnowsNoMounts, restarted: true, size: 1 << 10},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, row.guard))
-			base := image(t, 3, row.size)
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, row.guard))
+			base := registrytest.Image(t, 3, row.size)
 			next, err := mutate.AppendLayers(base, static.NewLayer([]byte("new"), types.OCILayer))
 			if err != nil {
 				t.Fatal(err)
 			}
-			first, second := s.source.pushImage(t, "team/app", "1", base), s.source.pushImage(t, "team/app", "2", next)
+			first, second := s.source.PushImage(t, "team/app", "1", base), s.source.PushImage(t, "team/app", "2", next)
 			s.copied(s.order(first))
 			if row.restarted {
 				s = newStage(t, s.source, s.mirror)
 			}
-			s.mirror.clearLog()
+			s.mirror.ClearLog()
 			done := s.copied(s.order(second, func(o *registry.CopyRequest) { o.Tag = "1" }))
 			// The layer, and the config, which names it.
-			if sent := s.mirror.count(http.MethodPut, "/blobs/"); sent != 2 {
+			if sent := s.mirror.Count(http.MethodPut, "/blobs/"); sent != 2 {
 				t.Errorf("%d blobs were sent", sent)
 			}
 			if done.Skipped < 3*row.size || done.Mounted != 0 || done.Uploaded == 0 {
@@ -148,26 +149,26 @@ func TestBlobsOfTheSameNamespaceAreMounted(t *testing.T) {
 		{name: "a Tag of another namespace", namespace: "bank"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, mounting))
-			want := s.source.pushImage(t, "team/app", "1", image(t, 3, 1<<10))
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, registrytest.Mounting))
+			want := s.source.PushImage(t, "team/app", "1", registrytest.Image(t, 3, 1<<10))
 			s.copied(s.order(want))
-			s.mirror.clearLog()
-			s.source.clearLog()
+			s.mirror.ClearLog()
+			s.source.ClearLog()
 			done := s.copied(s.order(want, func(o *registry.CopyRequest) {
 				o.Namespace, o.Destination.Path = row.namespace, "cache/"+row.namespace+"/tools"
 			}))
-			if sent := s.mirror.count(http.MethodPut, "/blobs/"); (sent == 0) != row.mounted {
+			if sent := s.mirror.Count(http.MethodPut, "/blobs/"); (sent == 0) != row.mounted {
 				t.Errorf("%d blobs were sent", sent)
 			}
 			if (done.Mounted > 0) != row.mounted || (done.Uploaded == 0) != row.mounted {
 				t.Errorf("got %+v", done)
 			}
-			if read := s.source.count(http.MethodGet, "/blobs/"); (read == 0) != row.mounted {
+			if read := s.source.Count(http.MethodGet, "/blobs/"); (read == 0) != row.mounted {
 				t.Errorf("%d blobs were read", read)
 			}
-			for _, r := range s.mirror.requests(http.MethodPost, "") {
-				if !row.mounted && strings.Contains(r.query, "shop") {
-					t.Errorf("another namespace is named: %s?%s", r.path, r.query)
+			for _, r := range s.mirror.Requests(http.MethodPost, "") {
+				if !row.mounted && strings.Contains(r.Query, "shop") {
+					t.Errorf("another namespace is named: %s?%s", r.Path, r.Query)
 				}
 			}
 			s.isWhole("cache/"+row.namespace+"/tools", "0", want)
@@ -194,8 +195,8 @@ func TestCopy_TagIsWrittenLast(t *testing.T) {
 			}
 		})
 	}
-	s = newStage(t, newPlainUpstream(t), newPlainGuarded(t, guard))
-	want := s.source.pushIndex(t, "team/app", "latest", indexAround(platforms(t, 3, 3, 1<<10)))
+	s = newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, guard))
+	want := s.source.PushIndex(t, "team/app", "latest", registrytest.IndexAround(registrytest.Platforms(t, 3, 3, 1<<10)))
 	s.copied(s.order(want))
 	if len(early) > 0 {
 		t.Errorf("too early: %v", early)
@@ -204,8 +205,8 @@ func TestCopy_TagIsWrittenLast(t *testing.T) {
 }
 
 func TestACopyTellsHowFarItIs(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
-	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 3, 1<<16))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
+	want := s.source.PushIndex(t, "team/app", "latest", registrytest.Platforms(t, 2, 3, 1<<16))
 	var mutex sync.Mutex
 	var told []transfer.Progress
 	done := s.copied(s.order(want, func(o *registry.CopyRequest) {
@@ -228,7 +229,7 @@ func TestACopyTellsHowFarItIs(t *testing.T) {
 // commented is an image whose manifest is that large, in bytes, by what is written about it.
 func commented(t *testing.T, size int) gcr.Image {
 	t.Helper()
-	return mutate.Annotations(image(t, 1, 1<<8), map[string]string{"comment": strings.Repeat("a", size)}).(gcr.Image)
+	return mutate.Annotations(registrytest.Image(t, 1, 1<<8), map[string]string{"comment": strings.Repeat("a", size)}).(gcr.Image)
 }
 
 // TestManifestsOfACopyAreCountedTogether, for a copy keeps all of them: the image's own, those below, and those that are attached.
@@ -246,10 +247,10 @@ func TestManifestsOfACopyAreCountedTogether(t *testing.T) {
 		"three manifests":                   {index: mutate.AppendManifests(images, mutate.IndexAddendum{Add: commented(t, large)})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-			want := s.source.pushIndex(t, "team/app", "latest", row.index)
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+			want := s.source.PushIndex(t, "team/app", "latest", row.index)
 			if row.signed {
-				s.source.pushImage(t, "team/app", tagOf(want)+".sig", commented(t, large))
+				s.source.PushImage(t, "team/app", tagOf(want)+".sig", commented(t, large))
 			}
 			if row.fits {
 				s.copied(s.order(want))
@@ -263,7 +264,7 @@ func TestManifestsOfACopyAreCountedTogether(t *testing.T) {
 }
 
 func TestTooManyBlobsCannotBeCached(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
 	names := digests(9 * 1000)
 	var images []string
 	for part := range slices.Chunk(names, 1000) {
@@ -273,15 +274,15 @@ func TestTooManyBlobsCannotBeCached(t *testing.T) {
 		}
 		manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"layers":[%s]}`, ociImage, strings.Join(layers, ","))
 		named := digest.FromString(manifest).String()
-		s.source.put(t, "team/app", named, ociImage, manifest)
+		s.source.PutManifest(t, "team/app", named, ociImage, manifest)
 		images = append(images, named)
 	}
-	index := s.source.indexOf(t, "team/app", images...)
-	s.source.put(t, "team/app", "latest", ociIndex, index)
+	index := sizedIndexOf(t, s.source, "team/app", images...)
+	s.source.PutManifest(t, "team/app", "latest", ociIndex, index)
 	if got := s.refused(s.order(digest.FromString(index).String())); got.Reason() != v1.ReasonInvalidContent || !strings.Contains(got.Error(), "more than 8192 blobs") {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
-	if count := s.mirror.count("", "/blobs/"); count > 0 {
+	if count := s.mirror.Count("", "/blobs/"); count > 0 {
 		t.Errorf("%d requests for blobs", count)
 	}
 }
@@ -306,15 +307,15 @@ func TestWhatCannotBeCached(t *testing.T) {
 	}{
 		{name: "foreign layers", image: foreign, text: "a foreign layer"},
 		{name: "a layer that is to be had elsewhere", image: elsewhere, text: "a foreign layer"},
-		{name: "an image that is too large", image: image(t, 2, 1<<20), limit: 2 << 20, text: "larger than the 2 MiB"},
+		{name: "an image that is too large", image: registrytest.Image(t, 2, 1<<20), limit: 2 << 20, text: "larger than the 2 MiB"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), func(o *registry.Options) { o.Copies.MaxImageSize = row.limit })
-			got := s.refused(s.order(s.source.pushImage(t, "team/app", "latest", row.image)))
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), func(o *registry.Options) { o.Copies.MaxImageSize = row.limit })
+			got := s.refused(s.order(s.source.PushImage(t, "team/app", "latest", row.image)))
 			if got.Reason() != v1.ReasonInvalidContent || !got.Terminal() || !strings.Contains(got.Error(), row.text) {
 				t.Errorf("got %s: %v", got.Reason(), got)
 			}
-			if count := s.mirror.count("", "/blobs/"); count > 0 {
+			if count := s.mirror.Count("", "/blobs/"); count > 0 {
 				t.Errorf("%d requests for blobs", count)
 			}
 		})
@@ -339,20 +340,20 @@ func TestASizeThatIsDeclaredIsBounded(t *testing.T) {
 	} {
 		for _, isInIndex := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, in an index: %v", name, isInIndex), func(t *testing.T) {
-				s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
+				s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
 				manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, ociImage, row.config, row.layers)
 				named := digest.FromString(manifest).String()
-				s.source.put(t, "team/app", "latest", ociImage, manifest)
+				s.source.PutManifest(t, "team/app", "latest", ociImage, manifest)
 				if isInIndex {
-					index := s.source.indexOf(t, "team/app", named)
+					index := sizedIndexOf(t, s.source, "team/app", named)
 					named = digest.FromString(index).String()
-					s.source.put(t, "team/app", "latest", ociIndex, index)
+					s.source.PutManifest(t, "team/app", "latest", ociIndex, index)
 				}
 				got := s.refused(s.order(named))
 				if got.Reason() != v1.ReasonInvalidContent || !got.Terminal() || !strings.Contains(got.Error(), "--mirror-max-image-size") {
 					t.Errorf("got %s: %v", got.Reason(), got)
 				}
-				if read, sent := s.source.count("", "/blobs/"), s.mirror.count("", "/blobs/"); read+sent > 0 {
+				if read, sent := s.source.Count("", "/blobs/"), s.mirror.Count("", "/blobs/"); read+sent > 0 {
 					t.Errorf("%d requests for blobs at the source and %d at the mirror", read, sent)
 				}
 			})
@@ -375,9 +376,9 @@ func TestATagThatIsThereIsNotWrittenAgain(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	}
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, immutable), withAttachments)
-	want := s.source.pushIndex(t, "team/app", "latest", platforms(t, 2, 1, 1<<8))
-	s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, immutable), withAttachments)
+	want := s.source.PushIndex(t, "team/app", "latest", registrytest.Platforms(t, 2, 1, 1<<8))
+	s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 1, 1<<8))
 	s.copied(s.order(want))
 	s.copied(s.order(want))
 	s.isWhole("cache/shop/app", "0", want)

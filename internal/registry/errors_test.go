@@ -17,6 +17,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // answersWith is a registry that greets, and answers every question the same.
@@ -41,7 +42,7 @@ func TestWhatARegistryAnswersHasAReason(t *testing.T) {
 				w.WriteHeader(http.StatusMethodNotAllowed)
 				return
 			}
-			refuse(w, status, code, "the registry's own words")
+			registrytest.Refuse(w, status, code, "the registry's own words")
 		}
 	}
 	for _, row := range []struct {
@@ -66,15 +67,15 @@ func TestWhatARegistryAnswersHasAReason(t *testing.T) {
 		{name: "400 of another kind", answer: says(400, "UNSUPPORTED"), want: v1.ReasonUnavailable, text: "UNSUPPORTED"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, answersWith(row.answer))
-			got := failure(t, newClient(t, u), u.host()+"/team/app:v1", anonymous)
+			u := registrytest.NewUpstream(t, answersWith(row.answer))
+			got := failure(t, newClient(t, u), u.Host()+"/team/app:v1", anonymous)
 			if got.Reason() != row.want || got.Terminal() != row.terminal {
 				t.Errorf("got %s, terminal %v; want %s, %v", got.Reason(), got.Terminal(), row.want, row.terminal)
 			}
-			if text := got.Error(); !strings.Contains(text, row.text) || !strings.HasPrefix(text, u.host()+"/team/app:v1: ") {
+			if text := got.Error(); !strings.Contains(text, row.text) || !strings.HasPrefix(text, u.Host()+"/team/app:v1: ") {
 				t.Errorf("the text is %q, want the image and %q", text, row.text)
 			}
-			if asked := u.count(http.MethodHead, "/manifests/"); asked != 1 {
+			if asked := u.Count(http.MethodHead, "/manifests/"); asked != 1 {
 				t.Errorf("asked %d times: retrying is the caller's", asked)
 			}
 		})
@@ -82,16 +83,16 @@ func TestWhatARegistryAnswersHasAReason(t *testing.T) {
 }
 
 func TestAGreetingThatFailsHasAReasonToo(t *testing.T) {
-	u := newUpstream(t, func(http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
-			refuse(w, 429, "TOOMANYREQUESTS", "slow down")
+			registrytest.Refuse(w, 429, "TOOMANYREQUESTS", "slow down")
 		})
 	})
 	client := newClient(t, u, func(options *registry.Options) { options.Clock = clocktesting.NewFakePassiveClock(time.Now()) })
-	got := failure(t, client, u.host()+"/team/app", anonymous)
-	if got.Reason() != v1.ReasonRateLimited || got.RetryAfter() != 7*time.Second || u.count("", "") != 1 {
-		t.Errorf("got %s after %v with %d requests: %v", got.Reason(), got.RetryAfter(), u.count("", ""), got)
+	got := failure(t, client, u.Host()+"/team/app", anonymous)
+	if got.Reason() != v1.ReasonRateLimited || got.RetryAfter() != 7*time.Second || u.Count("", "") != 1 {
+		t.Errorf("got %s after %v with %d requests: %v", got.Reason(), got.RetryAfter(), u.Count("", ""), got)
 	}
 }
 
@@ -114,12 +115,12 @@ func TestRetryAfterIsReadFromTheAnswerItself(t *testing.T) {
 		{name: "with 500, where it means nothing", header: "30", status: 500, none: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, answersWith(func(w http.ResponseWriter, _ *http.Request) {
+			u := registrytest.NewUpstream(t, answersWith(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Retry-After", row.header)
 				w.WriteHeader(row.status)
 			}))
 			client := newClient(t, u, func(options *registry.Options) { options.Clock = clocktesting.NewFakePassiveClock(now) })
-			got := failure(t, client, u.host()+"/team/app", anonymous).RetryAfter()
+			got := failure(t, client, u.Host()+"/team/app", anonymous).RetryAfter()
 			ours := row.want == 0 && !row.none && got >= 5*time.Second && got <= 6*time.Second
 			if got != row.want && !ours {
 				t.Errorf("got %v, want %v", got, row.want)
@@ -133,7 +134,7 @@ func TestOfSeveralTimesToWaitTheLongestCounts(t *testing.T) {
 	const callers = 30
 	arrived := make(chan struct{}, callers)
 	all := make(chan struct{})
-	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+	u := registrytest.NewUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 		if arrived <- struct{}{}; len(arrived) == callers {
 			close(all)
 		}
@@ -145,7 +146,7 @@ func TestOfSeveralTimesToWaitTheLongestCounts(t *testing.T) {
 	var group sync.WaitGroup
 	for seconds := 1; seconds <= callers; seconds++ {
 		group.Go(func() {
-			_, err := resolve(t, client, fmt.Sprintf("%s/team/app:%d", u.host(), seconds), anonymous)
+			_, err := resolve(t, client, fmt.Sprintf("%s/team/app:%d", u.Host(), seconds), anonymous)
 			var got *regerr.Error
 			if !errors.As(err, &got) || got.RetryAfter() < time.Duration(seconds)*time.Second {
 				t.Errorf("got %v, want at least %d s", err, seconds)
@@ -153,14 +154,14 @@ func TestOfSeveralTimesToWaitTheLongestCounts(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := failure(t, client, u.host()+"/team/app:later", anonymous); got.RetryAfter() != callers*time.Second {
+	if got := failure(t, client, u.Host()+"/team/app:later", anonymous); got.RetryAfter() != callers*time.Second {
 		t.Errorf("the host is left alone for %s, want %d s", got.RetryAfter(), callers)
 	}
 }
 
 func TestResolve_UnreachableIsUnavailable(t *testing.T) {
-	stranger := newUpstream(t, nil)
-	gone := newUpstream(t, nil)
+	stranger := registrytest.NewUpstream(t, nil)
+	gone := registrytest.NewUpstream(t, nil)
 	gone.Close()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -176,7 +177,7 @@ func TestResolve_UnreachableIsUnavailable(t *testing.T) {
 			connection.Close()
 		}
 	}()
-	cut := newUpstream(t, answers(func(http.ResponseWriter) {}, ""))
+	cut := registrytest.NewUpstream(t, answers(func(http.ResponseWriter) {}, ""))
 	cut.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v2/" && r.Method == http.MethodGet {
 			w.Header().Set("Content-Length", "100")
@@ -185,14 +186,14 @@ func TestResolve_UnreachableIsUnavailable(t *testing.T) {
 	})
 	for _, row := range []struct {
 		name, host, text string
-		trust            *upstream
+		trust            *registrytest.Upstream
 	}{
-		{name: "it refuses connections", host: gone.host(), text: "refuses connections"},
+		{name: "it refuses connections", host: gone.Host(), text: "refuses connections"},
 		{name: "its name does not exist", host: "registry.invalid", text: "cannot be resolved"},
-		{name: "its authority is unknown", host: stranger.host(), text: "authority that is not trusted"},
-		{name: "its certificate is for another name", host: strings.Replace(stranger.host(), "127.0.0.1", "localhost", 1), trust: stranger, text: "another name"},
+		{name: "its authority is unknown", host: stranger.Host(), text: "authority that is not trusted"},
+		{name: "its certificate is for another name", host: strings.Replace(stranger.Host(), "127.0.0.1", "localhost", 1), trust: stranger, text: "another name"},
 		{name: "it hangs up, as what balances load does while nothing is behind it", host: silent.Addr().String(), text: "the connection failed"},
-		{name: "the body breaks off", host: cut.host(), trust: cut, text: "the connection failed"},
+		{name: "the body breaks off", host: cut.Host(), trust: cut, text: "the connection failed"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := failure(t, newClient(t, row.trust, listing(t, row.host)), row.host+"/team/app", anonymous)
@@ -201,7 +202,7 @@ func TestResolve_UnreachableIsUnavailable(t *testing.T) {
 			}
 		})
 	}
-	resolved(t, newClient(t, stranger), stranger.host()+"/team/app", anonymous, stranger.push(t, "team/app", "latest", "one"))
+	resolved(t, newClient(t, stranger), stranger.Host()+"/team/app", anonymous, stranger.Push(t, "team/app", "latest", "one"))
 }
 
 func TestErrorTextsHoldNothingSecret(t *testing.T) {
@@ -243,10 +244,10 @@ func TestErrorTextsHoldNothingSecret(t *testing.T) {
 			http.Error(w, "internal: "+planted, http.StatusInternalServerError)
 		}},
 		{name: "a host that answers in JSON of its own", guard: func(w http.ResponseWriter, _ *http.Request) {
-			refuse(w, http.StatusForbidden, "AccessDenied", planted)
+			registrytest.Refuse(w, http.StatusForbidden, "AccessDenied", planted)
 		}},
 		{name: "a registry that repeats what it was shown", guard: func(w http.ResponseWriter, r *http.Request) {
-			refuse(w, http.StatusForbidden, "DENIED", "Authorization: "+r.Header.Get("Authorization")+" Bearer "+planted+" eyJ"+planted+".x.y at https://x/y?sig="+planted)
+			registrytest.Refuse(w, http.StatusForbidden, "DENIED", "Authorization: "+r.Header.Get("Authorization")+" Bearer "+planted+" eyJ"+planted+".x.y at https://x/y?sig="+planted)
 		}},
 		{name: "a registry that repeats the password, and how it was written", guard: func(w http.ResponseWriter, r *http.Request) {
 			_, password, _ := r.BasicAuth()
@@ -254,7 +255,7 @@ func TestErrorTextsHoldNothingSecret(t *testing.T) {
 			if password == "" {
 				w.Header().Set("WWW-Authenticate", `Basic realm="here"`)
 			}
-			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", strings.Repeat(".", 250)+password+" or "+written+" is revoked")
+			registrytest.Refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", strings.Repeat(".", 250)+password+" or "+written+" is revoked")
 		}},
 		{name: "a token service that repeats the password", guard: func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/token" {
@@ -263,15 +264,15 @@ func TestErrorTextsHoldNothingSecret(t *testing.T) {
 				return
 			}
 			_, password, _ := r.BasicAuth()
-			refuse(w, http.StatusForbidden, "DENIED", "the token "+password+" is revoked")
+			registrytest.Refuse(w, http.StatusForbidden, "DENIED", "the token "+password+" is revoked")
 		}},
 		{name: "a registry that sends control characters without end", guard: func(w http.ResponseWriter, _ *http.Request) {
-			refuse(w, http.StatusForbidden, "DENIED", strings.Repeat("\x1b[2J\u202e\n", 4000))
+			registrytest.Refuse(w, http.StatusForbidden, "DENIED", strings.Repeat("\x1b[2J\u202e\n", 4000))
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, func(http.Handler) http.Handler { return row.guard })
-			text := failure(t, newClient(t, u), u.host()+"/team/app", as(t, u, "robot", planted)).Error()
+			u := registrytest.NewUpstream(t, func(http.Handler) http.Handler { return row.guard })
+			text := failure(t, newClient(t, u), u.Host()+"/team/app", as(t, u, "robot", planted)).Error()
 			for _, leak := range []string{planted, strings.TrimPrefix(basic("robot", planted), "Basic "), "?", "Bearer t"} {
 				if strings.Contains(text, leak) {
 					t.Errorf("%q holds %q", text, leak)
@@ -285,10 +286,10 @@ func TestErrorTextsHoldNothingSecret(t *testing.T) {
 }
 
 func TestTheErrorUnderneathIsThereForErrorsIs(t *testing.T) {
-	u := newUpstream(t, nil)
+	u := registrytest.NewUpstream(t, nil)
 	u.Close()
 	var network *net.OpError
-	if got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous); !errors.As(got, &network) || errors.Is(got, context.Canceled) {
+	if got := failure(t, newClient(t, u), u.Host()+"/team/app", anonymous); !errors.As(got, &network) || errors.Is(got, context.Canceled) {
 		t.Errorf("%v wraps %T", got, errors.Unwrap(got))
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // trap is a service on all addresses of this machine that the client must not connect to.
@@ -129,11 +130,11 @@ func TestWhatNoRegistryIsAtIsNeverConnectedTo(t *testing.T) {
 	} {
 		t.Run(way, func(t *testing.T) {
 			for _, host := range forbidden {
-				u := newUpstream(t, lead(host+":"+caught.port))
+				u := registrytest.NewUpstream(t, lead(host+":"+caught.port))
 				made := &dials{}
 				client := newClient(t, u, dialing(nil, made.control))
-				refusedAt(t, failure(t, client, u.host()+"/team/app", as(t, u, "robot", "s3cret")), host)
-				made.only(t, u.host())
+				refusedAt(t, failure(t, client, u.Host()+"/team/app", as(t, u, "robot", "s3cret")), host)
+				made.only(t, u.Host())
 			}
 		})
 	}
@@ -171,9 +172,9 @@ func TestASourceWhereNoRegistryIsIsRefused(t *testing.T) {
 
 func TestDialGuard_HidesListeners(t *testing.T) {
 	caught := newTrap(t)
-	gone := newUpstream(t, nil)
+	gone := registrytest.NewUpstream(t, nil)
 	gone.Close()
-	_, closed, _ := net.SplitHostPort(gone.host())
+	_, closed, _ := net.SplitHostPort(gone.Host())
 	client := newClient(t, nil)
 	texts := map[string]bool{}
 	for _, port := range []string{caught.port, closed} {
@@ -262,38 +263,38 @@ func TestDialGuard_NameWithTwoAddresses(t *testing.T) {
 }
 
 func TestDialGuard_ExceptionIsByName(t *testing.T) {
-	u := newUpstream(t, nil)
-	want := u.push(t, "team/app", "latest", "one")
-	_, port, _ := net.SplitHostPort(u.host())
+	u := registrytest.NewUpstream(t, nil)
+	want := u.Push(t, "team/app", "latest", "one")
+	_, port, _ := net.SplitHostPort(u.Host())
 	resolver := nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback} })
 	asked := "registry.example.com:" + port
 	for _, row := range []struct {
 		name, conf, from string
 		refused          bool
 	}{
-		{name: "a location", conf: listed(asked), from: asked},
-		{name: "in capitals", conf: listed(strings.ToUpper(asked)), from: asked},
-		{name: "a path of it", conf: listed(asked + "/team"), from: asked},
+		{name: "a location", conf: registrytest.Listed(asked), from: asked},
+		{name: "in capitals", conf: registrytest.Listed(strings.ToUpper(asked)), from: asked},
+		{name: "a path of it", conf: registrytest.Listed(asked + "/team"), from: asked},
 		{name: "a mirror", conf: fmt.Sprintf("[[registry]]\nlocation = \"quay.io\"\n[[registry.mirror]]\nlocation = %q\n", asked), from: "quay.io"},
 		{name: "the host of a prefix", conf: fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = \"registry.invalid\"\n", asked+"/other"), from: asked},
 		{name: "nothing", from: asked, refused: true},
-		{name: "another port", conf: listed("registry.example.com:1"), from: asked, refused: true},
-		{name: "the name without its port, which means 443", conf: listed("registry.example.com"), from: asked, refused: true},
-		{name: "another name of the address", conf: listed("other.example.com:" + port), from: asked, refused: true},
-		{name: "the address, asked for by name", conf: listed(u.host()), from: asked, refused: true},
-		{name: "the name, asked for by address", conf: listed(asked), from: u.host(), refused: true},
+		{name: "another port", conf: registrytest.Listed("registry.example.com:1"), from: asked, refused: true},
+		{name: "the name without its port, which means 443", conf: registrytest.Listed("registry.example.com"), from: asked, refused: true},
+		{name: "another name of the address", conf: registrytest.Listed("other.example.com:" + port), from: asked, refused: true},
+		{name: "the address, asked for by name", conf: registrytest.Listed(u.Host()), from: asked, refused: true},
+		{name: "the name, asked for by address", conf: registrytest.Listed(asked), from: u.Host(), refused: true},
 		{name: "a wildcard", conf: "[[registry]]\nprefix = \"*.example.com\"\n", from: asked, refused: true},
 		{name: "blocked elsewhere in it", conf: fmt.Sprintf("[[registry]]\nlocation = %q\nblocked = true\n", asked+"/other"), from: asked, refused: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u.clearLog()
+			u.ClearLog()
 			client := newClient(t, u, dialing(resolver, nil), configuredBy(t, "%s", row.conf))
 			if !row.refused {
 				resolved(t, client, row.from+"/team/app", anonymous, want)
 				return
 			}
 			refusedAt(t, failure(t, client, row.from+"/team/app", anonymous), row.from)
-			if count := u.count("", ""); count != 0 {
+			if count := u.Count("", ""); count != 0 {
 				t.Errorf("%d requests arrived", count)
 			}
 		})
@@ -301,23 +302,23 @@ func TestDialGuard_ExceptionIsByName(t *testing.T) {
 }
 
 func TestDialGuard_RemovedHostKeptConnection(t *testing.T) {
-	u := newUpstream(t, nil)
-	want := u.push(t, "team/app", "latest", "one")
-	_, port, _ := net.SplitHostPort(u.host())
+	u := registrytest.NewUpstream(t, nil)
+	want := u.Push(t, "team/app", "latest", "one")
+	_, port, _ := net.SplitHostPort(u.Host())
 	from := "registry.example.com:" + port
-	content := listed(from)
+	content := registrytest.Listed(from)
 	c := newConf(t, &content)
 	client := newClient(t, u, dialing(nameserver(t, func(int) []netip.Addr { return []netip.Addr{loopback} }), nil),
 		func(options *registry.Options) { options.Configuration = c.Config })
 	told := make(chan struct{}, 100)
 	c.OnChange(func() { told <- struct{}{} })
 	resolved(t, client, from+"/team/app", anonymous, want)
-	u.clearLog()
-	c.write(t, listed("quay.io"))
+	u.ClearLog()
+	c.write(t, registrytest.Listed("quay.io"))
 	c.tick()
 	<-told
 	refusedAt(t, failure(t, client, from+"/team/app", anonymous), from)
-	if count := u.count("", ""); count != 0 {
+	if count := u.Count("", ""); count != 0 {
 		t.Errorf("%d requests arrived", count)
 	}
 }

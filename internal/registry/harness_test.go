@@ -3,35 +3,18 @@ package registry_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"math/big"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	images "github.com/google/go-containerregistry/pkg/registry"
-	"github.com/opencontainers/go-digest"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -40,137 +23,23 @@ import (
 	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/regerr"
 	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 	"github.com/images-io/tagger/internal/registry/transport"
 )
 
-// request is what arrived at a registry.
-type request struct{ method, host, path, query, authorization, agent, referer string }
-
-// upstream is a registry with its log of requests.
-type upstream struct {
-	*httptest.Server
-	bundle string // a file with its CA
-	images http.Handler
-
-	mutex sync.Mutex
-	log   []request
-}
-
-// names are what every upstream's certificate is good for, beside 127.0.0.1.
-var names = []string{"index.docker.io", "registry.example.com", "mirror.example.com", "other.example.com", "sub.registry.example.com", "auth.example.org"}
-
-// newUpstream serves a real registry by TLS. The guard stands in front of it; nil means that everybody may in.
-func newUpstream(t *testing.T, guard func(http.Handler) http.Handler) *upstream {
-	t.Helper()
-	u := newUnstarted(guard)
-	certificate, authority := newCertificate(t)
-	u.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
-	u.bundle = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(u.bundle, authority, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	u.StartTLS()
-	t.Cleanup(u.Close)
-	return u
-}
-
-// newPlainUpstream is the same by plain HTTP.
-func newPlainUpstream(t *testing.T) *upstream {
-	t.Helper()
-	return newPlainGuarded(t, nil)
-}
-
-func newPlainGuarded(t *testing.T, guard func(http.Handler) http.Handler, options ...images.Option) *upstream {
-	t.Helper()
-	u := newUnstarted(guard, options...)
-	u.Start()
-	t.Cleanup(u.Close)
-	return u
-}
-
-func newUnstarted(guard func(http.Handler) http.Handler, options ...images.Option) *upstream {
-	u := &upstream{images: images.New(append(options, images.Logger(log.New(io.Discard, "", 0)))...)}
-	handler := u.images
-	if guard != nil {
-		handler = guard(handler)
-	}
-	u.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u.mutex.Lock()
-		u.log = append(u.log, request{r.Method, r.Host, r.URL.Path, r.URL.RawQuery, r.Header.Get("Authorization"), r.UserAgent(), r.Referer()})
-		u.mutex.Unlock()
-		handler.ServeHTTP(w, r)
-	}))
-	u.Config.ErrorLog = log.New(io.Discard, "", 0)
-	return u
-}
-
-func newCertificate(t *testing.T) (tls.Certificate, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		DNSNames: names, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-func (u *upstream) host() string { return u.Listener.Addr().String() }
-
-// push puts an index into the registry, past the guard, and returns its digest.
-func (u *upstream) push(t *testing.T, repository, tag, content string) string {
-	t.Helper()
-	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[],"annotations":{"content":%q}}`, content)
-	r := httptest.NewRequest(http.MethodPut, "/v2/"+repository+"/manifests/"+tag, strings.NewReader(manifest))
-	r.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
-	w := httptest.NewRecorder()
-	u.images.ServeHTTP(w, r)
-	if w.Code != http.StatusCreated {
-		t.Fatalf("pushing %s:%s: %d %s", repository, tag, w.Code, w.Body)
-	}
-	return digest.FromString(manifest).String()
-}
-
-// requests are those whose method and path are as given; empty means any.
-func (u *upstream) requests(method, path string) []request {
-	u.mutex.Lock()
-	defer u.mutex.Unlock()
-	var found []request
-	for _, r := range u.log {
-		if (method == "" || r.method == method) && strings.Contains(r.path, path) {
-			found = append(found, r)
-		}
-	}
-	return found
-}
-
-func (u *upstream) count(method, path string) int { return len(u.requests(method, path)) }
-
-func (u *upstream) clearLog() {
-	u.mutex.Lock()
-	defer u.mutex.Unlock()
-	u.log = nil
-}
-
 // newClient makes a client that trusts the upstream, which may be nil. The administrator lists the upstream, unless the
 // test has a registries.conf of its own.
-func newClient(t *testing.T, u *upstream, change ...func(*registry.Options)) *registry.Client {
+func newClient(t *testing.T, u *registrytest.Upstream, change ...func(*registry.Options)) *registry.Client {
 	t.Helper()
 	options := registry.Options{Options: transport.Options{Version: "1.2.3"}}
 	for _, apply := range change {
 		apply(&options)
 	}
 	if u != nil {
-		options.CABundle = authorities(t, u.bundle)
+		options.CABundle = authorities(t, u.Bundle)
 	}
 	if u != nil && options.Configuration == nil {
-		listing(t, u.host())(&options)
+		listing(t, u.Host())(&options)
 	}
 	return registry.New(options)
 }
@@ -187,16 +56,7 @@ func authorities(t *testing.T, bundle string) *transport.CABundle {
 // listing is the option of a registries.conf that lists the hosts, and allows no more than to connect to them.
 func listing(t *testing.T, hosts ...string) func(*registry.Options) {
 	t.Helper()
-	return configuredBy(t, "%s", listed(hosts...))
-}
-
-// listed are entries of a registries.conf.
-func listed(hosts ...string) string {
-	var conf strings.Builder
-	for _, host := range hosts {
-		fmt.Fprintf(&conf, "[[registry]]\nlocation = %q\n", host)
-	}
-	return conf.String()
+	return configuredBy(t, "%s", registrytest.Listed(hosts...))
 }
 
 // configuredBy is the option of a registries.conf.
@@ -214,49 +74,12 @@ func configuredBy(t *testing.T, format string, args ...any) func(*registry.Optio
 }
 
 // throughProxy is the option of a proxy that leads every name to the upstream.
-func throughProxy(t *testing.T, u *upstream) func(*registry.Options) {
+func throughProxy(t *testing.T, u *registrytest.Upstream) func(*registry.Options) {
 	t.Helper()
 	return func(options *registry.Options) {
-		proxy := newProxy(t, u)
-		options.Proxy = func(*url.URL) (*url.URL, error) { return proxy.address, nil }
+		proxy := registrytest.NewProxy(t, u)
+		options.Proxy = func(*url.URL) (*url.URL, error) { return proxy.Address, nil }
 	}
-}
-
-// proxy leads every name to an upstream, and counts how often it was asked to.
-type proxy struct {
-	address *url.URL
-	asked   atomic.Int32
-}
-
-func newProxy(t *testing.T, u *upstream) *proxy {
-	t.Helper()
-	p := &proxy{}
-	plain := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Host = u.host() }}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.asked.Add(1)
-		if r.Method != http.MethodConnect {
-			plain.ServeHTTP(w, r)
-			return
-		}
-		inward, err := net.Dial("tcp", u.host())
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		outward, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			return
-		}
-		_, _ = io.WriteString(outward, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { _, _ = io.Copy(inward, outward); inward.Close() }()
-		go func() { _, _ = io.Copy(outward, inward); outward.Close() }()
-	}))
-	t.Cleanup(server.Close)
-	var err error
-	if p.address, err = url.Parse(server.URL); err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 // resolve asks as the credentials' holder.
@@ -321,20 +144,13 @@ func keyring(t *testing.T, secrets ...corev1.Secret) credentials.Keyring {
 }
 
 // as is a keyring with one login for the upstream.
-func as(t *testing.T, u *upstream, user, password string) credentials.Keyring {
+func as(t *testing.T, u *registrytest.Upstream, user, password string) credentials.Keyring {
 	t.Helper()
-	return keyring(t, auths(t, map[string]map[string]string{u.host(): login(user, password)}))
+	return keyring(t, auths(t, map[string]map[string]string{u.Host(): login(user, password)}))
 }
 
 func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
-}
-
-// refuse answers as a registry does.
-func refuse(w http.ResponseWriter, status int, code, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": code, "message": message}}})
 }
 
 // isPrintable says whether a text is fit for a status.
@@ -357,9 +173,4 @@ func now() registry.ResolveOptions {
 // dialing sets what looks names up, and what is called before a connection is made.
 func dialing(resolver *net.Resolver, control func(network, address string, connection syscall.RawConn) error) func(*registry.Options) {
 	return func(options *registry.Options) { options.Resolver, options.Control = resolver, control }
-}
-
-// insecure returns a registries.conf that lists the hosts as insecure.
-func insecure(hosts ...string) string {
-	return strings.ReplaceAll(listed(hosts...), "[[registry]]\n", "[[registry]]\ninsecure = true\n")
 }

@@ -19,6 +19,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // failures are what a port scan tells apart.
@@ -131,9 +132,9 @@ func TestARegistryDoesNotScanByRedirects(t *testing.T) {
 		},
 	} {
 		texts := map[string]string{}
-		u := newUpstream(t, answersWith(answer))
+		u := registrytest.NewUpstream(t, answersWith(answer))
 		for name, err := range failures {
-			texts[told(t, newClient(t, u, failsAt(target, err)), u.host()+"/team/app")] = name
+			texts[told(t, newClient(t, u, failsAt(target, err)), u.Host()+"/team/app")] = name
 		}
 		if len(texts) != 1 {
 			t.Errorf("%s: the texts differ: %v", way, texts)

@@ -15,6 +15,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 const (
@@ -140,9 +141,9 @@ type attack struct {
 
 func (a attack) run(t *testing.T) {
 	t.Helper()
-	u := newUpstream(t, answersWith(a.answer))
-	got, err := resolve(t, newClient(t, u), u.host()+"/team/app", anonymous)
-	if count := u.count(http.MethodGet, "/manifests/"); count != a.gets {
+	u := registrytest.NewUpstream(t, answersWith(a.answer))
+	got, err := resolve(t, newClient(t, u), u.Host()+"/team/app", anonymous)
+	if count := u.Count(http.MethodGet, "/manifests/"); count != a.gets {
 		t.Errorf("%d manifests were read, want %d", count, a.gets)
 	}
 	if a.reason == "" {
@@ -193,9 +194,9 @@ func TestResolve_SlowIsUnavailable(t *testing.T) {
 		{name: "a byte now and then, for ever", answer: drips(short / 20), requests: 5 * short, header: long, stall: long, text: "does not answer in time"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, answersWith(row.answer))
+			u := registrytest.NewUpstream(t, answersWith(row.answer))
 			began := time.Now()
-			got := failure(t, newClient(t, u, waiting(row.requests, row.header, row.stall)), u.host()+"/team/app", anonymous)
+			got := failure(t, newClient(t, u, waiting(row.requests, row.header, row.stall)), u.Host()+"/team/app", anonymous)
 			if got.Reason() != v1.ReasonUnavailable || got.Terminal() || !strings.Contains(got.Error(), row.text) {
 				t.Errorf("%s %v, want %q", got.Reason(), got, row.text)
 			}

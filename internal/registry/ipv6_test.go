@@ -7,15 +7,16 @@ import (
 	"testing"
 
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // newUpstream6 is an upstream at an IPv6 address. Its guard takes alice only.
-func newUpstream6(t *testing.T) *upstream {
+func newUpstream6(t *testing.T) *registrytest.Upstream {
 	t.Helper()
 	service := newTokens(func(user, _ string) bool { return user == "alice" })
 	service.users["alice"] = "p"
-	u := newUpstream(t, service.guard)
-	_, port, err := net.SplitHostPort(u.host())
+	u := registrytest.NewUpstream(t, service.guard)
+	_, port, err := net.SplitHostPort(u.Host())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,9 +31,9 @@ func newUpstream6(t *testing.T) *upstream {
 // TestARegistryMayBeAnIPv6Address as prefix, as location and as mirror, with credentials.
 func TestARegistryMayBeAnIPv6Address(t *testing.T) {
 	u := newUpstream6(t)
-	_, port, _ := net.SplitHostPort(u.host())
+	_, port, _ := net.SplitHostPort(u.Host())
 	host := net.JoinHostPort("::1", port)
-	want := u.push(t, "team/app", "latest", "one")
+	want := u.Push(t, "team/app", "latest", "one")
 	for name, row := range map[string]struct{ conf, from string }{
 		"listed":              {"[[registry]]\nlocation = \"HOST\"\n", host + "/team/app"},
 		"as prefix":           {"[[registry]]\nprefix = \"HOST/old\"\nlocation = \"HOST/team\"\n", host + "/old/app"},
@@ -48,9 +49,9 @@ func TestARegistryMayBeAnIPv6Address(t *testing.T) {
 			resolved(t, client, row.from, credentials, want)
 		})
 	}
-	s := newStage(t, u, newPlainUpstream(t))
+	s := newStage(t, u, registrytest.NewPlainUpstream(t))
 	s.client = newClient(t, u, listing(t, host))
-	digest := u.pushImage(t, "team/app", "latest", image(t, 1, 100))
+	digest := u.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 100))
 	s.copied(s.order(digest, func(order *registry.CopyRequest) {
 		order.Source = source(t, host+"/team/app:latest")
 		order.Keyring = keyring(t, auths(t, map[string]map[string]string{host: login("alice", "p")}))

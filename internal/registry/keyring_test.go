@@ -13,6 +13,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry/credentials"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // admitting lets those in who show one of these Authorization headers.
@@ -26,7 +27,7 @@ func admitting(headers ...string) func(http.Handler) http.Handler {
 				}
 			}
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+			registrytest.Refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 		})
 	}
 }
@@ -68,16 +69,16 @@ func TestEveryKindOfSecretIsRead(t *testing.T) {
 			if shown == "" {
 				shown = basic("robot", "s3cret")
 			}
-			u := newUpstream(t, admitting(shown))
-			want := u.push(t, "team/app", "latest", "one")
-			resolved(t, newClient(t, u), u.host()+"/team/app", keyring(t, secret("pull", kind, key, row.content(u.host()))), want)
+			u := registrytest.NewUpstream(t, admitting(shown))
+			want := u.Push(t, "team/app", "latest", "one")
+			resolved(t, newClient(t, u), u.Host()+"/team/app", keyring(t, secret("pull", kind, key, row.content(u.Host()))), want)
 		})
 	}
 }
 
 func TestAnIdentityTokenIsExchanged(t *testing.T) {
 	service := newTokens(func(user, _ string) bool { return user == "by identity" })
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		inner := service.guard(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/token" {
@@ -85,7 +86,7 @@ func TestAnIdentityTokenIsExchanged(t *testing.T) {
 				return
 			}
 			if r.Method != http.MethodPost || r.PostFormValue("refresh_token") != "identity" {
-				refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "no identity")
+				registrytest.Refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "no identity")
 				return
 			}
 			service.mutex.Lock()
@@ -94,9 +95,9 @@ func TestAnIdentityTokenIsExchanged(t *testing.T) {
 			_ = json.NewEncoder(w).Encode(map[string]string{"access_token": "access"})
 		})
 	})
-	want := u.push(t, "team/app", "latest", "one")
-	credentials := keyring(t, auths(t, map[string]map[string]string{u.host(): {"identitytoken": "identity"}}))
-	resolved(t, newClient(t, u), u.host()+"/team/app", credentials, want)
+	want := u.Push(t, "team/app", "latest", "one")
+	credentials := keyring(t, auths(t, map[string]map[string]string{u.Host(): {"identitytoken": "identity"}}))
+	resolved(t, newClient(t, u), u.Host()+"/team/app", credentials, want)
 }
 
 func TestAMalformedSecretSpoilsNothingElse(t *testing.T) {
@@ -115,19 +116,19 @@ func TestAMalformedSecretSpoilsNothingElse(t *testing.T) {
 		{name: "one bad entry beside a good one", content: `{"auths":{"HOST":{` + good + `},"quay.io":{"auth":"!` + planted + `"}}}`, want: "1 of 2 entries"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, admitting(basic("robot", "s3cret")))
-			want := u.push(t, "team/app", "latest", "one")
+			u := registrytest.NewUpstream(t, admitting(basic("robot", "s3cret")))
+			want := u.Push(t, "team/app", "latest", "one")
 			key := row.key
 			if key == "" {
 				key = corev1.DockerConfigJsonKey
 			}
-			bad := secret("broken", corev1.SecretTypeDockerConfigJson, key, strings.Replace(row.content, "HOST", u.host(), 1))
+			bad := secret("broken", corev1.SecretTypeDockerConfigJson, key, strings.Replace(row.content, "HOST", u.Host(), 1))
 			secrets := []corev1.Secret{bad}
 			if !strings.Contains(row.content, "HOST") {
-				secrets = append(secrets, auths(t, map[string]map[string]string{u.host(): login("robot", "s3cret")}))
+				secrets = append(secrets, auths(t, map[string]map[string]string{u.Host(): login("robot", "s3cret")}))
 			}
 			credentials, problems := credentials.NewKeyring(secrets)
-			resolved(t, newClient(t, u), u.host()+"/team/app", credentials, want)
+			resolved(t, newClient(t, u), u.Host()+"/team/app", credentials, want)
 			if len(problems) != 1 {
 				t.Fatalf("%d problems: %v", len(problems), problems)
 			}
@@ -184,21 +185,21 @@ func TestKeyring_MatchingOnly(t *testing.T) {
 		{name: "another path of Docker Hub", key: "docker.io/company", from: "nginx"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, nil)
+			u := registrytest.NewUpstream(t, nil)
 			image := from
 			if row.from != "" {
 				image = row.from
 			}
 			for _, repository := range []string{"team/app", "team-evil/app", "library/nginx"} {
-				u.push(t, repository, "latest", "one")
+				u.Push(t, repository, "latest", "one")
 			}
 			credentials := keyring(t, auths(t, map[string]map[string]string{row.key: login("robot", "s3cret")}))
 			if _, err := resolve(t, newClient(t, u, throughProxy(t, u)), image, credentials); err != nil {
 				t.Fatal(err)
 			}
 			used := false
-			for _, r := range u.requests("", "") {
-				used = used || r.authorization != ""
+			for _, r := range u.Requests("", "") {
+				used = used || r.Authorization != ""
 			}
 			if used != row.used {
 				t.Errorf("the credential was used: %v, want %v", used, row.used)
@@ -208,23 +209,23 @@ func TestKeyring_MatchingOnly(t *testing.T) {
 }
 
 func TestTheMostSpecificCredentialComesFirst(t *testing.T) {
-	u := newUpstream(t, admitting(basic("team", "t")))
-	want := u.push(t, "team/app", "latest", "one")
+	u := registrytest.NewUpstream(t, admitting(basic("team", "t")))
+	want := u.Push(t, "team/app", "latest", "one")
 	credentials := keyring(t, auths(t, map[string]map[string]string{
-		u.host():           login("host", "h"),
-		u.host() + "/team": login("team", "t"),
+		u.Host():           login("host", "h"),
+		u.Host() + "/team": login("team", "t"),
 	}))
-	resolved(t, newClient(t, u), u.host()+"/team/app", credentials, want)
-	for _, r := range u.requests("", "") {
-		if r.authorization == basic("host", "h") {
+	resolved(t, newClient(t, u), u.Host()+"/team/app", credentials, want)
+	for _, r := range u.Requests("", "") {
+		if r.Authorization == basic("host", "h") {
 			t.Error("the host's credential was tried before the path's")
 		}
 	}
 }
 
 func TestKeyring_Order(t *testing.T) {
-	one := func(t *testing.T, u *upstream, user string) corev1.Secret {
-		return auths(t, map[string]map[string]string{u.host(): login(user, "p")})
+	one := func(t *testing.T, u *registrytest.Upstream, user string) corev1.Secret {
+		return auths(t, map[string]map[string]string{u.Host(): login(user, "p")})
 	}
 	for _, row := range []struct {
 		name     string
@@ -241,22 +242,22 @@ func TestKeyring_Order(t *testing.T) {
 		{name: "only three are tried", users: []string{"a", "b", "c", "d"}, admitted: basic("d", "p"), text: "tried with 3 credentials and anonymously", tried: 3},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, admitting(row.admitted))
-			want := u.push(t, "team/app", "latest", "one")
+			u := registrytest.NewUpstream(t, admitting(row.admitted))
+			want := u.Push(t, "team/app", "latest", "one")
 			var secrets []corev1.Secret
 			for _, user := range row.users {
 				secrets = append(secrets, one(t, u, user))
 			}
 			client := newClient(t, u)
 			if row.text == "" {
-				resolved(t, client, u.host()+"/team/app", keyring(t, secrets...), want)
-			} else if got := failure(t, client, u.host()+"/team/app", keyring(t, secrets...)); got.Reason() != v1.ReasonUnauthorized || !strings.Contains(got.Error(), row.text) {
+				resolved(t, client, u.Host()+"/team/app", keyring(t, secrets...), want)
+			} else if got := failure(t, client, u.Host()+"/team/app", keyring(t, secrets...)); got.Reason() != v1.ReasonUnauthorized || !strings.Contains(got.Error(), row.text) {
 				t.Errorf("%s %v", got.Reason(), got)
 			}
 			logins := map[string]bool{}
-			for _, r := range u.requests("", "") {
-				if r.authorization != "" {
-					logins[r.authorization] = true
+			for _, r := range u.Requests("", "") {
+				if r.Authorization != "" {
+					logins[r.Authorization] = true
 				}
 			}
 			if len(logins) != row.tried {
@@ -267,23 +268,23 @@ func TestKeyring_Order(t *testing.T) {
 }
 
 func TestWhoWasLetInIsAskedFirstTheNextTime(t *testing.T) {
-	u := newUpstream(t, admitting(basic("b", "p")))
-	want := u.push(t, "team/app", "latest", "one")
+	u := registrytest.NewUpstream(t, admitting(basic("b", "p")))
+	want := u.Push(t, "team/app", "latest", "one")
 	client := newClient(t, u)
 	credentials := keyring(t,
-		auths(t, map[string]map[string]string{u.host(): login("a", "p")}),
-		auths(t, map[string]map[string]string{u.host(): login("b", "p")}))
-	resolved(t, client, u.host()+"/team/app", credentials, want)
-	u.clearLog()
-	resolved(t, client, u.host()+"/team/app", credentials, want)
-	if all := u.requests("", ""); len(all) != 1 || all[0].authorization != basic("b", "p") {
+		auths(t, map[string]map[string]string{u.Host(): login("a", "p")}),
+		auths(t, map[string]map[string]string{u.Host(): login("b", "p")}))
+	resolved(t, client, u.Host()+"/team/app", credentials, want)
+	u.ClearLog()
+	resolved(t, client, u.Host()+"/team/app", credentials, want)
+	if all := u.Requests("", ""); len(all) != 1 || all[0].Authorization != basic("b", "p") {
 		t.Errorf("the second time took %v", all)
 	}
 }
 
 func TestKeyring_ReportsRefusedCredential(t *testing.T) {
-	u := newUpstream(t, admitting(""))
-	got := failure(t, newClient(t, u), u.host()+"/team/app", as(t, u, "a", "p"))
+	u := registrytest.NewUpstream(t, admitting(""))
+	got := failure(t, newClient(t, u), u.Host()+"/team/app", as(t, u, "a", "p"))
 	if got.Reason() != v1.ReasonNotFound || !strings.Contains(got.Error(), "had refused 1 credential") {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
@@ -306,17 +307,17 @@ func entriesUpTo(size int, host func(int) string) corev1.Secret {
 
 // TestOfManyEntriesAFewAreKept: an import holds them while it waits for its registry, and a copy until its end.
 func TestOfManyEntriesAFewAreKept(t *testing.T) {
-	u := newUpstream(t, admitting(basic("robot", "s3cret")))
-	want := u.push(t, "team/app", "latest", "one")
-	good := auths(t, map[string]map[string]string{u.host() + "/team": login("robot", "s3cret")})
-	host, port, _ := strings.Cut(u.host(), ":")
+	u := registrytest.NewUpstream(t, admitting(basic("robot", "s3cret")))
+	want := u.Push(t, "team/app", "latest", "one")
+	good := auths(t, map[string]map[string]string{u.Host() + "/team": login("robot", "s3cret")})
+	host, port, _ := strings.Cut(u.Host(), ":")
 	for _, row := range []struct {
 		name string
 		host func(int) string
 		kept string
 	}{
 		{name: "of other hosts", host: func(i int) string { return fmt.Sprintf("r%d.example.com", i) }, kept: "1 credential"},
-		{name: "of other paths", host: func(i int) string { return fmt.Sprintf("%s/p%d", u.host(), i) }, kept: "1 credential"},
+		{name: "of other paths", host: func(i int) string { return fmt.Sprintf("%s/p%d", u.Host(), i) }, kept: "1 credential"},
 		{name: "of patterns that all match", kept: "3 credentials", host: func(i int) string {
 			return strings.Replace(host, ".", strings.Repeat("*", i%60)+".", 1) + ":" + port + "/" + strings.Repeat("/", i/60)
 		}},
@@ -324,7 +325,7 @@ func TestOfManyEntriesAFewAreKept(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			many := entriesUpTo(256<<10, row.host)
 			client := newClient(t, u)
-			source, err := reference.Parse(u.host()+"/team/app", "")
+			source, err := reference.Parse(u.Host()+"/team/app", "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -332,7 +333,7 @@ func TestOfManyEntriesAFewAreKept(t *testing.T) {
 			if len(problems) > 0 || fmt.Sprint(credentials) != row.kept {
 				t.Errorf("%v are kept (%v), want %s", credentials, problems, row.kept)
 			}
-			resolved(t, client, u.host()+"/team/app", credentials, want)
+			resolved(t, client, u.Host()+"/team/app", credentials, want)
 		})
 	}
 }

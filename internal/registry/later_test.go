@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 	"github.com/images-io/tagger/internal/transfer"
 )
 
@@ -34,23 +35,23 @@ func (s *stage) caughtUp(order registry.CopyRequest) transfer.CopyResult {
 func TestWhatIsAttachedLaterIsCopied(t *testing.T) {
 	for name, lists := range map[string]bool{"the source lists referrers": true, "the source has an index of them": false} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(lists)), newPlainUpstream(t), withBestEffort)
-			made := image(t, 1, 1<<10)
-			want := s.source.pushImage(t, "team/app", "latest", made)
+			s := newStage(t, registrytest.NewPlainGuarded(t, nil, images.WithReferrersSupport(lists)), registrytest.NewPlainUpstream(t), withBestEffort)
+			made := registrytest.Image(t, 1, 1<<10)
+			want := s.source.PushImage(t, "team/app", "latest", made)
 			order := s.order(want)
 			s.copied(order)
 			s.caughtUp(order) // finds out whether the source lists referrers
 			attach := map[string]func() (tag, digest string){
 				".sig": func() (string, string) {
-					return tagOf(want) + ".sig", s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+					return tagOf(want) + ".sig", s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 1, 1<<8))
 				},
 				".att": func() (string, string) {
-					return tagOf(want) + ".att", s.source.pushImage(t, "team/app", tagOf(want)+".att", image(t, 1, 1<<8))
+					return tagOf(want) + ".att", s.source.PushImage(t, "team/app", tagOf(want)+".att", registrytest.Image(t, 1, 1<<8))
 				},
 				"referrer": func() (string, string) {
-					one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+					one := s.source.PushImage(t, "team/app", "one", attachedTo(t, made))
 					if !lists {
-						s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one))
+						s.source.PutManifest(t, "team/app", tagOf(want), ociIndex, sizedIndexOf(t, s.source, "team/app", one))
 					}
 					return one, one
 				},
@@ -61,11 +62,11 @@ func TestWhatIsAttachedLaterIsCopied(t *testing.T) {
 					t.Errorf("%s: got %+v", kind, done)
 				}
 				s.isWhole("cache/shop/app", tag, digest)
-				asked, told := s.source.count("", ""), s.mirror.count("", "")
+				asked, told := s.source.Count("", ""), s.mirror.Count("", "")
 				if done := s.caughtUp(order); done.Attachments != 0 {
 					t.Errorf("%s: once more, got %+v", kind, done)
 				}
-				if asked, told = s.source.count("", "")-asked, s.mirror.count("", "")-told; asked > 3 || told != 0 {
+				if asked, told = s.source.Count("", "")-asked, s.mirror.Count("", "")-told; asked > 3 || told != 0 {
 					t.Errorf("%s: nothing new took %d requests to the source and %d to the mirror, want 3 and none", kind, asked, told)
 				}
 			}
@@ -91,9 +92,9 @@ func TestWhatWasMissingIsCopiedLater(t *testing.T) {
 			})
 		}
 		clock := newClock()
-		s := newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withBestEffort, at(clock))
-		want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-		signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+		s := newStage(t, registrytest.NewPlainGuarded(t, guard), registrytest.NewPlainUpstream(t), withBestEffort, at(clock))
+		want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
+		signature := s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 1, 1<<8))
 		order := s.order(want)
 		if done := s.copied(order); done.Missing == "" {
 			t.Errorf("%d: got %+v, want that something may be missing", status, done)
@@ -110,16 +111,16 @@ func TestWhatWasMissingIsCopiedLater(t *testing.T) {
 
 // TestAttachmentsAreLookedForAsWhoIsLetIn: a pull secret that is over sees no attachments, which does not mean that there are none.
 func TestAttachmentsAreLookedForAsWhoIsLetIn(t *testing.T) {
-	s := newStage(t, newPlainGuarded(t, wanting("robot", "right")), newPlainUpstream(t), withBestEffort)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, registrytest.NewPlainGuarded(t, wanting("robot", "right")), registrytest.NewPlainUpstream(t), withBestEffort)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	order := s.order(want, func(o *registry.CopyRequest) {
 		o.Keyring = keyring(t, auths(t, map[string]map[string]string{
-			s.source.host() + "/team/app": login("robot", "over"), s.source.host(): login("robot", "right"),
+			s.source.Host() + "/team/app": login("robot", "over"), s.source.Host(): login("robot", "right"),
 		}))
 	})
 	s.copied(order)
 	s.client = newClient(t, nil, insecureHosts(t, s.source), withBestEffort) // after a restart
-	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	signature := s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 1, 1<<8))
 	if done := s.caughtUp(order); done.Attachments != 1 {
 		t.Errorf("got %+v", done)
 	}
@@ -130,12 +131,12 @@ func TestAttachmentsAreLookedForAsWhoIsLetIn(t *testing.T) {
 func (s *stage) referrers(of gcr.Image, count int, size int64) {
 	s.t.Helper()
 	for i := range count {
-		oci := mutate.MediaType(mutate.ConfigMediaType(image(s.t, 1, size), "application/vnd.example.signature"), types.OCIManifestSchema1)
+		oci := mutate.MediaType(mutate.ConfigMediaType(registrytest.Image(s.t, 1, size), "application/vnd.example.signature"), types.OCIManifestSchema1)
 		subject := gcr.Descriptor{MediaType: types.OCIManifestSchema1}
-		if err := json.Unmarshal(fmt.Appendf(nil, "%q", digestOf(s.t, of)), &subject.Digest); err != nil {
+		if err := json.Unmarshal(fmt.Appendf(nil, "%q", registrytest.DigestOf(s.t, of)), &subject.Digest); err != nil {
 			s.t.Fatal(err)
 		}
-		s.source.pushImage(s.t, "team/app", fmt.Sprint("referrer-", i), mutate.Subject(oci, subject).(gcr.Image))
+		s.source.PushImage(s.t, "team/app", fmt.Sprint("referrer-", i), mutate.Subject(oci, subject).(gcr.Image))
 	}
 }
 
@@ -144,14 +145,14 @@ func TestWhatIsRefusedIsNotTriedAgain(t *testing.T) {
 	refuses := refusing(http.StatusMethodNotAllowed, func(r *http.Request) bool {
 		return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:")
 	})
-	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainGuarded(t, refuses), withBestEffort)
-	made := image(t, 1, 1<<10)
-	order := s.order(s.source.pushImage(t, "team/app", "latest", made))
+	s := newStage(t, registrytest.NewPlainGuarded(t, nil, images.WithReferrersSupport(true)), registrytest.NewPlainGuarded(t, refuses), withBestEffort)
+	made := registrytest.Image(t, 1, 1<<10)
+	order := s.order(s.source.PushImage(t, "team/app", "latest", made))
 	s.referrers(made, 10, 1<<8)
 	first := s.copied(order)
-	asked, told := s.source.count("", ""), s.mirror.count("", "")
+	asked, told := s.source.Count("", ""), s.mirror.Count("", "")
 	again := s.caughtUp(order)
-	if asked, told = s.source.count("", "")-asked, s.mirror.count("", "")-told; asked > 3 || told != 0 || again.Uploaded != 0 {
+	if asked, told = s.source.Count("", "")-asked, s.mirror.Count("", "")-told; asked > 3 || told != 0 || again.Uploaded != 0 {
 		t.Errorf("%d requests to the source and %d to the mirror, %d bytes sent", asked, told, again.Uploaded)
 	}
 	if again.Missing != first.Missing || !strings.Contains(again.Missing, "405") {
@@ -173,13 +174,13 @@ func TestWhatTheMirrorLostIsCopiedAgain(t *testing.T) {
 		})
 	}
 	clock := newClock()
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, guard), withBestEffort, at(clock))
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	signature := s.source.pushImage(t, "team/app", tagOf(want)+".sig", image(t, 1, 1<<8))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, guard), withBestEffort, at(clock))
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
+	signature := s.source.PushImage(t, "team/app", tagOf(want)+".sig", registrytest.Image(t, 1, 1<<8))
 	order := s.order(want)
 	s.copied(order)
 	for _, lost := range []string{tagOf(want) + ".sig", signature, "0", want} {
-		s.mirror.images.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, "/v2/cache/shop/app/manifests/"+lost, nil))
+		s.mirror.Images.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, "/v2/cache/shop/app/manifests/"+lost, nil))
 	}
 	broken.Store(true)
 	if done, err := s.client.Copy(t.Context(), order); err == nil && done.Missing == "" {
@@ -193,10 +194,10 @@ func TestWhatTheMirrorLostIsCopiedAgain(t *testing.T) {
 
 // TestNothingIsNewAfterARestart, whatever a process remembers.
 func TestNothingIsNewAfterARestart(t *testing.T) {
-	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainUpstream(t), withBestEffort)
-	made := image(t, 1, 1<<10)
-	want := s.source.pushImage(t, "team/app", "latest", made)
-	s.source.pushImage(t, "team/app", tagOf(want)+".sig", signed(t, "a"))
+	s := newStage(t, registrytest.NewPlainGuarded(t, nil, images.WithReferrersSupport(true)), registrytest.NewPlainUpstream(t), withBestEffort)
+	made := registrytest.Image(t, 1, 1<<10)
+	want := s.source.PushImage(t, "team/app", "latest", made)
+	s.source.PushImage(t, "team/app", tagOf(want)+".sig", signed(t, "a"))
 	s.referrers(made, 1, 1<<8)
 	order := s.order(want)
 	s.copied(order)
@@ -208,11 +209,11 @@ func TestNothingIsNewAfterARestart(t *testing.T) {
 
 // TestAttachmentsCountForTheSizeOfAnImage, all of them together.
 func TestAttachmentsCountForTheSizeOfAnImage(t *testing.T) {
-	s := newStage(t, newPlainGuarded(t, nil, images.WithReferrersSupport(true)), newPlainUpstream(t), withBestEffort, func(o *registry.Options) {
+	s := newStage(t, registrytest.NewPlainGuarded(t, nil, images.WithReferrersSupport(true)), registrytest.NewPlainUpstream(t), withBestEffort, func(o *registry.Options) {
 		o.Copies.MaxImageSize = 100 << 10
 	})
-	made := image(t, 1, 1<<10)
-	want := s.source.pushImage(t, "team/app", "latest", made)
+	made := registrytest.Image(t, 1, 1<<10)
+	want := s.source.PushImage(t, "team/app", "latest", made)
 	s.referrers(made, 8, 40<<10)
 	done := s.copied(s.order(want))
 	if done.Attachments != 2 || !strings.Contains(done.Missing, "--mirror-max-image-size") || done.Uploaded > 100<<10 {
@@ -223,9 +224,9 @@ func TestAttachmentsCountForTheSizeOfAnImage(t *testing.T) {
 
 // TestReferrers_TooManyDoNotBlockImage: the image is there without what the list names.
 func TestReferrers_TooManyDoNotBlockImage(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
-	s.source.serve("team/app", tagOf(want), ociIndex, indexOf(ociImage, slices.Repeat([]string{want}, 129)...))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withBestEffort)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
+	s.source.Serve("team/app", tagOf(want), ociIndex, indexOf(ociImage, slices.Repeat([]string{want}, 129)...))
 	if done := s.copied(s.order(want)); done.Attachments != 0 || !strings.Contains(done.Missing, "lists more than 128 manifests") {
 		t.Errorf("got %+v", done)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	images "github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // forgetting refuses a request for a path that isMeant selects, and its token service responds 404 to the request that follows.
@@ -35,10 +37,10 @@ func TestReferrers_TokenRefusedIsNotGone(t *testing.T) {
 	var one atomic.Value
 	one.Store("none")
 	isReferrer := func(path string) bool { return strings.HasSuffix(path, "/manifests/"+one.Load().(string)) }
-	s := newStage(t, newPlainGuarded(t, forgetting(isReferrer, &atomic.Bool{}), images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
-	made := image(t, 1, 1<<10)
-	want := s.source.pushImage(t, "team/app", "latest", made)
-	one.Store(s.source.pushImage(t, "team/app", "one", attachedTo(t, made)))
+	s := newStage(t, registrytest.NewPlainGuarded(t, forgetting(isReferrer, &atomic.Bool{}), images.WithReferrersSupport(true)), registrytest.NewPlainUpstream(t), withAttachments)
+	made := registrytest.Image(t, 1, 1<<10)
+	want := s.source.PushImage(t, "team/app", "latest", made)
+	one.Store(s.source.PushImage(t, "team/app", "one", attachedTo(t, made)))
 	s.refused(s.order(want))
 }
 
@@ -47,10 +49,10 @@ func TestReferrers_TokenRefusedIsNotGone(t *testing.T) {
 func TestReferrers_TokenRefusedIsNotEmpty(t *testing.T) {
 	var lists, isGone atomic.Bool
 	isList := func(path string) bool { return strings.Contains(path, "/referrers/") && !lists.Load() }
-	s := newStage(t, newPlainGuarded(t, forgetting(isList, &isGone), images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
-	made := image(t, 1, 1<<10)
-	want := s.source.pushImage(t, "team/app", "latest", made)
-	s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
+	s := newStage(t, registrytest.NewPlainGuarded(t, forgetting(isList, &isGone), images.WithReferrersSupport(true)), registrytest.NewPlainUpstream(t), withAttachments)
+	made := registrytest.Image(t, 1, 1<<10)
+	want := s.source.PushImage(t, "team/app", "latest", made)
+	s.source.PushImage(t, "team/app", "one", attachedTo(t, made))
 	s.refused(s.order(want))
 	lists.Store(true)
 	isGone.Store(false)

@@ -16,6 +16,7 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 func isLook(path string) bool {
@@ -23,9 +24,9 @@ func isLook(path string) bool {
 }
 
 // looked is how often it was looked for attachments since the last time.
-func (u *upstream) looked() int {
-	defer u.clearLog()
-	return u.count("", "/referrers/") + u.count("", "/manifests/sha256-")
+func looked(u *registrytest.Upstream) int {
+	defer u.ClearLog()
+	return u.Count("", "/referrers/") + u.Count("", "/manifests/sha256-")
 }
 
 // answering has a source answer the question for a list of what is attached; of one repository, or of all.
@@ -43,33 +44,33 @@ func answering(repository string, answer func(http.ResponseWriter)) func(http.Ha
 
 // TestReferrers_ThreeRequests, and one more where it turns out, once an hour, that a registry keeps no lists.
 func TestReferrers_ThreeRequests(t *testing.T) {
-	denying := answering("", func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") })
+	denying := answering("", func(w http.ResponseWriter) { registrytest.Refuse(w, http.StatusForbidden, "DENIED", "no") })
 	for _, row := range []struct {
 		name   string
-		source *upstream
+		source *registrytest.Upstream
 		anew   int // while nothing is known of the registry
 	}{
-		{"it lists referrers", newPlainGuarded(t, nil, images.WithReferrersSupport(true)), 3},
-		{"it lists none", newPlainUpstream(t), 4},
-		{"it denies the list", newPlainGuarded(t, denying), 4},
+		{"it lists referrers", registrytest.NewPlainGuarded(t, nil, images.WithReferrersSupport(true)), 3},
+		{"it lists none", registrytest.NewPlainUpstream(t), 4},
+		{"it denies the list", registrytest.NewPlainGuarded(t, denying), 4},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			clock := newClock()
-			s := newStage(t, row.source, newPlainUpstream(t), withAttachments, at(clock))
-			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+			s := newStage(t, row.source, registrytest.NewPlainUpstream(t), withAttachments, at(clock))
+			want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 			for _, copy := range []struct {
 				after time.Duration
 				looks int
 			}{{0, row.anew}, {0, 3}, {59 * time.Minute, 3}, {2 * time.Minute, row.anew}, {0, 3}} {
 				clock.SetTime(clock.Now().Add(copy.after))
 				s.copied(s.order(want))
-				if count := s.source.looked(); count != copy.looks {
+				if count := looked(s.source); count != copy.looks {
 					t.Errorf("after another %s it was looked %d times, want %d", copy.after, count, copy.looks)
 				}
 			}
 			off := newStage(t, s.source, s.mirror)
 			off.copied(off.order(want))
-			if count := s.source.looked(); count != 0 {
+			if count := looked(s.source); count != 0 {
 				t.Errorf("without attachments, %d requests for them", count)
 			}
 		})
@@ -97,8 +98,8 @@ func TestLookingForAttachmentsIsDoneAtOnce(t *testing.T) {
 					next.ServeHTTP(w, r)
 				})
 			}
-			s := newStage(t, newPlainGuarded(t, guard, images.WithReferrersSupport(lists)), newPlainUpstream(t), withAttachments)
-			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+			s := newStage(t, registrytest.NewPlainGuarded(t, guard, images.WithReferrersSupport(lists)), registrytest.NewPlainUpstream(t), withAttachments)
+			want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 			if !lists {
 				s.copied(s.order(want)) // from now on it is known
 			}
@@ -128,18 +129,18 @@ func TestReferrers_SupportIsShared(t *testing.T) {
 		<-all
 		w.WriteHeader(http.StatusNotFound)
 	}
-	s := newStage(t, newPlainGuarded(t, func(next http.Handler) http.Handler { return guard(answering("", waits)(next)) }), newPlainUpstream(t), withAttachments)
+	s := newStage(t, registrytest.NewPlainGuarded(t, func(next http.Handler) http.Handler { return guard(answering("", waits)(next)) }), registrytest.NewPlainUpstream(t), withAttachments)
 	var group sync.WaitGroup
 	for n := range copies {
-		want := s.source.pushImage(t, fmt.Sprint("team/app", n), "latest", image(t, 1, 1<<10))
+		want := s.source.PushImage(t, fmt.Sprint("team/app", n), "latest", registrytest.Image(t, 1, 1<<10))
 		group.Go(func() {
 			s.copied(s.order(want, func(o *registry.CopyRequest) {
-				o.Source, o.Destination.Path = source(t, fmt.Sprint(s.source.host(), "/team/app", n, ":latest")), fmt.Sprint("cache/shop/app", n)
+				o.Source, o.Destination.Path = source(t, fmt.Sprint(s.source.Host(), "/team/app", n, ":latest")), fmt.Sprint("cache/shop/app", n)
 			}))
 		})
 	}
 	group.Wait()
-	if count := s.source.count("", "/referrers/"); count != 1 {
+	if count := s.source.Count("", "/referrers/"); count != 1 {
 		t.Errorf("it was asked %d times whether it lists referrers, want once", count)
 	}
 }
@@ -147,20 +148,20 @@ func TestReferrers_SupportIsShared(t *testing.T) {
 // TestReferrers_DenialOfOneRepository has a registry say of one repository that there is no list.
 func TestReferrers_DenialOfOneRepository(t *testing.T) {
 	for name, answer := range map[string]func(http.ResponseWriter){
-		"denied":         func(w http.ResponseWriter) { refuse(w, http.StatusForbidden, "DENIED", "no") },
-		"no such name":   func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "no") },
-		"no such image":  func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") },
+		"denied":         func(w http.ResponseWriter) { registrytest.Refuse(w, http.StatusForbidden, "DENIED", "no") },
+		"no such name":   func(w http.ResponseWriter) { registrytest.Refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "no") },
+		"no such image":  func(w http.ResponseWriter) { registrytest.Refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") },
 		"some web page":  func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html></html>")) },
 		"a bad question": func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, answering("/team/app", answer), images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
-			s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
-			made := image(t, 1, 1<<10)
-			want := s.source.pushImage(t, "team/tools", "latest", made)
-			s.source.pushImage(t, "team/tools", "one", attachedTo(t, made))
+			s := newStage(t, registrytest.NewPlainGuarded(t, answering("/team/app", answer), images.WithReferrersSupport(true)), registrytest.NewPlainUpstream(t), withAttachments)
+			s.copied(s.order(s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))))
+			made := registrytest.Image(t, 1, 1<<10)
+			want := s.source.PushImage(t, "team/tools", "latest", made)
+			s.source.PushImage(t, "team/tools", "one", attachedTo(t, made))
 			done := s.copied(s.order(want, func(o *registry.CopyRequest) {
-				o.Source, o.Destination.Path = source(t, s.source.host()+"/team/tools:latest"), "cache/shop/tools"
+				o.Source, o.Destination.Path = source(t, s.source.Host()+"/team/tools:latest"), "cache/shop/tools"
 			}))
 			if done.Attachments != 1 {
 				t.Errorf("got %+v", done)
@@ -172,17 +173,17 @@ func TestReferrers_DenialOfOneRepository(t *testing.T) {
 // TestOneImageDoesNotDecideForTheNext has a registry say of one image that there is no list, and list what is attached to the next.
 func TestOneImageDoesNotDecideForTheNext(t *testing.T) {
 	for name, answer := range map[string]func(http.ResponseWriter){
-		"no such image":  func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") },
-		"another code":   func(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "NOT_FOUND", "no") },
+		"no such image":  func(w http.ResponseWriter) { registrytest.Refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no") },
+		"another code":   func(w http.ResponseWriter) { registrytest.Refuse(w, http.StatusNotFound, "NOT_FOUND", "no") },
 		"some web page":  func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html></html>")) },
 		"a bad question": func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var isSigned atomic.Bool
-			s := newStage(t, newPlainGuarded(t, unless(&isSigned, answer), images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments)
-			s.copied(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))))
+			s := newStage(t, registrytest.NewPlainGuarded(t, unless(&isSigned, answer), images.WithReferrersSupport(true)), registrytest.NewPlainUpstream(t), withAttachments)
+			s.copied(s.order(s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))))
 			isSigned.Store(true)
-			s.copiesTheReferrerOf(image(t, 2, 1<<10))
+			s.copiesTheReferrerOf(registrytest.Image(t, 2, 1<<10))
 		})
 	}
 }
@@ -193,14 +194,14 @@ func TestARegistryThatListsDoesNotLoseIt(t *testing.T) {
 	lists.Store(true)
 	lost := unless(&lists, func(w http.ResponseWriter) { http.Error(w, "404 page not found", http.StatusNotFound) })
 	clock := newClock()
-	s := newStage(t, newPlainGuarded(t, lost, images.WithReferrersSupport(true)), newPlainUpstream(t), withAttachments, at(clock))
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, registrytest.NewPlainGuarded(t, lost, images.WithReferrersSupport(true)), registrytest.NewPlainUpstream(t), withAttachments, at(clock))
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	s.copied(s.order(want))
 	clock.SetTime(clock.Now().Add(2 * time.Hour))
 	lists.Store(false)
 	s.copied(s.order(want))
 	lists.Store(true)
-	s.copiesTheReferrerOf(image(t, 2, 1<<10))
+	s.copiesTheReferrerOf(registrytest.Image(t, 2, 1<<10))
 }
 
 // unless has a source answer the question for a list, unless it may list.
@@ -219,8 +220,8 @@ func unless(lists *atomic.Bool, answer func(http.ResponseWriter)) func(http.Hand
 // copiesTheReferrerOf copies an image that has one.
 func (s *stage) copiesTheReferrerOf(made gcr.Image) {
 	s.t.Helper()
-	want := s.source.pushImage(s.t, "team/app", "latest", made)
-	one := s.source.pushImage(s.t, "team/app", "one", attachedTo(s.t, made))
+	want := s.source.PushImage(s.t, "team/app", "latest", made)
+	one := s.source.PushImage(s.t, "team/app", "one", attachedTo(s.t, made))
 	if done := s.copied(s.order(want)); done.Attachments != 1 {
 		s.t.Errorf("got %+v", done)
 	}
@@ -264,24 +265,24 @@ func TestAListThatEndsInTheMiddleIsNoList(t *testing.T) {
 // TestReferrers_NextPageElsewhere has the first page at another host, whose link leads back.
 func TestReferrers_NextPageElsewhere(t *testing.T) {
 	var first http.HandlerFunc
-	elsewhere := newPlainGuarded(t, func(http.Handler) http.Handler {
+	elsewhere := registrytest.NewPlainGuarded(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { first(w, r) })
 	})
-	upstream := newPlainGuarded(t, func(next http.Handler) http.Handler {
+	upstream := registrytest.NewPlainGuarded(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.Contains(r.URL.Path, "/referrers/") && !r.URL.Query().Has("page") {
-				http.Redirect(w, r, "http://"+elsewhere.host()+r.URL.Path, http.StatusTemporaryRedirect)
+				http.Redirect(w, r, "http://"+elsewhere.Host()+r.URL.Path, http.StatusTemporaryRedirect)
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
 	}, images.WithReferrersSupport(true))
 	first = func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Link", "<http://"+upstream.host()+r.URL.Path+`?page=2>; rel="next"`)
+		w.Header().Set("Link", "<http://"+upstream.Host()+r.URL.Path+`?page=2>; rel="next"`)
 		_, _ = io.WriteString(w, indexOf(ociImage))
 	}
-	s := newStage(t, upstream, newPlainUpstream(t), withAttachments, insecureHosts(t, upstream, elsewhere))
-	s.copiesTheReferrerOf(image(t, 1, 1<<10))
+	s := newStage(t, upstream, registrytest.NewPlainUpstream(t), withAttachments, insecureHosts(t, upstream, elsewhere))
+	s.copiesTheReferrerOf(registrytest.Image(t, 1, 1<<10))
 }
 
 // newPagedStage has a source that lists one manifest on each of two pages. The links are those of the first one, where PAGE is the
@@ -304,34 +305,34 @@ func newPagedStage(t *testing.T, links []string, second func(w http.ResponseWrit
 			}
 		})
 	}
-	s = newStage(t, newPlainGuarded(t, guard), newPlainUpstream(t), withAttachments)
-	made := image(t, 1, 1<<10)
-	want = s.source.pushImage(t, "team/app", "latest", made)
+	s = newStage(t, registrytest.NewPlainGuarded(t, guard), registrytest.NewPlainUpstream(t), withAttachments)
+	made := registrytest.Image(t, 1, 1<<10)
+	want = s.source.PushImage(t, "team/app", "latest", made)
 	for n := range 2 {
-		one := s.source.pushImage(t, "team/app", fmt.Sprint("one", n), attachedTo(t, made))
-		pages = append(pages, s.source.indexOf(t, "team/app", one))
+		one := s.source.PushImage(t, "team/app", fmt.Sprint("one", n), attachedTo(t, made))
+		pages = append(pages, sizedIndexOf(t, s.source, "team/app", one))
 	}
 	return s, want
 }
 
 // TestAListOfReferrersThatIsAWebSite is ghcr.io: it answers 303, and the web site elsewhere has other limits.
 func TestAListOfReferrersThatIsAWebSite(t *testing.T) {
-	site := newPlainUpstream(t)
-	upstream := newPlainGuarded(t, answering("", func(w http.ResponseWriter) {
-		w.Header().Set("Location", "http://"+site.host()+"/packages")
+	site := registrytest.NewPlainUpstream(t)
+	upstream := registrytest.NewPlainGuarded(t, answering("", func(w http.ResponseWriter) {
+		w.Header().Set("Location", "http://"+site.Host()+"/packages")
 		w.WriteHeader(http.StatusSeeOther)
 	}))
-	s := newStage(t, upstream, newPlainUpstream(t), withAttachments, insecureHosts(t, upstream, site))
-	made := image(t, 1, 1<<10)
-	want := s.source.pushImage(t, "team/app", "latest", made)
-	one := s.source.pushImage(t, "team/app", "one", attachedTo(t, made))
-	s.source.put(t, "team/app", tagOf(want), ociIndex, s.source.indexOf(t, "team/app", one))
+	s := newStage(t, upstream, registrytest.NewPlainUpstream(t), withAttachments, insecureHosts(t, upstream, site))
+	made := registrytest.Image(t, 1, 1<<10)
+	want := s.source.PushImage(t, "team/app", "latest", made)
+	one := s.source.PushImage(t, "team/app", "one", attachedTo(t, made))
+	s.source.PutManifest(t, "team/app", tagOf(want), ociIndex, sizedIndexOf(t, s.source, "team/app", one))
 	for range 2 {
 		if done := s.copied(s.order(want)); done.Attachments != 1 {
 			t.Errorf("got %+v", done)
 		}
 	}
-	if asked, visits := s.source.count("", "/referrers/"), site.count("", ""); asked != 1 || visits != 0 {
+	if asked, visits := s.source.Count("", "/referrers/"), site.Count("", ""); asked != 1 || visits != 0 {
 		t.Errorf("it was asked %d times, and the web site %d times", asked, visits)
 	}
 }
@@ -341,14 +342,14 @@ func TestAListOfReferrersThatIsAWebSite(t *testing.T) {
 func TestWhatIsNoIndexOfReferrersNamesNone(t *testing.T) {
 	for name, content := range map[string]string{"the image": "", "another image": `{"schemaVersion":2,"mediaType":"` + ociImage + `","layers":[]}`, "a web page": "<html></html>"} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
-			made := platforms(t, 2, 1, 1<<10)
-			want := s.source.pushIndex(t, "team/app", "latest", made)
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
+			made := registrytest.Platforms(t, 2, 1, 1<<10)
+			want := s.source.PushIndex(t, "team/app", "latest", made)
 			manifest, err := made.RawManifest()
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.source.serve("team/app", tagOf(want), ociIndex, cmp.Or(content, string(manifest)))
+			s.source.Serve("team/app", tagOf(want), ociIndex, cmp.Or(content, string(manifest)))
 			if done := s.copied(s.order(want)); done.Attachments != 0 {
 				t.Errorf("got %+v", done)
 			}

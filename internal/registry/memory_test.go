@@ -15,6 +15,8 @@ import (
 
 	gcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // TestAHostileRegistryCostsLittleMemory is not for the race detector, whose own memory would count (make test-faults).
@@ -33,7 +35,7 @@ func TestAHostileRegistryCostsLittleMemory(t *testing.T) {
 // choose the size of.
 func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 	errors := `{"errors":[` + strings.Repeat(`{"detail":[{"":0}]},`, 3000) + `{}]}`
-	talkative := newUpstream(t, func(http.Handler) http.Handler {
+	talkative := registrytest.NewUpstream(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(w, errors)
@@ -43,9 +45,9 @@ func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 	for i := range 20_000 {
 		fmt.Fprintf(&challenge, ",a%d=b", i)
 	}
-	particular := make([]*upstream, 60)
+	particular := make([]*registrytest.Upstream, 60)
 	for i := range particular {
-		particular[i] = newPlainGuarded(t, func(http.Handler) http.Handler {
+		particular[i] = registrytest.NewPlainGuarded(t, func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch r.URL.Path {
 				case "/v2/":
@@ -59,9 +61,9 @@ func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 			})
 		})
 	}
-	wordy := make([]*upstream, 60) // whose scheme is a long one
+	wordy := make([]*registrytest.Upstream, 60) // whose scheme is a long one
 	for i := range wordy {
-		wordy[i] = newPlainGuarded(t, func(http.Handler) http.Handler {
+		wordy[i] = registrytest.NewPlainGuarded(t, func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("WWW-Authenticate", strings.Repeat("a", 200<<10))
 				w.WriteHeader(map[bool]int{true: http.StatusUnauthorized, false: http.StatusNotFound}[r.URL.Path == "/v2/"])
@@ -72,10 +74,10 @@ func TestHostilityOfManyCostsLittleMemory(t *testing.T) {
 	client, other := newClient(t, talkative), newClient(t, nil, insecureHosts(t, particular...))
 	costsLittle(t, func() {
 		for i := range 300 {
-			failure(t, client, fmt.Sprint(talkative.host(), "/team/app-", i), anonymous)
+			failure(t, client, fmt.Sprint(talkative.Host(), "/team/app-", i), anonymous)
 		}
 		for _, u := range particular {
-			failure(t, other, u.host()+"/team/app", anonymous)
+			failure(t, other, u.Host()+"/team/app", anonymous)
 		}
 	})
 	runtime.KeepAlive(client)
@@ -91,27 +93,27 @@ func TestCopy_HostileCostsLittleMemory(t *testing.T) {
 	}
 	for name, annotations := range map[string]string{"small pieces": pieces.String(), "signs": `"sign":"` + strings.Repeat("<", 2<<20) + `",`} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withAttachments)
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withAttachments)
 			wordy := func(image gcr.Image) string {
-				s.source.pushImage(t, "team/app", "latest", image)
+				s.source.PushImage(t, "team/app", "latest", image)
 				manifest, err := image.RawManifest()
 				if err != nil {
 					t.Fatal(err)
 				}
 				made := strings.Replace(string(manifest), "{", `{"annotations":{`+annotations+`"":""},`, 1)
 				named := digest.FromString(made).String()
-				s.source.put(t, "team/app", named, ociImage, made)
+				s.source.PutManifest(t, "team/app", named, ociImage, made)
 				return named
 			}
-			index := s.source.indexOf(t, "team/app", wordy(image(t, 1, 1<<8)), wordy(image(t, 1, 1<<8)), wordy(image(t, 1, 1<<8)))
-			s.source.put(t, "team/app", "latest", ociIndex, index)
+			index := sizedIndexOf(t, s.source, "team/app", wordy(registrytest.Image(t, 1, 1<<8)), wordy(registrytest.Image(t, 1, 1<<8)), wordy(registrytest.Image(t, 1, 1<<8)))
+			s.source.PutManifest(t, "team/app", "latest", ociIndex, index)
 			order := s.order(digest.FromString(index).String())
 			costsLittle(t, func() { s.copied(order) })
 
-			small := image(t, 1, 1<<8)
-			order = s.order(s.source.pushImage(t, "team/app", "latest", small))
-			attached := s.source.indexOf(t, "team/app", wordy(attachedTo(t, small)), wordy(attachedTo(t, small)), wordy(attachedTo(t, small)))
-			s.source.put(t, "team/app", tagOf(order.Digest), ociIndex, attached)
+			small := registrytest.Image(t, 1, 1<<8)
+			order = s.order(s.source.PushImage(t, "team/app", "latest", small))
+			attached := sizedIndexOf(t, s.source, "team/app", wordy(attachedTo(t, small)), wordy(attachedTo(t, small)), wordy(attachedTo(t, small)))
+			s.source.PutManifest(t, "team/app", tagOf(order.Digest), ociIndex, attached)
 			costsLittle(t, func() { s.copied(order) })
 		})
 	}

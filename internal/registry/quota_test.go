@@ -15,6 +15,7 @@ import (
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 	"github.com/images-io/tagger/internal/registry/throttle"
 )
 
@@ -65,29 +66,29 @@ func TestThrottle_RetryAfter(t *testing.T) {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			clock, limited := newClock(), &failing{retryAfter: "120"}
-			u := newUpstream(t, limited.guard)
+			u := registrytest.NewUpstream(t, limited.guard)
 			client := newClient(t, u, at(clock))
-			want := u.push(t, "team/app", "v1", "one")
-			other := newUpstream(t, nil)
+			want := u.Push(t, "team/app", "v1", "one")
+			other := registrytest.NewUpstream(t, nil)
 			otherClient := newClient(t, other, at(clock))
-			otherWant := other.push(t, "team/app", "v1", "one")
+			otherWant := other.Push(t, "team/app", "v1", "one")
 			limited.status.Store(int32(status))
-			failure(t, client, u.host()+"/team/app:v0", anonymous)
-			u.clearLog()
+			failure(t, client, u.Host()+"/team/app:v0", anonymous)
+			u.ClearLog()
 			for range 119 {
 				pass(clock, time.Second)
-				got := failure(t, client, fmt.Sprintf("%s/team-%d/app:v1", u.host(), clock.Now().Second()), as(t, u, "alice", "p"))
+				got := failure(t, client, fmt.Sprintf("%s/team-%d/app:v1", u.Host(), clock.Now().Second()), as(t, u, "alice", "p"))
 				if until := clock.Now().Add(got.RetryAfter()); !until.Equal(quotaStart.Add(2*time.Minute)) || !strings.Contains(got.Error(), "not asked before 2026-11-25T12:02:00Z") {
 					t.Fatalf("until %s: %v", until, got)
 				}
-				resolved(t, otherClient, other.host()+"/team/app:v1", anonymous, otherWant)
+				resolved(t, otherClient, other.Host()+"/team/app:v1", anonymous, otherWant)
 			}
-			if count := u.count("", ""); count != 0 {
+			if count := u.Count("", ""); count != 0 {
 				t.Errorf("%d requests before the time", count)
 			}
 			limited.status.Store(0)
 			pass(clock, time.Second)
-			resolved(t, client, u.host()+"/team/app:v1", anonymous, want)
+			resolved(t, client, u.Host()+"/team/app:v1", anonymous, want)
 		})
 	}
 }
@@ -98,7 +99,7 @@ func TestBreaker_OtherHostsContinue(t *testing.T) {
 		w.Header().Set("Retry-After", "3600")
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasPrefix(r.Host, "other.") {
 				limited(w, r)
@@ -108,21 +109,21 @@ func TestBreaker_OtherHostsContinue(t *testing.T) {
 		})
 	})
 	client := newClient(t, u, throughProxy(t, u))
-	want := u.push(t, "team/app", "latest", "one")
+	want := u.Push(t, "team/app", "latest", "one")
 	for range 3 {
 		if got := failure(t, client, "other.example.com/team/app", anonymous); got.Reason() != v1.ReasonRateLimited {
 			t.Errorf("got %v", got)
 		}
 		resolved(t, client, "registry.example.com/team/app", anonymous, want)
 	}
-	if all, healthy := u.count("", ""), u.count(http.MethodHead, "/manifests/"); all-healthy != 2 { // a greeting each
-		t.Errorf("%v", u.requests("", ""))
+	if all, healthy := u.Count("", ""), u.Count(http.MethodHead, "/manifests/"); all-healthy != 2 { // a greeting each
+		t.Errorf("%v", u.Requests("", ""))
 	}
 }
 
 func TestBreaker_FewRequestsForHalfAnHour(t *testing.T) {
 	clock, broken := newClock(), &failing{}
-	u := newUpstream(t, newTokens(everybody).guard)
+	u := registrytest.NewUpstream(t, newTokens(everybody).guard)
 	inner := u.Config.Handler
 	u.Config.Handler = broken.guard(inner)
 	var asked atomic.Int32
@@ -135,7 +136,7 @@ func TestBreaker_FewRequestsForHalfAnHour(t *testing.T) {
 	broken.status.Store(500)
 	for clock.Since(quotaStart) < 30*time.Minute {
 		for tag := range 20 { // each of another repository, which needs a token of its own
-			got := failure(t, client, fmt.Sprintf("%s/team-%d/app:v1", u.host(), tag), anonymous)
+			got := failure(t, client, fmt.Sprintf("%s/team-%d/app:v1", u.Host(), tag), anonymous)
 			if got.Reason() != v1.ReasonUnavailable {
 				t.Fatalf("got %v", got)
 			}
@@ -149,10 +150,10 @@ func TestBreaker_FewRequestsForHalfAnHour(t *testing.T) {
 	}
 	t.Logf("%d requests in half an hour", asked.Load())
 	broken.status.Store(0)
-	want := u.push(t, "team-1/app", "v1", "one")
+	want := u.Push(t, "team-1/app", "v1", "one")
 	pass(clock, 6*time.Minute)
 	for range 10 {
-		resolved(t, client, u.host()+"/team-1/app:v1", anonymous, want)
+		resolved(t, client, u.Host()+"/team-1/app:v1", anonymous, want)
 	}
 }
 
@@ -161,7 +162,7 @@ func TestOneProbeTriesWhetherAHostWorksAgain(t *testing.T) {
 	var stalls atomic.Bool
 	arrived, release := make(chan struct{}, 100), make(chan struct{})
 	broken := &failing{}
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		next = broken.guard(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if stalls.Load() {
@@ -172,29 +173,29 @@ func TestOneProbeTriesWhetherAHostWorksAgain(t *testing.T) {
 		})
 	})
 	client := newClient(t, u, at(clock))
-	want := u.push(t, "team/app", "v0", "one")
-	resolved(t, client, u.host()+"/team/app:v0", anonymous, want)
+	want := u.Push(t, "team/app", "v0", "one")
+	resolved(t, client, u.Host()+"/team/app:v0", anonymous, want)
 	broken.status.Store(502)
 	for range 5 {
 		pass(clock, time.Nanosecond)
-		failure(t, client, u.host()+"/team/app:v0", anonymous)
+		failure(t, client, u.Host()+"/team/app:v0", anonymous)
 	}
 	pass(clock, 7*time.Second)
-	u.clearLog()
+	u.ClearLog()
 	broken.status.Store(0)
 	stalls.Store(true)
 	probed := make(chan error, 1)
 	go func() {
-		_, err := resolve(t, client, u.host()+"/team/app:v0", anonymous)
+		_, err := resolve(t, client, u.Host()+"/team/app:v0", anonymous)
 		probed <- err
 	}()
 	<-arrived
 	for tag := range 50 {
-		if _, err := resolve(t, client, fmt.Sprintf("%s/team/app:v%d", u.host(), tag+1), anonymous); !throttle.IsThrottled(err) {
+		if _, err := resolve(t, client, fmt.Sprintf("%s/team/app:v%d", u.Host(), tag+1), anonymous); !throttle.IsThrottled(err) {
 			t.Errorf("while a probe is under way: %v, want a *ThrottledError", err)
 		}
 	}
-	if count := u.count("", ""); count != 1 {
+	if count := u.Count("", ""); count != 1 {
 		t.Errorf("%d requests while a probe is in progress, want the probe only", count)
 	}
 	stalls.Store(false)
@@ -202,15 +203,15 @@ func TestOneProbeTriesWhetherAHostWorksAgain(t *testing.T) {
 	if err := <-probed; err != nil {
 		t.Error(err)
 	}
-	resolved(t, client, u.host()+"/team/app:v0", anonymous, want)
+	resolved(t, client, u.Host()+"/team/app:v0", anonymous, want)
 }
 
 func TestThrottle_ReserveForImports(t *testing.T) {
 	clock := newClock()
-	u := newUpstream(t, nil)
+	u := registrytest.NewUpstream(t, nil)
 	client := newClient(t, u, at(clock))
-	want := u.push(t, "team/app", "v1", "one")
-	from := u.host() + "/team/app:v1"
+	want := u.Push(t, "team/app", "v1", "one")
+	from := u.Host() + "/team/app:v1"
 	resolved(t, client, from, anonymous, want)
 	polls := 0
 	for ; polls < 1000; polls++ {
@@ -245,7 +246,7 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			clock := newClock()
-			u := newUpstream(t, func(next http.Handler) http.Handler {
+			u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Ratelimit-Limit", "100;w=21600")
 					w.Header().Set("Ratelimit-Remaining", row.remaining)
@@ -253,10 +254,10 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 				})
 			})
 			client := newClient(t, u, at(clock))
-			from := u.host() + "/team/app:v1"
-			want := u.push(t, "team/app", "v1", "one")
+			from := u.Host() + "/team/app:v1"
+			want := u.Push(t, "team/app", "v1", "one")
 			resolved(t, client, from, anonymous, want)
-			u.clearLog()
+			u.ClearLog()
 			pass(clock, time.Second)
 			_, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true})
 			if (err == nil) != row.poll || (err != nil && !throttle.IsThrottled(err)) {
@@ -267,7 +268,7 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 				if _, err := resolveOn(t, client, from, registry.ResolveOptions{NotBefore: clock.Now(), Poll: true}); !throttle.IsThrottled(err) {
 					t.Errorf("a poll before enough has come back: %v", err)
 				}
-				if asked := u.count("", ""); asked != 0 {
+				if asked := u.Count("", ""); asked != 0 {
 					t.Errorf("%d requests", asked)
 				}
 				pass(clock, 2*time.Second)
@@ -276,13 +277,13 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 				}
 			}
 			pass(clock, time.Second)
-			u.clearLog()
+			u.ClearLog()
 			got, err := resolve(t, client, from, anonymous)
 			if row.import_ && got != want {
 				t.Errorf("an import: %v", err)
 			}
 			var refused *regerr.Error
-			if !row.import_ && (!errors.As(err, &refused) || refused.Reason() != v1.ReasonRateLimited || refused.RetryAfter() != 215*time.Second || u.count("", "") != 0) {
+			if !row.import_ && (!errors.As(err, &refused) || refused.Reason() != v1.ReasonRateLimited || refused.RetryAfter() != 215*time.Second || u.Count("", "") != 0) {
 				t.Errorf("an import where nothing is left: %v", err)
 			}
 		})
@@ -291,7 +292,7 @@ func TestARateLimitIsKeptAsAReserveForImports(t *testing.T) {
 
 // TestThrottle_RateLimitPerCredential: Docker Hub limits users, and those without a name by their address.
 func TestThrottle_RateLimitPerCredential(t *testing.T) {
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") == "" && r.URL.Path == "/v2/" {
 				w.Header().Set("WWW-Authenticate", "Basic")
@@ -307,24 +308,24 @@ func TestThrottle_RateLimitPerCredential(t *testing.T) {
 	})
 	clock := newClock()
 	client := newClient(t, u, at(clock))
-	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, client, u.host()+"/team/app", as(t, u, "alice", "p"), want)
+	want := u.Push(t, "team/app", "latest", "one")
+	resolved(t, client, u.Host()+"/team/app", as(t, u, "alice", "p"), want)
 	pass(clock, time.Second)
-	if got := failure(t, client, u.host()+"/team/app", as(t, u, "alice", "p")); got.Reason() != v1.ReasonRateLimited {
+	if got := failure(t, client, u.Host()+"/team/app", as(t, u, "alice", "p")); got.Reason() != v1.ReasonRateLimited {
 		t.Errorf("got %v", got)
 	}
-	resolved(t, client, u.host()+"/team/app", as(t, u, "bob", "p"), want)
+	resolved(t, client, u.Host()+"/team/app", as(t, u, "bob", "p"), want)
 }
 
 func TestAHostGetsNoMoreThanItsShare(t *testing.T) {
 	clock := newClock()
-	u := newUpstream(t, nil)
+	u := registrytest.NewUpstream(t, nil)
 	client := newClient(t, u, at(clock), func(options *registry.Options) { options.Timeouts.Throttle = time.Nanosecond })
-	want := u.push(t, "team/app", "v1", "one")
+	want := u.Push(t, "team/app", "v1", "one")
 	ask := func(times int) (postponed int) {
 		for range times {
 			pass(clock, time.Nanosecond)
-			switch got, err := resolve(t, client, u.host()+"/team/app:v1", anonymous); {
+			switch got, err := resolve(t, client, u.Host()+"/team/app:v1", anonymous); {
 			case throttle.IsThrottled(err):
 				postponed++
 			case got != want:
@@ -345,7 +346,7 @@ func TestAHostGetsNoMoreThanItsShare(t *testing.T) {
 // TestBreaker_IgnoresEarlierResponses: it was sent before the host asked to wait.
 func TestBreaker_IgnoresEarlierResponses(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch r.URL.Path {
 			case "/v2/team/app/manifests/slow":
@@ -360,20 +361,20 @@ func TestBreaker_IgnoresEarlierResponses(t *testing.T) {
 		})
 	})
 	client := newClient(t, u)
-	want := u.push(t, "team/app", "slow", "one")
+	want := u.Push(t, "team/app", "slow", "one")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if got, err := resolve(t, client, u.host()+"/team/app:slow", anonymous); got != want {
+		if got, err := resolve(t, client, u.Host()+"/team/app:slow", anonymous); got != want {
 			t.Errorf("%s, %v", got, err)
 		}
 	}()
 	<-arrived
-	failure(t, client, u.host()+"/team/app:limited", anonymous)
+	failure(t, client, u.Host()+"/team/app:limited", anonymous)
 	close(release)
 	<-done
-	u.clearLog()
-	if got := failure(t, client, u.host()+"/team/app:another", anonymous); got.Reason() != v1.ReasonRateLimited || u.count("", "") != 0 {
-		t.Errorf("%v after %d requests", got, u.count("", ""))
+	u.ClearLog()
+	if got := failure(t, client, u.Host()+"/team/app:another", anonymous); got.Reason() != v1.ReasonRateLimited || u.Count("", "") != 0 {
+		t.Errorf("%v after %d requests", got, u.Count("", ""))
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/images-io/tagger/internal/reference"
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // TestFewManifestsAreReadAtOnce: however many Tags name registries that tell no digest and take their time to send a
@@ -30,7 +31,7 @@ func TestFewManifestsAreReadAtOnce(t *testing.T) {
 		reading += step
 		most = max(most, reading)
 	}
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case r.Method == http.MethodHead:
@@ -49,10 +50,10 @@ func TestFewManifestsAreReadAtOnce(t *testing.T) {
 	var asking sync.WaitGroup
 	for i := range questions {
 		repository := fmt.Sprintf("team/app%d", i)
-		want := u.push(t, repository, "latest", "one")
+		want := u.Push(t, repository, "latest", "one")
 		asking.Go(func() {
 			terms := registry.ResolveOptions{NotBefore: time.Now(), Namespace: repository}
-			if got, err := resolveOn(t, client, u.host()+"/"+repository, terms); err != nil || got != want {
+			if got, err := resolveOn(t, client, u.Host()+"/"+repository, terms); err != nil || got != want {
 				t.Errorf("%s: got %q, %v", repository, got, err)
 			}
 		})
@@ -88,7 +89,7 @@ func TestOneNamespaceLeavesReadersToOthers(t *testing.T) {
 	}))
 	t.Cleanup(dripping.Close)
 	t.Cleanup(func() { close(release) })
-	good := newUpstream(t, func(next http.Handler) http.Handler {
+	good := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodHead {
 				w.WriteHeader(http.StatusMethodNotAllowed)
@@ -98,7 +99,7 @@ func TestOneNamespaceLeavesReadersToOthers(t *testing.T) {
 		})
 	})
 	host := dripping.Listener.Addr().String()
-	client := newClient(t, good, configuredBy(t, "%s", listed(good.host())+insecure(host)))
+	client := newClient(t, good, configuredBy(t, "%s", registrytest.Listed(good.Host())+registrytest.Insecure(host)))
 	ctx, cancel := context.WithCancel(t.Context())
 	ask := func(from, namespace string) (string, error) {
 		source, err := reference.Parse(from, "")
@@ -120,8 +121,8 @@ func TestOneNamespaceLeavesReadersToOthers(t *testing.T) {
 	eventually(t, func() bool { return heads.Load() == questions && reading.Load() >= ofOne })
 	time.AfterFunc(10*time.Second, cancel)
 	for tag := range questions {
-		want := good.push(t, "good/app", fmt.Sprintf("v%d", tag), fmt.Sprint(tag))
-		if got, err := ask(fmt.Sprintf("%s/good/app:v%d", good.host(), tag), "good"); got != want {
+		want := good.Push(t, "good/app", fmt.Sprintf("v%d", tag), fmt.Sprint(tag))
+		if got, err := ask(fmt.Sprintf("%s/good/app:v%d", good.Host(), tag), "good"); got != want {
 			t.Fatalf("beside %d slow manifests: got %q, %v", reading.Load(), got, err)
 		}
 	}

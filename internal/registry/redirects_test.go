@@ -9,11 +9,12 @@ import (
 	"testing"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 func TestFiveRedirectsAreFollowedAndNoMore(t *testing.T) {
 	// A question is redirected as often as its tag says, and "loop" for ever.
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			path, tag, _ := strings.Cut(r.URL.Path, "/manifests/")
 			left, err := strconv.Atoi(tag)
@@ -27,16 +28,16 @@ func TestFiveRedirectsAreFollowedAndNoMore(t *testing.T) {
 			}
 		})
 	})
-	want := u.push(t, "team/app", "0", "one")
+	want := u.Push(t, "team/app", "0", "one")
 	client := newClient(t, u)
-	resolved(t, client, u.host()+"/team/app:5", anonymous, want)
+	resolved(t, client, u.Host()+"/team/app:5", anonymous, want)
 	for _, tag := range []string{"6", "loop"} {
-		u.clearLog()
-		got := failure(t, client, u.host()+"/team/app:"+tag, anonymous)
+		u.ClearLog()
+		got := failure(t, client, u.Host()+"/team/app:"+tag, anonymous)
 		if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "redirects more than 5 times") {
 			t.Errorf("%s: %s %v", tag, got.Reason(), got)
 		}
-		if count := u.count("", "/manifests/"); count != 6 {
+		if count := u.Count("", "/manifests/"); count != 6 {
 			t.Errorf("%s: %d requests, want the question and 5 redirects", tag, count)
 		}
 	}
@@ -44,7 +45,7 @@ func TestFiveRedirectsAreFollowedAndNoMore(t *testing.T) {
 
 func TestRedirect_EndlessPingAndToken(t *testing.T) {
 	for _, loop := range []string{"/v2/", "/token"} {
-		u := newUpstream(t, func(http.Handler) http.Handler {
+		u := registrytest.NewUpstream(t, func(http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == loop {
 					http.Redirect(w, r, loop, http.StatusFound)
@@ -54,11 +55,11 @@ func TestRedirect_EndlessPingAndToken(t *testing.T) {
 				w.WriteHeader(http.StatusUnauthorized)
 			})
 		})
-		got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous)
+		got := failure(t, newClient(t, u), u.Host()+"/team/app", anonymous)
 		if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "redirects more than 5 times") {
 			t.Errorf("%s: %s %v", loop, got.Reason(), got)
 		}
-		if count := u.count("", loop); count != 6 {
+		if count := u.Count("", loop); count != 6 {
 			t.Errorf("%s: %d requests, want 6", loop, count)
 		}
 	}
@@ -78,7 +79,7 @@ func TestACredentialStaysAtItsHost(t *testing.T) {
 	} {
 		for _, to := range []string{"other.example.com", "sub.registry.example.com", "auth.example.org", "registry.example.com:8443"} {
 			t.Run(row.name+" to "+to, func(t *testing.T) {
-				u := newUpstream(t, func(next http.Handler) http.Handler {
+				u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						switch {
 						case r.Host != "registry.example.com":
@@ -93,17 +94,17 @@ func TestACredentialStaysAtItsHost(t *testing.T) {
 						}
 					})
 				})
-				want := u.push(t, "team/app", "latest", "one")
+				want := u.Push(t, "team/app", "latest", "one")
 				credentials := keyring(t, auths(t, map[string]map[string]string{"registry.example.com": row.entry}))
 				resolved(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", credentials, want)
-				u.neverShown(t, "registry.example.com")
+				neverShown(t, u, "registry.example.com")
 			})
 		}
 	}
 }
 
 func TestARedirectBringsNoCredentialOfItsOwn(t *testing.T) {
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Host == "registry.example.com" && strings.Contains(r.URL.Path, "/manifests/") {
 				http.Redirect(w, r, "https://robot:s3cret@other.example.com"+r.URL.Path, http.StatusTemporaryRedirect)
@@ -112,29 +113,29 @@ func TestARedirectBringsNoCredentialOfItsOwn(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	})
-	u.push(t, "team/app", "latest", "one")
+	u.Push(t, "team/app", "latest", "one")
 	got := failure(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", anonymous)
 	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "a credential of its own") || strings.Contains(got.Error(), "s3cret") {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
-	for _, r := range u.requests("", "") {
-		if r.host == "other.example.com" {
-			t.Errorf("%s was asked, and shown %q", r.host, r.authorization)
+	for _, r := range u.Requests("", "") {
+		if r.Host == "other.example.com" {
+			t.Errorf("%s was asked, and shown %q", r.Host, r.Authorization)
 		}
 	}
 }
 
 // neverShown fails the test when any host but these was shown an Authorization, or a Referer.
-func (u *upstream) neverShown(t *testing.T, but ...string) {
+func neverShown(t *testing.T, u *registrytest.Upstream, but ...string) {
 	t.Helper()
 	elsewhere := 0
-	for _, r := range u.requests("", "") {
-		if strings.Contains(" "+strings.Join(but, " ")+" ", " "+r.host+" ") {
+	for _, r := range u.Requests("", "") {
+		if strings.Contains(" "+strings.Join(but, " ")+" ", " "+r.Host+" ") {
 			continue
 		}
 		elsewhere++
-		if r.authorization != "" || r.referer != "" {
-			t.Errorf("%s was shown %q, from %q", r.host, r.authorization, r.referer)
+		if r.Authorization != "" || r.Referer != "" {
+			t.Errorf("%s was shown %q, from %q", r.Host, r.Authorization, r.Referer)
 		}
 	}
 	if elsewhere == 0 {
@@ -143,7 +144,7 @@ func (u *upstream) neverShown(t *testing.T, but ...string) {
 }
 
 func TestRealm_IdentityTokenNotRedirected(t *testing.T) {
-	u := newUpstream(t, func(http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/token" {
 				http.Redirect(w, r, "https://auth.example.org/token", http.StatusTemporaryRedirect)
@@ -158,9 +159,9 @@ func TestRealm_IdentityTokenNotRedirected(t *testing.T) {
 	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), "refusing to forward") {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
-	for _, r := range u.requests(http.MethodPost, "") {
-		if r.host != "registry.example.com" {
-			t.Errorf("the identity token was posted to %s", r.host)
+	for _, r := range u.Requests(http.MethodPost, "") {
+		if r.Host != "registry.example.com" {
+			t.Errorf("the identity token was posted to %s", r.Host)
 		}
 	}
 }
@@ -173,15 +174,15 @@ func TestRealm_OwnTokenService(t *testing.T) {
 	}{
 		{name: "on the same host", realm: "https://registry.example.com/token", shown: true},
 		{name: "in the same domain", realm: "https://other.example.com/token", shown: true},
-		{name: "in another that the administrator lists", realm: "https://auth.example.org/token", conf: listed("auth.example.org"), shown: true},
+		{name: "in another that the administrator lists", realm: "https://auth.example.org/token", conf: registrytest.Listed("auth.example.org"), shown: true},
 		{name: "in another domain", realm: "https://auth.example.org/token", reason: v1.ReasonUnauthorized},
-		{name: "in another that the administrator lists with another port", realm: "https://auth.example.org/token", conf: listed("auth.example.org:8443"), reason: v1.ReasonUnauthorized},
+		{name: "in another that the administrator lists with another port", realm: "https://auth.example.org/token", conf: registrytest.Listed("auth.example.org:8443"), reason: v1.ReasonUnauthorized},
 		{name: "by plain HTTP", realm: "http://registry.example.com/token", reason: v1.ReasonRefusedByPolicy},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			service := newTokens(func(user, _ string) bool { return user == "robot" })
 			service.users = map[string]string{"robot": "s3cret"}
-			u := newUpstream(t, func(next http.Handler) http.Handler {
+			u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 				guarded := service.guard(next)
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if r.URL.Path != "/token" && !service.admits(r) {
@@ -192,7 +193,7 @@ func TestRealm_OwnTokenService(t *testing.T) {
 					guarded.ServeHTTP(w, r)
 				})
 			})
-			want := u.push(t, "team/app", "latest", "one")
+			want := u.Push(t, "team/app", "latest", "one")
 			credentials := keyring(t, auths(t, map[string]map[string]string{"registry.example.com": login("robot", "s3cret")}))
 			client := newClient(t, u, throughProxy(t, u), configuredBy(t, "%s", row.conf))
 			if row.shown {
@@ -203,13 +204,13 @@ func TestRealm_OwnTokenService(t *testing.T) {
 			if got.Reason() != row.reason || !strings.Contains(got.Error(), "registries.conf") {
 				t.Errorf("%s %v", got.Reason(), got)
 			}
-			for _, r := range u.requests("", "/token") {
-				if r.authorization != "" {
-					t.Errorf("%s was shown %q", r.host, r.authorization)
+			for _, r := range u.Requests("", "/token") {
+				if r.Authorization != "" {
+					t.Errorf("%s was shown %q", r.Host, r.Authorization)
 				}
 			}
-			if row.reason == v1.ReasonUnauthorized && (u.count("", "/token") == 0 || !strings.Contains(got.Error(), "not shown to auth.example.org")) {
-				t.Errorf("asked for a token %d times: %v", u.count("", "/token"), got)
+			if row.reason == v1.ReasonUnauthorized && (u.Count("", "/token") == 0 || !strings.Contains(got.Error(), "not shown to auth.example.org")) {
+				t.Errorf("asked for a token %d times: %v", u.Count("", "/token"), got)
 			}
 		})
 	}

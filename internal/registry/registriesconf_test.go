@@ -15,6 +15,7 @@ import (
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/registriesconf"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 var (
@@ -23,10 +24,10 @@ var (
 )
 
 func TestRegistriesConf_Locations(t *testing.T) {
-	u := newUpstream(t, nil)
-	u.push(t, "team/app", "latest", "one")
-	u.push(t, "cache/team/app", "latest", "one")
-	pinned := u.push(t, "cache/pinned/app", "latest", "one")
+	u := registrytest.NewUpstream(t, nil)
+	u.Push(t, "team/app", "latest", "one")
+	u.Push(t, "cache/team/app", "latest", "one")
+	pinned := u.Push(t, "cache/pinned/app", "latest", "one")
 	const from = "registry.example.com/team/app"
 	for _, row := range []struct {
 		name, conf, from string
@@ -91,7 +92,7 @@ func TestRegistriesConf_Locations(t *testing.T) {
 			asked: []string{"mirror.example.com/cache/team/app"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u.clearLog()
+			u.ClearLog()
 			image := row.from
 			if image == "" {
 				image = from
@@ -101,9 +102,9 @@ func TestRegistriesConf_Locations(t *testing.T) {
 				t.Fatal(err)
 			}
 			var asked []string
-			for _, r := range u.requests("HEAD", "") {
-				path, _, _ := strings.Cut(strings.TrimPrefix(r.path, "/v2"), "/manifests/")
-				asked = append(asked, r.host+path)
+			for _, r := range u.Requests("HEAD", "") {
+				path, _, _ := strings.Cut(strings.TrimPrefix(r.Path, "/v2"), "/manifests/")
+				asked = append(asked, r.Host+path)
 			}
 			if strings.Join(asked, " ") != strings.Join(row.asked, " ") {
 				t.Errorf("asked %v, want %v", asked, row.asked)
@@ -113,7 +114,7 @@ func TestRegistriesConf_Locations(t *testing.T) {
 }
 
 func TestWhatTheAdministratorBlocksIsRefused(t *testing.T) {
-	u := newUpstream(t, nil)
+	u := registrytest.NewUpstream(t, nil)
 	client := newClient(t, u, throughProxy(t, u), configuredBy(t, `
 		[[registry]]
 		location = "registry.example.com"
@@ -127,10 +128,10 @@ func TestWhatTheAdministratorBlocksIsRefused(t *testing.T) {
 			t.Errorf("%s: %s %v", from, got.Reason(), got)
 		}
 	}
-	if count := u.count("", ""); count != 0 {
+	if count := u.Count("", ""); count != 0 {
 		t.Errorf("%d requests arrived", count)
 	}
-	u.push(t, "evil-twin/app", "latest", "one")
+	u.Push(t, "evil-twin/app", "latest", "one")
 	if _, err := resolve(t, client, "other.example.com/evil-twin/app", anonymous); err != nil {
 		t.Errorf("what only begins like a blocked path: %v", err)
 	}
@@ -144,8 +145,8 @@ func TestRegistriesConf_NamespaceProxy(t *testing.T) {
 }
 
 func TestRegistriesConf_MirrorCredentials(t *testing.T) {
-	u := newUpstream(t, nil)
-	u.push(t, "team/app", "latest", "one")
+	u := registrytest.NewUpstream(t, nil)
+	u.Push(t, "team/app", "latest", "one")
 	credentials := keyring(t, auths(t, map[string]map[string]string{
 		"registry.example.com": login("original", "o"),
 		"mirror.example.com":   login("mirror", "m"),
@@ -161,15 +162,15 @@ func TestRegistriesConf_MirrorCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{"other.example.com": "", "mirror.example.com": basic("mirror", "m")}
-	for _, r := range u.requests("HEAD", "") {
-		if r.authorization != want[r.host] {
-			t.Errorf("%s was shown %q", r.host, r.authorization)
+	for _, r := range u.Requests("HEAD", "") {
+		if r.Authorization != want[r.Host] {
+			t.Errorf("%s was shown %q", r.Host, r.Authorization)
 		}
 	}
 }
 
 func TestRegistriesConf_FailuresOfMirrors(t *testing.T) {
-	u := newUpstream(t, nil)
+	u := registrytest.NewUpstream(t, nil)
 	client := newClient(t, u, throughProxy(t, u), configuredBy(t, `
 		[[registry]]
 		prefix = "registry.example.com"
@@ -316,8 +317,8 @@ func TestEditsCountWithinTheInterval(t *testing.T) {
 }
 
 func TestAnEditMovesWhereSourcesAreAskedFor(t *testing.T) {
-	u := newUpstream(t, nil)
-	want := u.push(t, "cache/team/app", "latest", "one")
+	u := registrytest.NewUpstream(t, nil)
+	want := u.Push(t, "cache/team/app", "latest", "one")
 	c := newConf(t, nil)
 	client := newClient(t, u, throughProxy(t, u), func(options *registry.Options) { options.Configuration = c.Config })
 	if got := failure(t, client, "registry.example.com/team/app", anonymous); got.Reason() != v1.ReasonNotFound {

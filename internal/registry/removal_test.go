@@ -12,12 +12,13 @@ import (
 
 	v1 "github.com/images-io/tagger/api/v1"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 	"github.com/images-io/tagger/internal/transfer"
 )
 
 func TestATagIsRemovedAndItsManifestStays(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, tokensOf(map[string]string{"cache": cachePassword}).guard))
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, tokensOf(map[string]string{"cache": cachePassword}).guard))
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	order := s.order(want, asCache)
 	s.copied(order)
 	for range 2 { // what is gone already is no error
@@ -39,23 +40,23 @@ func TestATagIsRemovedAndItsManifestStays(t *testing.T) {
 }
 
 func TestWhatAManifestNamesIsReadOnce(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t))
-	inner := platforms(t, 2, 1, 1<<10)
-	want := s.source.pushIndex(t, "team/app", "latest", indexAround(inner, platforms(t, 1, 1, 1<<10)))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t))
+	inner := registrytest.Platforms(t, 2, 1, 1<<10)
+	want := s.source.PushIndex(t, "team/app", "latest", registrytest.IndexAround(inner, registrytest.Platforms(t, 1, 1, 1<<10)))
 	order := s.order(want)
 	s.copied(order)
 	s = newStage(t, s.source, s.mirror) // with a client that copied nothing
-	s.mirror.clearLog()
+	s.mirror.ClearLog()
 	for range 2 {
-		levels, err := s.client.ListManifests(t.Context(), order.Destination, want, digestOf(t, inner))
+		levels, err := s.client.ListManifests(t.Context(), order.Destination, want, registrytest.DigestOf(t, inner))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(levels) != 3 || !slices.Equal(levels[0], []string{want, digestOf(t, inner)}) || len(levels[1]) != 3 || len(levels[2]) != 1 {
+		if len(levels) != 3 || !slices.Equal(levels[0], []string{want, registrytest.DigestOf(t, inner)}) || len(levels[1]) != 3 || len(levels[2]) != 1 {
 			t.Errorf("got %v", levels)
 		}
 	}
-	if reads := s.mirror.count(http.MethodGet, "/manifests/"); reads != 6 {
+	if reads := s.mirror.Count(http.MethodGet, "/manifests/"); reads != 6 {
 		t.Errorf("%d were read", reads)
 	}
 	if levels, err := s.client.ListManifests(t.Context(), order.Destination, "sha256:"+strings.Repeat("0", 64)); err != nil || len(levels) != 0 {
@@ -65,8 +66,8 @@ func TestWhatAManifestNamesIsReadOnce(t *testing.T) {
 
 // TestWhatACopyThatDidNotEndLeftIsKnown: one platform came, and the index that would name it never did.
 func TestWhatACopyThatDidNotEndLeftIsKnown(t *testing.T) {
-	came, lost := image(t, 1, 1<<10), image(t, 1, 1<<10)
-	first, index := digestOf(t, came), mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: came}, mutate.IndexAddendum{Add: lost})
+	came, lost := registrytest.Image(t, 1, 1<<10), registrytest.Image(t, 1, 1<<10)
+	first, index := registrytest.DigestOf(t, came), mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: came}, mutate.IndexAddendum{Add: lost})
 	config, err := lost.ConfigName()
 	if err != nil {
 		t.Fatal(err)
@@ -84,14 +85,14 @@ func TestWhatACopyThatDidNotEndLeftIsKnown(t *testing.T) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/blobs/"+config.String()) {
 				<-arrived
-				refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "no")
+				registrytest.Refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "no")
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
-	s := newStage(t, newPlainGuarded(t, loses), newPlainGuarded(t, tells))
-	order := s.order(s.source.pushIndex(t, "team/app", "latest", index))
+	s := newStage(t, registrytest.NewPlainGuarded(t, loses), registrytest.NewPlainGuarded(t, tells))
+	order := s.order(s.source.PushIndex(t, "team/app", "latest", index))
 	s.refused(order)
 	levels, err := s.client.ListManifests(t.Context(), order.Destination, order.Digest)
 	if err != nil || len(levels) != 2 || !slices.Equal(levels[1], []string{first}) {
@@ -115,7 +116,7 @@ func TestARegistryThatDoesNotDelete(t *testing.T) {
 		{name: "it is gone already", status: http.StatusNotFound, code: "MANIFEST_UNKNOWN"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, answersWith(func(w http.ResponseWriter, _ *http.Request) { refuse(w, row.status, row.code, "no") })))
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, answersWith(func(w http.ResponseWriter, _ *http.Request) { registrytest.Refuse(w, row.status, row.code, "no") })))
 			err := s.client.Untag(t.Context(), s.order("").Destination, "0")
 			if row.status == http.StatusNotFound {
 				if err != nil {

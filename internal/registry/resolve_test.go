@@ -20,24 +20,25 @@ import (
 	"github.com/images-io/tagger/internal/registry"
 	"github.com/images-io/tagger/internal/registry/credentials"
 	"github.com/images-io/tagger/internal/registry/regerr"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 var anonymous = credentials.Keyring{}
 
 func TestResolve_FiftyTagsOneHeadEach(t *testing.T) {
-	u := newUpstream(t, newTokens(everybody).guard)
+	u := registrytest.NewUpstream(t, newTokens(everybody).guard)
 	client := newClient(t, u)
 	want := map[string]string{}
 	for i := range 50 {
 		tag := fmt.Sprintf("v%d", i)
-		want[tag] = u.push(t, "team/app", tag, tag)
+		want[tag] = u.Push(t, "team/app", tag, tag)
 	}
 	round := func() int {
-		u.clearLog()
+		u.ClearLog()
 		for tag, digest := range want {
-			resolved(t, client, u.host()+"/team/app:"+tag, anonymous, digest)
+			resolved(t, client, u.Host()+"/team/app:"+tag, anonymous, digest)
 		}
-		return u.count("", "")
+		return u.Count("", "")
 	}
 	if first := round(); first > 55 {
 		t.Errorf("the first round took %d requests, more than 1.1 each", first)
@@ -45,44 +46,44 @@ func TestResolve_FiftyTagsOneHeadEach(t *testing.T) {
 	if steady := round(); steady != 50 {
 		t.Errorf("the second round took %d requests, want 1 each", steady)
 	}
-	if pulls := u.count(http.MethodGet, "/manifests/"); pulls != 0 {
+	if pulls := u.Count(http.MethodGet, "/manifests/"); pulls != 0 {
 		t.Errorf("%d manifests were read, which registries count as pulls", pulls)
 	}
 }
 
 func TestResolve_ShareChallengeAndToken(t *testing.T) {
-	u := newUpstream(t, newTokens(everybody).guard)
+	u := registrytest.NewUpstream(t, newTokens(everybody).guard)
 	client := newClient(t, u)
 	var all sync.WaitGroup
 	for i := range 50 {
 		tag := fmt.Sprintf("v%d", i)
-		want := u.push(t, "team/app", tag, tag)
+		want := u.Push(t, "team/app", tag, tag)
 		all.Go(func() {
-			if got, err := resolve(t, client, u.host()+"/team/app:"+tag, anonymous); got != want {
+			if got, err := resolve(t, client, u.Host()+"/team/app:"+tag, anonymous); got != want {
 				t.Errorf("%s: got %s, %v; want %s", tag, got, err, want)
 			}
 		})
 	}
 	all.Wait()
-	if count := u.count("", ""); count > 55 {
+	if count := u.Count("", ""); count > 55 {
 		t.Errorf("%d requests, more than 1.1 each", count)
 	}
 }
 
 func TestASourceThatIsADigestIsChecked(t *testing.T) {
-	u := newUpstream(t, nil)
+	u := registrytest.NewUpstream(t, nil)
 	client := newClient(t, u)
-	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, client, u.host()+"/team/app@"+want, anonymous, want)
-	if got := failure(t, client, u.host()+"/team/app@"+digest.FromString("other").String(), anonymous); got.Reason() != v1.ReasonNotFound {
+	want := u.Push(t, "team/app", "latest", "one")
+	resolved(t, client, u.Host()+"/team/app@"+want, anonymous, want)
+	if got := failure(t, client, u.Host()+"/team/app@"+digest.FromString("other").String(), anonymous); got.Reason() != v1.ReasonNotFound {
 		t.Errorf("an unknown digest is %s: %v", got.Reason(), got)
 	}
 }
 
 func TestARepositoryOfOneLetterIsFine(t *testing.T) {
-	u := newUpstream(t, nil)
-	want := u.push(t, "a", "latest", "one")
-	resolved(t, newClient(t, u), u.host()+"/a", anonymous, want)
+	u := registrytest.NewUpstream(t, nil)
+	want := u.Push(t, "a", "latest", "one")
+	resolved(t, newClient(t, u), u.Host()+"/a", anonymous, want)
 }
 
 // answers is a registry that is broken in one way.
@@ -133,8 +134,8 @@ func TestResolve_HeadWithoutDigest(t *testing.T) {
 			want: digest.FromString(manifest + strings.Repeat(" ", 4<<20-len(manifest))).String()},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, answers(row.head, row.body))
-			from := u.host() + "/team/app" + row.from
+			u := registrytest.NewUpstream(t, answers(row.head, row.body))
+			from := u.Host() + "/team/app" + row.from
 			if row.reason == "" {
 				resolved(t, newClient(t, u), from, anonymous, row.want)
 				return
@@ -149,18 +150,18 @@ func TestResolve_HeadWithoutDigest(t *testing.T) {
 func TestNobodyGetsInWithWhatAnotherHasShown(t *testing.T) {
 	service := newTokens(func(user, repository string) bool { return user == "alice" })
 	service.users = map[string]string{"alice": "a", "bob": "b"}
-	u := newUpstream(t, service.guard)
+	u := registrytest.NewUpstream(t, service.guard)
 	client := newClient(t, u)
-	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, client, u.host()+"/team/app", as(t, u, "alice", "a"), want)
+	want := u.Push(t, "team/app", "latest", "one")
+	resolved(t, client, u.Host()+"/team/app", as(t, u, "alice", "a"), want)
 	for name, other := range map[string]credentials.Keyring{"bob": as(t, u, "bob", "b"), "the anonymous user": anonymous} {
-		if got := failure(t, client, u.host()+"/team/app", other); got.Reason() != v1.ReasonUnauthorized {
+		if got := failure(t, client, u.Host()+"/team/app", other); got.Reason() != v1.ReasonUnauthorized {
 			t.Errorf("%s: %s %v", name, got.Reason(), got)
 		}
 	}
-	heads := u.requests(http.MethodHead, "")
+	heads := u.Requests(http.MethodHead, "")
 	for _, r := range heads[1:] {
-		if r.authorization == heads[0].authorization {
+		if r.Authorization == heads[0].Authorization {
 			t.Error("another user showed alice's token")
 		}
 	}
@@ -169,15 +170,15 @@ func TestNobodyGetsInWithWhatAnotherHasShown(t *testing.T) {
 func TestResolve_WrongPasswordTriesNext(t *testing.T) {
 	service := newTokens(func(user, _ string) bool { return user == "alice" })
 	service.users = map[string]string{"alice": "a"}
-	u := newUpstream(t, service.guard)
-	want := u.push(t, "team/app", "latest", "one")
-	wrong, right := auths(t, map[string]map[string]string{u.host(): login("alice", "old")}), auths(t, map[string]map[string]string{u.host(): login("alice", "a")})
-	resolved(t, newClient(t, u), u.host()+"/team/app", keyring(t, wrong, right), want)
+	u := registrytest.NewUpstream(t, service.guard)
+	want := u.Push(t, "team/app", "latest", "one")
+	wrong, right := auths(t, map[string]map[string]string{u.Host(): login("alice", "old")}), auths(t, map[string]map[string]string{u.Host(): login("alice", "a")})
+	resolved(t, newClient(t, u), u.Host()+"/team/app", keyring(t, wrong, right), want)
 }
 
 func TestResolve_RedirectIsAnonymous(t *testing.T) {
 	service := newTokens(func(user, _ string) bool { return user == "" })
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		guarded := service.guard(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Host == "registry.example.com" {
@@ -193,7 +194,7 @@ func TestResolve_RedirectIsAnonymous(t *testing.T) {
 			guarded.ServeHTTP(w, r)
 		})
 	})
-	want := u.push(t, "elsewhere/app", "latest", "one")
+	want := u.Push(t, "elsewhere/app", "latest", "one")
 	resolved(t, newClient(t, u, throughProxy(t, u)), "registry.example.com/team/app", anonymous, want)
 }
 
@@ -211,21 +212,21 @@ func TestATokenThatIsOverIsReplaced(t *testing.T) {
 			now := clocktesting.NewFakePassiveClock(time.Now())
 			service := newTokens(everybody)
 			service.lifetime, service.told, service.clock = time.Minute, row.told, now
-			u := newUpstream(t, service.guard)
+			u := registrytest.NewUpstream(t, service.guard)
 			client := newClient(t, u, func(options *registry.Options) { options.Clock = now })
-			want := u.push(t, "team/app", "latest", "one")
-			resolved(t, client, u.host()+"/team/app", anonymous, want)
-			u.clearLog()
+			want := u.Push(t, "team/app", "latest", "one")
+			resolved(t, client, u.Host()+"/team/app", anonymous, want)
+			u.ClearLog()
 			now.SetTime(now.Now().Add(59 * time.Second))
-			resolved(t, client, u.host()+"/team/app", anonymous, want)
-			if count := u.count("", ""); count != 1 {
+			resolved(t, client, u.Host()+"/team/app", anonymous, want)
+			if count := u.Count("", ""); count != 1 {
 				t.Errorf("within the token's life: %d requests, want 1", count)
 			}
-			u.clearLog()
+			u.ClearLog()
 			now.SetTime(now.Now().Add(2 * time.Second))
-			resolved(t, client, u.host()+"/team/app", anonymous, want)
-			if count := u.count("", ""); count != row.requests {
-				t.Errorf("after it: %d requests, want %d: %v", count, row.requests, u.requests("", ""))
+			resolved(t, client, u.Host()+"/team/app", anonymous, want)
+			if count := u.Count("", ""); count != row.requests {
+				t.Errorf("after it: %d requests, want %d: %v", count, row.requests, u.Requests("", ""))
 			}
 		})
 	}
@@ -233,12 +234,12 @@ func TestATokenThatIsOverIsReplaced(t *testing.T) {
 
 func TestResolve_TokenExpiryUnderLoad(t *testing.T) {
 	service := newTokens(everybody)
-	u := newUpstream(t, service.guard)
+	u := registrytest.NewUpstream(t, service.guard)
 	client := newClient(t, u)
 	want := map[string]string{}
 	for i := range 20 {
 		tag := fmt.Sprintf("v%d", i)
-		want[tag] = u.push(t, "team/app", tag, tag)
+		want[tag] = u.Push(t, "team/app", tag, tag)
 	}
 	var all sync.WaitGroup
 	for tag, digest := range want {
@@ -247,7 +248,7 @@ func TestResolve_TokenExpiryUnderLoad(t *testing.T) {
 				if round%5 == 0 {
 					service.revoke()
 				}
-				got, err := resolve(t, client, u.host()+"/team/app:"+tag, anonymous)
+				got, err := resolve(t, client, u.Host()+"/team/app:"+tag, anonymous)
 				var refused *regerr.Error
 				// Where tokens are revoked faster than they are used, a refusal is the truth.
 				if got != digest && !(errors.As(err, &refused) && refused.Reason() == v1.ReasonUnauthorized) {
@@ -258,14 +259,14 @@ func TestResolve_TokenExpiryUnderLoad(t *testing.T) {
 	}
 	all.Wait()
 	for tag, digest := range want {
-		resolved(t, client, u.host()+"/team/app:"+tag, anonymous, digest)
+		resolved(t, client, u.Host()+"/team/app:"+tag, anonymous, digest)
 	}
 }
 
 func TestResolve_NewlyRequiredToken(t *testing.T) {
 	var service *tokens
 	var mutex sync.Mutex
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			mutex.Lock()
 			guard := service
@@ -278,17 +279,17 @@ func TestResolve_NewlyRequiredToken(t *testing.T) {
 		})
 	})
 	client := newClient(t, u)
-	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, client, u.host()+"/team/app", anonymous, want)
+	want := u.Push(t, "team/app", "latest", "one")
+	resolved(t, client, u.Host()+"/team/app", anonymous, want)
 	mutex.Lock()
 	service = newTokens(everybody)
 	mutex.Unlock()
-	resolved(t, client, u.host()+"/team/app", anonymous, want)
+	resolved(t, client, u.Host()+"/team/app", anonymous, want)
 }
 
 func TestResolve_TokenServiceMoves(t *testing.T) {
 	service, moved := newTokens(everybody), &atomic.Bool{}
-	u := newUpstream(t, func(next http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(next http.Handler) http.Handler {
 		guarded := service.guard(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if moved.Load() {
@@ -308,26 +309,26 @@ func TestResolve_TokenServiceMoves(t *testing.T) {
 		})
 	})
 	client := newClient(t, u)
-	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, client, u.host()+"/team/app", anonymous, want)
+	want := u.Push(t, "team/app", "latest", "one")
+	resolved(t, client, u.Host()+"/team/app", anonymous, want)
 	moved.Store(true)
 	service.revoke()
-	if got := failure(t, client, u.host()+"/team/app", anonymous); got.Reason() != v1.ReasonUnauthorized {
+	if got := failure(t, client, u.Host()+"/team/app", anonymous); got.Reason() != v1.ReasonUnauthorized {
 		t.Errorf("%s %v", got.Reason(), got)
 	}
-	resolved(t, client, u.host()+"/team/app", anonymous, want)
+	resolved(t, client, u.Host()+"/team/app", anonymous, want)
 }
 
 func TestACallerWhoLeavesGetsItsOwnError(t *testing.T) {
 	arrived := make(chan struct{}, 1)
-	u := newUpstream(t, func(http.Handler) http.Handler {
+	u := registrytest.NewUpstream(t, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			arrived <- struct{}{}
 			<-r.Context().Done()
 		})
 	})
 	client := newClient(t, u)
-	source, err := reference.Parse(u.host()+"/team/app", "")
+	source, err := reference.Parse(u.Host()+"/team/app", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,15 +349,15 @@ func TestResolve_OnePingPerRegistry(t *testing.T) {
 		"with a token for each":  {newTokens(everybody).guard, 101},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := newUpstream(t, row.guard)
+			u := registrytest.NewUpstream(t, row.guard)
 			client := newClient(t, u)
-			want := u.push(t, "team/app", "v1", "one")
+			want := u.Push(t, "team/app", "v1", "one")
 			for i := range 50 {
 				repository := fmt.Sprintf("team-%d/app", i)
-				u.push(t, repository, "v1", "one")
-				resolved(t, client, u.host()+"/"+repository+":v1", anonymous, want)
+				u.Push(t, repository, "v1", "one")
+				resolved(t, client, u.Host()+"/"+repository+":v1", anonymous, want)
 			}
-			if count := u.count("", ""); count != row.requests {
+			if count := u.Count("", ""); count != row.requests {
 				t.Errorf("%d requests for 50 repositories, want %d", count, row.requests)
 			}
 		})

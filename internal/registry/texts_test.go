@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // refuseWith answers as a registry does that has several things to say.
@@ -45,14 +46,14 @@ func TestEveryErrorOfARegistryIsQuoted(t *testing.T) {
 		{name: "one that is no registry's", errors: [][2]string{{"Access Denied!", "secret page"}, {"DENIED", "the second"}}, want: []string{"DENIED: the second"}, reason: v1.ReasonUnauthorized},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+			u := registrytest.NewUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodHead {
 					w.WriteHeader(http.StatusMethodNotAllowed)
 					return
 				}
 				refuseWith(w, http.StatusBadRequest, row.errors...)
 			}))
-			got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous)
+			got := failure(t, newClient(t, u), u.Host()+"/team/app", anonymous)
 			for _, want := range row.want {
 				if !strings.Contains(got.Error(), want) {
 					t.Errorf("%q is not in %q", want, got)
@@ -72,7 +73,7 @@ func TestErrors_403WithMessage(t *testing.T) {
 		exceeded := func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.Contains(r.URL.Path, "/manifests/") && r.Method == http.MethodPut || strings.HasPrefix(r.URL.Path, "/v2/full/") && r.Method == http.MethodGet {
-					refuse(w, http.StatusForbidden, code, message)
+					registrytest.Refuse(w, http.StatusForbidden, code, message)
 					return
 				}
 				if strings.HasPrefix(r.URL.Path, "/v2/full/") {
@@ -83,15 +84,15 @@ func TestErrors_403WithMessage(t *testing.T) {
 			})
 		}
 		t.Run("the mirror, "+code, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, exceeded))
-			got := s.refused(s.order(s.source.pushImage(t, "team/app", "latest", image(t, 1, 100))))
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, exceeded))
+			got := s.refused(s.order(s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 100))))
 			if text := got.Error(); got.Reason() != v1.ReasonMirrorUnavailable || !strings.Contains(text, message) || strings.Contains(text, "USERNAME") || strings.Contains(text, "check") {
 				t.Errorf("got %s: %v", got.Reason(), got)
 			}
 		})
 		t.Run("a source, "+code, func(t *testing.T) {
-			u := newUpstream(t, exceeded)
-			got := failure(t, newClient(t, u), u.host()+"/full/app", anonymous)
+			u := registrytest.NewUpstream(t, exceeded)
+			got := failure(t, newClient(t, u), u.Host()+"/full/app", anonymous)
 			if text := got.Error(); got.Reason() != v1.ReasonUnauthorized || !strings.Contains(text, message) || strings.Contains(text, "access is refused") {
 				t.Errorf("got %s: %v", got.Reason(), got)
 			}
@@ -105,14 +106,14 @@ func TestErrors_MissingChildIsNamed(t *testing.T) {
 		return func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if part != "" && strings.Contains(r.URL.Path, part) && r.Method == http.MethodGet {
-					refuse(w, status, "MANIFEST_UNKNOWN", "manifest unknown")
+					registrytest.Refuse(w, status, "MANIFEST_UNKNOWN", "manifest unknown")
 					return
 				}
 				next.ServeHTTP(w, r)
 			})
 		}
 	}
-	index := platforms(t, 2, 1, 100)
+	index := registrytest.Platforms(t, 2, 1, 100)
 	manifest, err := index.IndexManifest()
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +127,7 @@ func TestErrors_MissingChildIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer := digestOf(t, layers[0])
+	layer := registrytest.DigestOf(t, layers[0])
 	for name, row := range map[string]struct {
 		part   string
 		status int
@@ -136,8 +137,8 @@ func TestErrors_MissingChildIsNamed(t *testing.T) {
 		"a blob":                 {layer, http.StatusNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainGuarded(t, lacks("/"+row.part, row.status)), newPlainUpstream(t))
-			got := s.refused(s.order(s.source.pushIndex(t, "team/app", "latest", index)))
+			s := newStage(t, registrytest.NewPlainGuarded(t, lacks("/"+row.part, row.status)), registrytest.NewPlainUpstream(t))
+			got := s.refused(s.order(s.source.PushIndex(t, "team/app", "latest", index)))
 			if text := got.Error(); got.Reason() != v1.ReasonNotFound || !strings.Contains(text, "does not have") || !strings.Contains(text, row.part) || strings.Contains(text, "no such repository") {
 				t.Errorf("got %s: %v", got.Reason(), got)
 			}
@@ -145,17 +146,17 @@ func TestErrors_MissingChildIsNamed(t *testing.T) {
 	}
 	t.Run("when resolving without HEAD", func(t *testing.T) {
 		missing := digest.FromString("missing").String()
-		u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+		u := registrytest.NewUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case r.Method == http.MethodHead:
 				w.WriteHeader(http.StatusMethodNotAllowed)
 			case strings.HasSuffix(r.URL.Path, "/latest"):
 				_, _ = fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","size":2,"digest":%q}]}`, missing)
 			default:
-				refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown")
+				registrytest.Refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "manifest unknown")
 			}
 		}))
-		got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous)
+		got := failure(t, newClient(t, u), u.Host()+"/team/app", anonymous)
 		if text := got.Error(); !strings.Contains(text, "does not have manifest "+missing) {
 			t.Errorf("got %s: %v", got.Reason(), got)
 		}
@@ -164,7 +165,7 @@ func TestErrors_MissingChildIsNamed(t *testing.T) {
 
 // TestASourceThatIsASha512Digest is mirrored where the mirror stores it, and refused for good where it does not.
 func TestASourceThatIsASha512Digest(t *testing.T) {
-	made := image(t, 1, 100)
+	made := registrytest.Image(t, 1, 100)
 	content, err := made.RawManifest()
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +175,7 @@ func TestASourceThatIsASha512Digest(t *testing.T) {
 		return func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.Contains(r.URL.Path, "/manifests/sha512:") {
-					refuse(w, http.StatusBadRequest, code, "provided digest did not match uploaded content")
+					registrytest.Refuse(w, http.StatusBadRequest, code, "provided digest did not match uploaded content")
 					return
 				}
 				next.ServeHTTP(w, r)
@@ -190,17 +191,17 @@ func TestASourceThatIsASha512Digest(t *testing.T) {
 		"a mirror that answers UNSUPPORTED":    {knowsSha256Only("UNSUPPORTED"), v1.ReasonInvalidContent},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainGuarded(t, row.guard))
-			s.source.pushImage(t, "team/app", "latest", made)
-			s.source.pushImage(t, "team/app", "other", made)
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainGuarded(t, row.guard))
+			s.source.PushImage(t, "team/app", "latest", made)
+			s.source.PushImage(t, "team/app", "other", made)
 			r := httptest.NewRequest(http.MethodPut, "/v2/team/app/manifests/"+wanted, strings.NewReader(string(content)))
 			r.Header.Set("Content-Type", "application/vnd.docker.distribution.manifest.v2+json")
-			s.source.images.ServeHTTP(httptest.NewRecorder(), r)
+			s.source.Images.ServeHTTP(httptest.NewRecorder(), r)
 			if row.reason == "" {
 				s.copied(s.order(wanted))
 				s.copied(s.order(wanted))
-				s.isWhole("cache/shop/app", "0", digestOf(t, made))
-				s.isWhole("cache/shop/app", wanted, digestOf(t, made))
+				s.isWhole("cache/shop/app", "0", registrytest.DigestOf(t, made))
+				s.isWhole("cache/shop/app", wanted, registrytest.DigestOf(t, made))
 				return
 			}
 			got := s.refused(s.order(wanted))

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // tokens is a token service in front of a registry, in one server.
@@ -54,7 +56,7 @@ func (s *tokens) guard(next http.Handler) http.Handler {
 				scheme = "http"
 			}
 			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s://%s/token",service="test"`, scheme, r.Host))
-			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+			registrytest.Refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -64,7 +66,7 @@ func (s *tokens) guard(next http.Handler) http.Handler {
 func (s *tokens) issue(w http.ResponseWriter, r *http.Request) {
 	user, password, given := r.BasicAuth()
 	if given && s.users[user] != password {
-		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "wrong password")
+		registrytest.Refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "wrong password")
 		return
 	}
 	s.mutex.Lock()

@@ -10,11 +10,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	v1 "github.com/images-io/tagger/api/v1"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 func TestTransport_PlainHTTPNeedsListing(t *testing.T) {
-	u := newPlainUpstream(t)
-	want := u.push(t, "team/app", "latest", "one")
+	u := registrytest.NewPlainUpstream(t)
+	want := u.Push(t, "team/app", "latest", "one")
 	for _, row := range []struct {
 		name, conf string
 		allowed    bool
@@ -29,17 +30,17 @@ func TestTransport_PlainHTTPNeedsListing(t *testing.T) {
 		{name: "the path is listed as insecure", conf: "[[registry]]\nlocation = \"HOST/team\"\ninsecure = true\n", allowed: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			u.clearLog()
-			client := newClient(t, nil, configuredBy(t, "%s", strings.ReplaceAll(row.conf, "HOST", u.host())))
+			u.ClearLog()
+			client := newClient(t, nil, configuredBy(t, "%s", strings.ReplaceAll(row.conf, "HOST", u.Host())))
 			if row.allowed {
-				resolved(t, client, u.host()+"/team/app", anonymous, want)
+				resolved(t, client, u.Host()+"/team/app", anonymous, want)
 				return
 			}
-			got := failure(t, client, u.host()+"/team/app", anonymous)
-			if got.Reason() != v1.ReasonRefusedByPolicy || !got.Terminal() || !strings.Contains(got.Error(), strings.ReplaceAll(row.text, "HOST", u.host())) {
+			got := failure(t, client, u.Host()+"/team/app", anonymous)
+			if got.Reason() != v1.ReasonRefusedByPolicy || !got.Terminal() || !strings.Contains(got.Error(), strings.ReplaceAll(row.text, "HOST", u.Host())) {
 				t.Errorf("got %s: %v", got.Reason(), got)
 			}
-			if count := u.count("", ""); count != 0 {
+			if count := u.Count("", ""); count != 0 {
 				t.Errorf("%d requests arrived by plain HTTP", count)
 			}
 		})
@@ -47,7 +48,7 @@ func TestTransport_PlainHTTPNeedsListing(t *testing.T) {
 }
 
 func TestTransport_PublicPlainHTTPIsRefused(t *testing.T) {
-	u := newPlainUpstream(t)
+	u := registrytest.NewPlainUpstream(t)
 	got := failure(t, newClient(t, nil, throughProxy(t, u)), "registry.example.com/team/app", anonymous)
 	if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "lists registry.example.com as insecure") {
 		t.Errorf("got %s: %v", got.Reason(), got)
@@ -55,93 +56,93 @@ func TestTransport_PublicPlainHTTPIsRefused(t *testing.T) {
 }
 
 func TestTransport_InsecurePublicName(t *testing.T) {
-	u := newPlainUpstream(t)
-	want := u.push(t, "team/app", "latest", "one")
-	client := newClient(t, nil, throughProxy(t, u), configuredBy(t, "[[registry]]\nlocation = \"registry.example.com\"\ninsecure = true\n"))
+	u := registrytest.NewPlainUpstream(t)
+	want := u.Push(t, "team/app", "latest", "one")
+	client := newClient(t, nil, throughProxy(t, u), configuredBy(t, "%s", registrytest.Insecure("registry.example.com")))
 	resolved(t, client, "registry.example.com/team/app", anonymous, want)
 }
 
 func TestTransport_InsecureHostUnavailable(t *testing.T) {
-	u := newPlainUpstream(t)
+	u := registrytest.NewPlainUpstream(t)
 	u.Config.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host()))
-	if got := failure(t, client, u.host()+"/team/app", anonymous); got.Reason() != v1.ReasonUnavailable {
+	client := newClient(t, nil, configuredBy(t, "%s", registrytest.Insecure(u.Host())))
+	if got := failure(t, client, u.Host()+"/team/app", anonymous); got.Reason() != v1.ReasonUnavailable {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
 }
 
 func TestTransport_InsecureLocation(t *testing.T) {
-	plain := newPlainUpstream(t)
-	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+	plain := registrytest.NewPlainUpstream(t)
+	u := registrytest.NewUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
-	client := newClient(t, u, configuredBy(t, "%s[[registry]]\nprefix = %q\nlocation = \"mirror.example.com\"\ninsecure = true\n", listed(u.host()), plain.host()))
-	if got := failure(t, client, u.host()+"/team/app", anonymous); got.Reason() != v1.ReasonRefusedByPolicy {
+	client := newClient(t, u, configuredBy(t, "%s[[registry]]\nprefix = %q\nlocation = \"mirror.example.com\"\ninsecure = true\n", registrytest.Listed(u.Host()), plain.Host()))
+	if got := failure(t, client, u.Host()+"/team/app", anonymous); got.Reason() != v1.ReasonRefusedByPolicy {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
 }
 
 func TestARedirectToPlainHTTPIsRefused(t *testing.T) {
-	plain := newPlainUpstream(t)
-	plain.push(t, "team/app", "latest", "one")
-	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+	plain := registrytest.NewPlainUpstream(t)
+	plain.Push(t, "team/app", "latest", "one")
+	u := registrytest.NewUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
-	got := failure(t, newClient(t, u, listing(t, u.host(), plain.host())), u.host()+"/team/app", as(t, u, "robot", "s3cret"))
-	if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "plain HTTP to "+plain.host()) {
+	got := failure(t, newClient(t, u, listing(t, u.Host(), plain.Host())), u.Host()+"/team/app", as(t, u, "robot", "s3cret"))
+	if got.Reason() != v1.ReasonRefusedByPolicy || !strings.Contains(got.Error(), "plain HTTP to "+plain.Host()) {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
-	if count := plain.count("", ""); count != 0 {
+	if count := plain.Count("", ""); count != 0 {
 		t.Errorf("%d requests arrived by plain HTTP", count)
 	}
-	resolvedThere := newClient(t, u, configuredBy(t, "%s[[registry]]\nlocation = %q\ninsecure = true\n", listed(u.host()), plain.host()))
-	if _, err := resolve(t, resolvedThere, u.host()+"/team/app", as(t, u, "robot", "s3cret")); err != nil {
+	resolvedThere := newClient(t, u, configuredBy(t, "%s%s", registrytest.Listed(u.Host()), registrytest.Insecure(plain.Host())))
+	if _, err := resolve(t, resolvedThere, u.Host()+"/team/app", as(t, u, "robot", "s3cret")); err != nil {
 		t.Errorf("listed as insecure: %v", err)
 	}
-	for _, r := range plain.requests("", "") {
-		if r.authorization != "" {
+	for _, r := range plain.Requests("", "") {
+		if r.Authorization != "" {
 			t.Error("the credential followed the redirect to another host")
 		}
 	}
 }
 
 func TestAnInsecureHostNeedsNoGoodCertificate(t *testing.T) {
-	u := newUpstream(t, newTokens(everybody).guard)
-	want := u.push(t, "team/app", "latest", "one")
-	client := newClient(t, nil, configuredBy(t, "[[registry]]\nlocation = %q\ninsecure = true\n", u.host()))
-	resolved(t, client, u.host()+"/team/app", anonymous, want)
+	u := registrytest.NewUpstream(t, newTokens(everybody).guard)
+	want := u.Push(t, "team/app", "latest", "one")
+	client := newClient(t, nil, configuredBy(t, "%s", registrytest.Insecure(u.Host())))
+	resolved(t, client, u.Host()+"/team/app", anonymous, want)
 }
 
 func TestTransport_InsecureIsPerHost(t *testing.T) {
-	other := newUpstream(t, nil)
-	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+	other := registrytest.NewUpstream(t, nil)
+	u := registrytest.NewUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
-	client := newClient(t, nil, configuredBy(t, "%s[[registry]]\nlocation = %q\ninsecure = true\n", listed(other.host()), u.host()))
-	got := failure(t, client, u.host()+"/team/app", anonymous)
-	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), other.host()+" cannot be reached: its certificate") {
+	client := newClient(t, nil, configuredBy(t, "%s%s", registrytest.Listed(other.Host()), registrytest.Insecure(u.Host())))
+	got := failure(t, client, u.Host()+"/team/app", anonymous)
+	if got.Reason() != v1.ReasonUnavailable || !strings.Contains(got.Error(), other.Host()+" cannot be reached: its certificate") {
 		t.Errorf("got %s: %v", got.Reason(), got)
 	}
 }
 
 func TestWeSayWhoWeAre(t *testing.T) {
-	u := newUpstream(t, newTokens(everybody).guard)
-	want := u.push(t, "team/app", "latest", "one")
-	resolved(t, newClient(t, u), u.host()+"/team/app", anonymous, want)
-	for _, r := range u.requests("", "") {
-		if r.agent != "tagger/1.2.3" {
-			t.Errorf("%s %s came from %q", r.method, r.path, r.agent)
+	u := registrytest.NewUpstream(t, newTokens(everybody).guard)
+	want := u.Push(t, "team/app", "latest", "one")
+	resolved(t, newClient(t, u), u.Host()+"/team/app", anonymous, want)
+	for _, r := range u.Requests("", "") {
+		if r.Agent != "tagger/1.2.3" {
+			t.Errorf("%s %s came from %q", r.Method, r.Path, r.Agent)
 		}
 	}
 }
 
 func TestNamesGoThroughTheProxy(t *testing.T) {
-	u := newUpstream(t, newTokens(everybody).guard)
-	want := u.push(t, "library/nginx", "latest", "one")
+	u := registrytest.NewUpstream(t, newTokens(everybody).guard)
+	want := u.Push(t, "library/nginx", "latest", "one")
 	resolved(t, newClient(t, u, throughProxy(t, u)), "nginx", anonymous, want)
-	for _, r := range u.requests("", "") {
-		if r.host != "index.docker.io" {
-			t.Errorf("%s %s went to %s", r.method, r.path, r.host)
+	for _, r := range u.Requests("", "") {
+		if r.Host != "index.docker.io" {
+			t.Errorf("%s %s went to %s", r.Method, r.Path, r.Host)
 		}
 	}
 }
@@ -149,7 +150,7 @@ func TestNamesGoThroughTheProxy(t *testing.T) {
 func TestCompressedAnswersAreNotInflated(t *testing.T) {
 	const manifest = `{"schemaVersion":2}`
 	asked := make(chan string, 10)
-	u := newUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
+	u := registrytest.NewUpstream(t, answersWith(func(w http.ResponseWriter, r *http.Request) {
 		asked <- r.Header.Get("Accept-Encoding")
 		if r.Method == http.MethodHead {
 			return
@@ -159,7 +160,7 @@ func TestCompressedAnswersAreNotInflated(t *testing.T) {
 		_, _ = io.WriteString(compressed, manifest)
 		_ = compressed.Close()
 	}))
-	if got := failure(t, newClient(t, u), u.host()+"/team/app", anonymous); got.Reason() != v1.ReasonInvalidContent {
+	if got := failure(t, newClient(t, u), u.Host()+"/team/app", anonymous); got.Reason() != v1.ReasonInvalidContent {
 		t.Errorf("got %s: %v, and the digest of what was inflated would be %s", got.Reason(), got, digest.FromString(manifest))
 	}
 	if encoding := <-asked; encoding != "identity" {

@@ -13,17 +13,18 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/images-io/tagger/internal/registry"
+	"github.com/images-io/tagger/internal/registry/registrytest"
 )
 
 // signed is what cosign keeps under a tag: payloads as layers, whose signatures are annotations.
 func signed(t *testing.T, signatures ...string) gcr.Image {
 	t.Helper()
-	payload := image(t, 1, 1<<8)
+	payload := registrytest.Image(t, 1, 1<<8)
 	layers, err := payload.Layers()
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := mutate.MediaType(image(t, 0, 0), types.OCIManifestSchema1)
+	made := mutate.MediaType(registrytest.Image(t, 0, 0), types.OCIManifestSchema1)
 	for _, signature := range signatures {
 		if made, err = mutate.Append(made, mutate.Addendum{Layer: layers[0], Annotations: map[string]string{"dev.cosignproject.cosign/signature": signature}}); err != nil {
 			t.Fatal(err)
@@ -50,7 +51,7 @@ func extended(t *testing.T, base gcr.Image, signature string) gcr.Image {
 func (s *stage) signaturesAt(tag string) (signatures []string) {
 	s.t.Helper()
 	w := httptest.NewRecorder()
-	s.mirror.images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/cache/shop/app/manifests/"+tag, nil))
+	s.mirror.Images.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/cache/shop/app/manifests/"+tag, nil))
 	var manifest struct {
 		Layers []struct{ Annotations map[string]string }
 	}
@@ -74,23 +75,23 @@ func TestUnion_MirrorSignatureStays(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
-			want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+			s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withBestEffort)
+			want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 			tag, order := tagOf(want)+".sig", s.order(want)
 			first := signed(t, "a")
-			s.source.pushImage(t, "team/app", tag, first)
+			s.source.PushImage(t, "team/app", tag, first)
 			s.copied(order)
 
-			s.mirror.pushImage(t, "cache/shop/app", tag, extended(t, first, "m"))
+			s.mirror.PushImage(t, "cache/shop/app", tag, extended(t, first, "m"))
 			copy(s, order)
 			s.hasSignatures(tag, "a", "m")
 
 			second := extended(t, first, "b")
-			s.source.pushImage(t, "team/app", tag, second)
+			s.source.PushImage(t, "team/app", tag, second)
 			copy(s, order)
 			s.hasSignatures(tag, "a", "b", "m")
 
-			s.source.pushImage(t, "team/app", tag, extended(t, second, "c"))
+			s.source.PushImage(t, "team/app", tag, extended(t, second, "c"))
 			copy(s, order)
 			s.hasSignatures(tag, "a", "b", "c", "m")
 			union := s.holds("cache/shop/app", tag)
@@ -114,12 +115,12 @@ func (s *stage) hasSignatures(tag string, want ...string) {
 
 // TestWhatCannotBeMergedStays, and it is said what to do.
 func TestWhatCannotBeMergedStays(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withBestEffort)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	tag, order := tagOf(want)+".sig", s.order(want)
 	s.copied(order)
-	mirrors := s.mirror.pushIndex(t, "cache/shop/app", tag, platforms(t, 1, 1, 1<<8))
-	s.source.pushImage(t, "team/app", tag, signed(t, "a"))
+	mirrors := s.mirror.PushIndex(t, "cache/shop/app", tag, registrytest.Platforms(t, 1, 1, 1<<8))
+	s.source.PushImage(t, "team/app", tag, signed(t, "a"))
 	done := s.caughtUp(order)
 	if !strings.Contains(done.Missing, "the tag "+tag+" cannot be merged with what the source has: one is an index and the other is an image; delete the tag to have it replaced") {
 		t.Errorf("got %+v", done)
@@ -131,11 +132,11 @@ func TestWhatCannotBeMergedStays(t *testing.T) {
 
 // TestUnion_SameSignatureOtherForm: registries and tools order the keys of JSON as they like.
 func TestUnion_SameSignatureOtherForm(t *testing.T) {
-	s := newStage(t, newPlainUpstream(t), newPlainUpstream(t), withBestEffort)
-	want := s.source.pushImage(t, "team/app", "latest", image(t, 1, 1<<10))
+	s := newStage(t, registrytest.NewPlainUpstream(t), registrytest.NewPlainUpstream(t), withBestEffort)
+	want := s.source.PushImage(t, "team/app", "latest", registrytest.Image(t, 1, 1<<10))
 	tag, order := tagOf(want)+".sig", s.order(want)
 	first := signed(t, "a<b")
-	s.source.pushImage(t, "team/app", tag, first)
+	s.source.PushImage(t, "team/app", tag, first)
 	content, err := first.RawManifest()
 	if err != nil {
 		t.Fatal(err)
@@ -148,9 +149,9 @@ func TestUnion_SameSignatureOtherForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.source.put(t, "team/app", tag, ociImage, string(sorted))
+	s.source.PutManifest(t, "team/app", tag, ociImage, string(sorted))
 	s.copied(order)
-	s.mirror.pushImage(t, "cache/shop/app", tag, extended(t, first, "m"))
+	s.mirror.PushImage(t, "cache/shop/app", tag, extended(t, first, "m"))
 	s.client = newClient(t, nil, insecureHosts(t, s.source), withBestEffort)
 	s.caughtUp(order)
 	s.hasSignatures(tag, "a<b", "m")
