@@ -5,25 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/go-logr/logr"
@@ -35,10 +28,13 @@ import (
 	"github.com/images-io/tagger/controllers/tag/prune"
 	"github.com/images-io/tagger/controllers/tag/state"
 	"github.com/images-io/tagger/internal/cachetransform"
+	"github.com/images-io/tagger/internal/generation"
 	"github.com/images-io/tagger/internal/importer"
 )
 
-// world is an API server in memory, a cache that may be behind it, and a registry.
+func TestMain(m *testing.M) { os.Exit(controllertest.Run(context.Background(), m)) }
+
+// world is an API server, a cache that may be behind it, and a registry.
 type world struct {
 	t          *testing.T
 	live       client.WithWatch
@@ -106,24 +102,28 @@ func (r *registry) Verify(*v1.Tag, *v1.Reference) (importer.Result, error) {
 	return r.answer(r.verified)
 }
 
+// verifyInterval is how often an image in the internal registry is verified.
+const verifyInterval = time.Hour
+
 func newWorld(t *testing.T, tag *v1.Tag) *world {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w := &world{t: t, registry: &registry{digest: "sha256:aa"}, queue: &fakeJobs{}, mirror: &collector{}, events: events.NewFakeRecorder(10)}
-	w.live = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1.Tag{}).WithObjects(tag).Build()
-	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached, SubResourcePatch: patchStatus})
-	w.clock = clocktesting.NewFakePassiveClock(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
+	w := &world{t: t, live: controllertest.API(t), registry: &registry{digest: "sha256:aa"}, queue: &fakeJobs{}, mirror: &collector{}, events: events.NewFakeRecorder(10)}
+	controllertest.Create(t, tag)
+	cache := interceptor.NewClient(w.live, interceptor.Funcs{Get: w.getCached})
+	w.clock = clocktesting.NewFakePassiveClock(startOf(w.tag()))
 	w.reconciler = &tagcontroller.Reconciler{
-		Client: cache, Importer: w.registry, Jobs: w.queue, Pruner: &prune.Pruner{Registry: w.mirror}, VerifyInterval: time.Hour,
+		Client: cache, Importer: w.registry, Jobs: w.queue, Pruner: &prune.Pruner{Registry: w.mirror}, VerifyInterval: verifyInterval,
 		Events: w.events, Clock: w.clock, State: state.NewState(w.clock),
 	}
 	w.readLive(controllertest.BoundedLists(t, w.live))
 	return w
+}
+
+// startOf returns a time of about noon, half an interval before the verification of a Tag. Its UID spreads the verifications,
+// and the API server assigns it.
+func startOf(tag *v1.Tag) time.Time {
+	noon := controllertest.SomeTime.Add(time.Hour)
+	return generation.NextPoll(string(tag.UID), verifyInterval, noon).Add(-verifyInterval / 2).Truncate(time.Second)
 }
 
 // readLive sets the client for reads that must not come from the cache.
@@ -138,15 +138,6 @@ func (w *world) getCached(ctx context.Context, live client.WithWatch, key client
 		return nil
 	}
 	return live.Get(ctx, key, object, options...)
-}
-
-// patchStatus answers a JSON patch whose test fails as the API server does: with a 422.
-func patchStatus(ctx context.Context, live client.Client, subresource string, object client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
-	err := live.SubResource(subresource).Patch(ctx, object, patch, options...)
-	if err != nil && strings.HasSuffix(err.Error(), "test failed") {
-		return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
-	}
-	return err
 }
 
 // freezeCache has the cache stay where it is now.
@@ -164,10 +155,7 @@ func (w *world) tag() *v1.Tag {
 func (w *world) change(change func(*v1.Tag)) {
 	w.t.Helper()
 	tag := w.tag()
-	spec := tag.Spec.DeepCopy()
-	if change(tag); !equality.Semantic.DeepEqual(spec, &tag.Spec) {
-		tag.Generation++ // as the API server counts
-	}
+	change(tag)
 	if err := w.live.Update(w.t.Context(), tag); err != nil {
 		w.t.Fatal(err)
 	}
@@ -284,12 +272,18 @@ func TestAnAttemptInTheFutureIsFollowedByOne(t *testing.T) {
 
 // TestATagAtTheHighestGenerationSaysSo: no image can follow, so the registry is not asked for any.
 func TestATagAtTheHighestGenerationSaysSo(t *testing.T) {
-	tag := controllertest.NewTag()
-	tag.Spec.Generation = ptr.To[int64](v1.MaxGeneration)
-	tag.RecordImport(v1.Reference{Generation: v1.MaxGeneration, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa"})
-	tag.Annotations = map[string]string{v1.AnnotationRequestedCheck: "1"}
-	tag.MarkAdmitted()
-	w := newWorld(t, tag)
+	w := newWorld(t, controllertest.NewTag())
+	imported := func(tag *v1.Tag) {
+		tag.Status = v1.TagStatus{}
+		tag.RecordImport(v1.Reference{Generation: v1.MaxGeneration, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa", ImportedAt: controllertest.SomeTime})
+	}
+	w.changeStatus(imported) // the API server refuses this generation in a new Tag
+	w.change(func(tag *v1.Tag) {
+		tag.Spec.Generation = ptr.To[int64](v1.MaxGeneration)
+		tag.Annotations = map[string]string{v1.AnnotationRequestedCheck: "1"}
+		tag.MarkAdmitted()
+	})
+	w.changeStatus(imported) // for the new spec
 	for range 3 {
 		if result := w.reconcile(); result.RequeueAfter > 0 {
 			t.Errorf("another try in %s", result.RequeueAfter)
@@ -378,7 +372,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 
 func TestReconcile_UnknownGeneration(t *testing.T) {
 	tag := controllertest.NewTag()
-	tag.RecordImport(v1.Reference{Generation: 3, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa"})
+	tag.RecordImport(v1.Reference{Generation: 3, From: tag.Spec.From, ImageReference: "quay.io/company/myapp@sha256:aa", ImportedAt: controllertest.SomeTime})
 	w := newWorld(t, tag)
 	if result := w.reconcile(); result.RequeueAfter != 0 {
 		t.Errorf("it waits %s, want a change", result.RequeueAfter)

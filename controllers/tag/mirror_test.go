@@ -74,7 +74,7 @@ func cached(generations ...int64) *v1.Tag {
 	tag.Spec.Cache = true
 	for _, g := range generations {
 		tag.RecordMirroring(v1.MirroredImage{Generation: g, ImageReference: mirrorImage})
-		tag.RecordImport(v1.Reference{Generation: g, From: tag.Spec.From, ImageReference: mirrorImage})
+		tag.RecordImport(v1.Reference{Generation: g, From: tag.Spec.From, ImageReference: mirrorImage, ImportedAt: controllertest.SomeTime})
 		tag.Spec.Generation, tag.Finalizers = &g, []string{v1.FinalizerMirror}
 	}
 	tag.MarkAdmitted()
@@ -428,9 +428,7 @@ func TestWhatIsUsedOfTheRepositoryIsKept(t *testing.T) {
 	const platform = "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 	w := newWorld(t, left())
 	pod := corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "mirror.test/dev/myapp@" + platform}, {Image: "mirror.test/dev/other@" + platform[:70] + "d"}}}}
-	if err := w.live.Create(t.Context(), &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: controllertest.Name.Namespace, Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}); err != nil {
-		t.Fatal(err)
-	}
+	controllertest.Create(t, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: controllertest.Name.Namespace, Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}})
 	w.reconcile()
 	_, inUse, _ := strings.Cut(mirrorImage, "@")
 	if want := []string{inUse, platform}; !slices.Equal(w.mirror.removed, []string{"0 false"}) || !slices.Equal(w.mirror.kept, want) {
@@ -442,10 +440,8 @@ func TestWhatAnotherTagHasInItsHistoryStays(t *testing.T) {
 	for _, namespace := range []string{controllertest.Name.Namespace, "prod"} {
 		w := newWorld(t, left())
 		other := &v1.Tag{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "other"}, Spec: v1.TagSpec{From: "mirror.test/dev/myapp:0"}}
-		other.RecordImport(v1.Reference{From: other.Spec.From, ImageReference: oldMirrorImage})
-		if err := w.live.Create(t.Context(), other); err != nil {
-			t.Fatal(err)
-		}
+		other.RecordImport(v1.Reference{From: other.Spec.From, ImageReference: oldMirrorImage, ImportedAt: controllertest.SomeTime})
+		controllertest.Create(t, other)
 		w.reconcile()
 		if stays := len(w.mirror.removed) == 0; stays != (namespace == controllertest.Name.Namespace) {
 			t.Errorf("namespace %s: taken away are %v", namespace, w.mirror.removed)
@@ -466,7 +462,15 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 	byOtherTag.Spec.InitContainers[0].Image = "registry.test:5000/cache/dev/myapp:10"
 	here := metav1.ObjectMeta{Namespace: controllertest.Name.Namespace, Name: "app"} // none of them is annotated: a user may have opted out
 	some, none := new(int32(1)), new(int32(0))
-	over := []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+	ended := func(conditions ...batchv1.JobConditionType) batchv1.JobStatus {
+		status := batchv1.JobStatus{StartTime: &controllertest.SomeTime}
+		for _, condition := range conditions {
+			status.Conditions = append(status.Conditions, batchv1.JobCondition{Type: condition, Status: corev1.ConditionTrue})
+		}
+		return status
+	}
+	over, failed := ended(batchv1.JobSuccessCriteriaMet, batchv1.JobComplete), ended(batchv1.JobFailureTarget, batchv1.JobFailed)
+	over.CompletionTime = &controllertest.SomeTime
 	for what, row := range map[string]struct {
 		object client.Object
 		stays  bool
@@ -483,15 +487,13 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 		"a Deployment of another generation's tag":     {&appsv1.Deployment{ObjectMeta: here, Spec: appsv1.DeploymentSpec{Template: byOtherTag}}, false},
 		"a ReplicaSet without replicas":                {&appsv1.ReplicaSet{ObjectMeta: here, Spec: appsv1.ReplicaSetSpec{Replicas: none, Template: pod}}, false},
 		"a Job that is not over":                       {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}}, true},
-		"a Job that is over":                           {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{CompletionTime: &metav1.Time{Time: controllertest.SomeTime.Time}}}, false},
-		"a Job that failed":                            {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: batchv1.JobStatus{Conditions: over}}, false},
+		"a Job that is over":                           {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: over}, false},
+		"a Job that failed":                            {&batchv1.Job{ObjectMeta: here, Spec: batchv1.JobSpec{Template: pod}, Status: failed}, false},
 		"a Deployment of another namespace":            {&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "prod", Name: "app"}, Spec: appsv1.DeploymentSpec{Template: pod}}, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t, left())
-			if err := w.live.Create(t.Context(), row.object); err != nil {
-				t.Fatal(err)
-			}
+			controllertest.Create(t, row.object)
 			wait := w.reconcile().RequeueAfter
 			if stays := len(w.mirror.removed) == 0; stays != row.stays {
 				t.Fatalf("it stays: %v, want %v", stays, row.stays)
@@ -502,7 +504,7 @@ func TestWhatPodsMayPullStays(t *testing.T) {
 			if wait != 2*time.Second {
 				t.Errorf("it looks again in %s, want 2s", wait)
 			}
-			if err := w.live.Delete(t.Context(), row.object); err != nil {
+			if err := w.live.Delete(t.Context(), row.object, controllertest.Background); err != nil {
 				t.Fatal(err)
 			}
 			w.pass(wait)
@@ -517,7 +519,7 @@ func TestACacheThatIsBehindTakesNothingAway(t *testing.T) {
 	w := newWorld(t, left())
 	w.freezeCache()
 	w.changeStatus(func(tag *v1.Tag) {
-		tag.RecordGeneration(v1.Reference{Generation: 0, From: tag.Spec.From, ImageReference: oldMirrorImage})
+		tag.RecordGeneration(v1.Reference{Generation: 0, From: tag.Spec.From, ImageReference: oldMirrorImage, ImportedAt: controllertest.SomeTime})
 	})
 	w.reconcile()
 	if len(w.mirror.removed) != 0 {
@@ -648,7 +650,7 @@ func TestFinalizer_RemovedWithLastImage(t *testing.T) {
 	tag := left()
 	tag.Spec.Cache = false
 	tag.Finalizers = []string{"other.example.com/finalizer", v1.FinalizerMirror}
-	tag.RecordImport(v1.Reference{Generation: 2, From: tag.Spec.From, ImageReference: controllertest.NewImage})
+	tag.RecordImport(v1.Reference{Generation: 2, From: tag.Spec.From, ImageReference: controllertest.NewImage, ImportedAt: controllertest.SomeTime})
 	tag.Spec.Generation, tag.Spec.HistoryLimit = new(int64(2)), 1
 	tag.MarkAdmitted()
 	tag.Trim()
@@ -715,7 +717,11 @@ func TestFinalize_GivesUp(t *testing.T) {
 
 // TestPrune_DeferredWhileProbed, and that it was not one's turn is no failure.
 func TestPrune_DeferredWhileProbed(t *testing.T) {
-	for what, w := range map[string]*world{"a Tag that is deleted": deleted(t), "a generation that left the history": newWorld(t, left())} {
+	for what, start := range map[string]func() *world{
+		"a Tag that is deleted":              func() *world { return deleted(t) },
+		"a generation that left the history": func() *world { return newWorld(t, left()) },
+	} {
+		w := start()
 		w.mirror.err = later{errors.New("others try")}
 		for range 20 {
 			wait := w.reconcile().RequeueAfter
@@ -769,9 +775,7 @@ func TestADeletedTagThatGetsOnIsNotGivenUp(t *testing.T) {
 
 func TestWhatRunsStaysWhenItsTagIsDeleted(t *testing.T) {
 	w := deleted(t)
-	if err := w.live.Create(t.Context(), controllertest.PinnedAt(mirrorImage)); err != nil {
-		t.Fatal(err)
-	}
+	controllertest.Create(t, controllertest.PinnedAt(mirrorImage))
 	for range 5 {
 		w.pass(w.reconcile().RequeueAfter)
 	}

@@ -3,15 +3,12 @@ package tag_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -25,7 +22,7 @@ import (
 	tagcontroller "github.com/images-io/tagger/controllers/tag"
 	"github.com/images-io/tagger/controllers/tag/state"
 	"github.com/images-io/tagger/internal/importer"
-	"github.com/images-io/tagger/test/cluster"
+	"github.com/images-io/tagger/test/harness"
 )
 
 // workers is how many Tags are worked on at once.
@@ -66,24 +63,24 @@ func (g *gate) Verify(*v1.Tag, *v1.Reference) (importer.Result, error) {
 // the start, a user upgrades the last of them, and registries.conf is edited. The next worker that gets free serves the
 // person, then those come that failed, and then the rest.
 func TestPriority_UserBeforeInitialList(t *testing.T) {
-	api, control := startAPIServer(t)
+	api := controllertest.API(t)
 	const there = 100
 	for i := range there {
-		create(t, api, fmt.Sprintf("a-%03d", i), func(*v1.Tag) {})
+		create(t, fmt.Sprintf("a-%03d", i), func(*v1.Tag) {})
 	}
 	for i := range 3 {
-		create(t, api, fmt.Sprintf("y-failing-%d", i), func(tag *v1.Tag) {
+		create(t, fmt.Sprintf("y-failing-%d", i), func(tag *v1.Tag) {
 			tag.RecordFailure(v1.ReasonRefusedByPolicy, "blocked", true, controllertest.SomeTime)
 		})
 	}
-	urgent := create(t, api, "z-urgent", func(tag *v1.Tag) {
+	urgent := create(t, "z-urgent", func(tag *v1.Tag) {
 		tag.MarkAdmitted()
 		tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: controllertest.OldImage, ImportedAt: controllertest.SomeTime, Trigger: v1.TriggerImport})
 	})
 	registry := &gate{asked: make(chan string, there), answer: make(chan struct{}), ctx: t.Context()}
 	memory := state.NewState(wholeSecond)
 	fresh, retried := depth(t, "0"), depth(t, "-50")
-	startTagController(t, control, registry, memory)
+	startTagController(t, registry, memory)
 	failing := 3
 	for range workers { // the cache comes in no order, so some of those may be served already
 		if strings.HasPrefix(<-registry.asked, "y-") {
@@ -143,64 +140,20 @@ func depth(t *testing.T, priority string) float64 {
 	return 0
 }
 
-func startAPIServer(t *testing.T) (client.Client, *cluster.Cluster) {
-	t.Helper()
-	control, err := cluster.Start(t.Context(), cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := control.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	root, err := cluster.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cluster.InstallFrom(t.Context(), control, filepath.Join(root, "config", "crd"), cluster.WebhookEndpoint{}); err != nil {
-		t.Fatal(err)
-	}
-	api, err := client.New(control.Config, client.Options{Scheme: bothSchemes(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return api, control
-}
-
-func bothSchemes(t *testing.T) *runtime.Scheme {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return scheme
-}
-
 // create stores a Tag with the status that record gives it.
-func create(t *testing.T, api client.Client, name string, record func(*v1.Tag)) *v1.Tag {
+func create(t *testing.T, name string, record func(*v1.Tag)) *v1.Tag {
 	t.Helper()
-	tag := &v1.Tag{Spec: v1.TagSpec{From: "quay.io/company/myapp:latest", Generation: new(int64)}}
-	tag.Namespace, tag.Name = "default", name
-	if err := api.Create(t.Context(), tag); err != nil {
-		t.Fatal(err)
-	}
+	tag := controllertest.NewTag()
+	tag.Name = name
 	record(tag)
-	if tag.Status.Conditions == nil {
-		return tag
-	}
-	if err := api.Status().Update(t.Context(), tag); err != nil {
-		t.Fatal(err)
-	}
+	controllertest.Create(t, tag)
 	return tag
 }
 
-func startTagController(t *testing.T, control *cluster.Cluster, registry tagcontroller.Importer, memory *state.State) {
+func startTagController(t *testing.T, registry tagcontroller.Importer, memory *state.State) {
 	t.Helper()
-	mgr, err := ctrl.NewManager(control.Config, ctrl.Options{
-		Scheme:     bothSchemes(t),
+	mgr, err := ctrl.NewManager(controllertest.Config(), ctrl.Options{
+		Scheme:     harness.Scheme(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: ctrlconfig.Controller{SkipNameValidation: new(true)},
 	})
@@ -208,7 +161,6 @@ func startTagController(t *testing.T, control *cluster.Cluster, registry tagcont
 		t.Fatal(err)
 	}
 	tags := tagcontroller.Reconciler{
-
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Importer: registry, Jobs: &fakeJobs{}, Events: events.NewFakeRecorder(1000), Clock: wholeSecond, State: memory,
 	}
 	if err := tags.SetupWithManager(t.Context(), mgr); err != nil {

@@ -3,7 +3,6 @@ package tag_test
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,40 +21,24 @@ import (
 	"github.com/images-io/tagger/controllers/internal/controllertest"
 )
 
-// paged lists in pages as an API server does; the fake client knows none.
-type paged struct {
+// pages observes the pages of lists.
+type pages struct {
 	lists, largest, running, atOnce atomic.Int32
 }
 
-func (p *paged) list(ctx context.Context, live client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
+func (p *pages) list(ctx context.Context, live client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 	if running := p.running.Add(1); running > p.atOnce.Load() {
 		p.atOnce.Store(running)
 	}
 	defer p.running.Add(-1)
 	p.lists.Add(1)
-	var asked client.ListOptions
-	asked.ApplyOptions(options)
-	if err := live.List(ctx, list, client.InNamespace(asked.Namespace)); err != nil {
-		return err
-	}
-	items, err := meta.ExtractList(list)
-	if err != nil {
-		return err
-	}
-	begin, _ := strconv.Atoi(asked.Continue)
-	end := len(items)
-	if asked.Limit > 0 {
-		end = min(end, begin+int(asked.Limit))
-	}
-	if end < len(items) {
-		list.SetContinue(strconv.Itoa(end))
-	}
-	p.largest.Store(max(p.largest.Load(), int32(end-begin)))
-	return meta.SetList(list, items[begin:end])
+	err := live.List(ctx, list, options...)
+	p.largest.Store(max(p.largest.Load(), int32(meta.LenList(list))))
+	return err
 }
 
-func newPaged(w *world) *paged {
-	p := &paged{}
+func observePages(w *world) *pages {
+	p := &pages{}
 	w.readLive(interceptor.NewClient(w.live, interceptor.Funcs{List: p.list}))
 	return p
 }
@@ -68,9 +51,7 @@ func (w *world) jobs(count int, images func(job int) []string) {
 		for _, image := range images(i) {
 			job.Spec.Template.Spec.Containers = append(job.Spec.Template.Spec.Containers, corev1.Container{Image: image})
 		}
-		if err := w.live.Create(w.t.Context(), job); err != nil {
-			w.t.Fatal(err)
-		}
+		controllertest.Create(w.t, job)
 	}
 }
 
@@ -79,7 +60,7 @@ func TestUsageIsReadInPages(t *testing.T) {
 	for _, count := range []int{1, 10, 11, 95} {
 		t.Run(fmt.Sprintf("%d Jobs", count), func(t *testing.T) {
 			w := newWorld(t, left())
-			api := newPaged(w)
+			api := observePages(w)
 			w.jobs(count, func(job int) []string {
 				if job == count-1 {
 					return []string{oldMirrorImage}
@@ -105,16 +86,14 @@ func (emptyRegistry) Remove(context.Context, *v1.Tag, v1.MirroredImage, []string
 // TestOnePruneAtATimeReadsUsage: 40 Tags that are deleted at once.
 func TestOnePruneAtATimeReadsUsage(t *testing.T) {
 	w := newWorld(t, left())
-	api := newPaged(w)
+	api := observePages(w)
 	w.reconciler.Pruner.Registry = emptyRegistry{}
 	w.jobs(20, func(int) []string { return []string{"registry.test/other"} })
 	var running sync.WaitGroup
 	for i := range 40 {
 		tag := left()
-		tag.Name, tag.UID, tag.ResourceVersion = fmt.Sprintf("tag-%02d", i), "", ""
-		if err := w.live.Create(t.Context(), tag); err != nil {
-			t.Fatal(err)
-		}
+		tag.Name = fmt.Sprintf("tag-%02d", i)
+		controllertest.Create(t, tag)
 		if err := w.live.Delete(t.Context(), tag); err != nil { // it has the finalizer
 			t.Fatal(err)
 		}
@@ -138,10 +117,8 @@ func TestOnePruneAtATimeReadsUsage(t *testing.T) {
 func TestAPruneThatTakesLongParksNoWorkers(t *testing.T) {
 	w := newWorld(t, left())
 	slow := left()
-	slow.Namespace, slow.UID, slow.ResourceVersion = "slow", "slow", ""
-	if err := w.live.Create(t.Context(), slow); err != nil {
-		t.Fatal(err)
-	}
+	slow.Namespace = "slow"
+	controllertest.Create(t, slow)
 	reading := make(chan struct{})
 	w.readLive(interceptor.NewClient(w.live, interceptor.Funcs{
 		List: func(ctx context.Context, live client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
@@ -199,7 +176,7 @@ func TestUsageKeepsTheImagesOfTheTagOnly(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t, left())
-			newPaged(w)
+			observePages(w)
 			w.jobs(10, many(row.prefix))
 			_, err := w.reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: controllertest.Name})
 			if row.failure == "" && err != nil || row.failure != "" && (err == nil || !strings.Contains(err.Error(), row.failure)) {

@@ -1,4 +1,4 @@
-// Package controllertest has objects and clients that the tests of several controllers use.
+// Package controllertest has the API server, the objects and the clients that the tests of several controllers use.
 package controllertest
 
 import (
@@ -24,7 +24,7 @@ var Name = types.NamespacedName{Namespace: "dev", Name: "myapp"}
 // NewTag returns a Tag without a status.
 func NewTag() *v1.Tag {
 	return &v1.Tag{
-		ObjectMeta: metav1.ObjectMeta{Namespace: Name.Namespace, Name: Name.Name, UID: "uid", Generation: 1},
+		ObjectMeta: metav1.ObjectMeta{Namespace: Name.Namespace, Name: Name.Name, Generation: 1},
 		Spec:       v1.TagSpec{From: "quay.io/company/myapp:latest", Generation: new(int64)},
 	}
 }
