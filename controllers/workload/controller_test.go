@@ -2,20 +2,19 @@ package workload_test
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	v1 "github.com/images-io/tagger/api/v1"
@@ -25,13 +24,15 @@ import (
 	"github.com/images-io/tagger/internal/workloadkind"
 )
 
+func TestMain(m *testing.M) { os.Exit(controllertest.Run(context.Background(), m)) }
+
 type noRegistries struct{}
 
 func (noRegistries) UnqualifiedRegistry() string { return "" }
 
 func tagAt(image string) *v1.Tag {
 	tag := controllertest.NewTag()
-	tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: image})
+	tag.RecordImport(v1.Reference{From: tag.Spec.From, ImageReference: image, ImportedAt: controllertest.SomeTime})
 	return tag
 }
 
@@ -39,15 +40,9 @@ func tagAt(image string) *v1.Tag {
 // itself, after it has asked in vain. cachedTag is what the cache has of the Tag.
 func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deployment) (image string, said []string) {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	typeOf := func(secret client.Object) []string { return []string{string(secret.(*corev1.Secret).Type)} }
-	live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(liveTag, deployment).WithIndex(&corev1.Secret{}, "type", typeOf).
-		WithIndex(&corev1.Secret{}, metav1.ObjectNameField, func(secret client.Object) []string { return []string{secret.GetName()} }).Build()
+	live := controllertest.API(t)
+	controllertest.Create(t, liveTag)
+	controllertest.Create(t, deployment)
 	cache := interceptor.NewClient(live, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
 			if tag, isTag := object.(*v1.Tag); isTag {
@@ -64,7 +59,8 @@ func followed(t *testing.T, liveTag, cachedTag *v1.Tag, deployment *appsv1.Deplo
 	})
 	recorder := events.NewFakeRecorder(10)
 	reconciler := &workloadcontroller.Reconciler{
-		Kind: workloadkind.All[0], Client: cache, Live: controllertest.BoundedLists(t, live), Events: recorder, Registries: noRegistries{}, Clock: clock.RealClock{},
+		Kind: workloadkind.All[0], Client: cache, Live: controllertest.BoundedLists(t, live), Events: recorder, Registries: noRegistries{},
+		Clock: clocktesting.NewFakePassiveClock(time.Now().Add(time.Hour)), // no workload is new
 	}
 	request := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(deployment)}
 	if _, err := reconciler.Reconcile(t.Context(), request); err != nil {
