@@ -63,11 +63,22 @@ func (s Source) Registry() string { return reference.Domain(s.named) }
 // Repository returns the registry and the path, without tag and digest.
 func (s Source) Repository() string { return s.named.Name() }
 
+// Path returns the path of the repository in the registry.
+func (s Source) Path() string { return reference.Path(s.named) }
+
 // Qualified reports whether the source names its registry. Push notifications reach only such sources.
 func (s Source) Qualified() bool { return s.qualified }
 
 // String returns the whole name, with the registry and the tag.
 func (s Source) String() string { return s.named.String() }
+
+// Tag returns the tag of the source, or nothing if it has a digest.
+func (s Source) Tag() string {
+	if tagged, ok := s.named.(reference.Tagged); ok && s.Digest() == "" {
+		return tagged.Tag()
+	}
+	return ""
+}
 
 // Digest returns the digest of the source, or nothing.
 func (s Source) Digest() string {
