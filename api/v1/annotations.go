@@ -37,6 +37,14 @@ const (
 	AnnotationRequestedCheck = "images.io/requested-check"
 )
 
+// Prefixes of requested checks. A value with another prefix, or with none, is a push.
+const (
+	// PushRequestPrefix is the prefix of a check that a push notification requested.
+	PushRequestPrefix = "push/"
+	// UserRequestPrefix is the prefix of a check that a user requested.
+	UserRequestPrefix = "user/"
+)
+
 // FinalizerMirror keeps a deleted Tag until Tagger has deleted its images in the internal registry, or has given up.
 const FinalizerMirror = "images.io/mirror"
 
