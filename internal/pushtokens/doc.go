@@ -1,0 +1,2 @@
+// Package pushtokens keeps the Secret of the tokens with which senders of push notifications authenticate.
+package pushtokens
