@@ -96,7 +96,7 @@ func (r *Reconciler) plan(tag *v1.Tag) generation.Decision {
 	hold := last.HoldFor(generation.RequestKey(tag), func(kind jobs.Kind) bool { return r.Jobs.InProgress(name, kind) })
 	verify, collect := r.maintenanceTimes(tag, now)
 	return generation.Plan(generation.Input{
-		Tag: tag, Now: now, Checked: last.At, Changed: r.State.Changed(tag.Namespace), Tried: last.Request,
+		Tag: tag, Now: now, Checked: last.At, Changed: r.State.Changed(tag.Namespace), Tried: last.Request, Repeat: last.Repeat,
 		Hold: hold, VerifyAt: verify, PruneAt: collect,
 	})
 }

@@ -511,6 +511,55 @@ func TestPush_WhileDeferredIsFresh(t *testing.T) {
 	}
 }
 
+// TestPush_TooEarlyIsRepeated: registries notify before the tag can be read (distribution#2625).
+func TestPush_TooEarlyIsRepeated(t *testing.T) {
+	w := newWorld(t, controllertest.NewTag())
+	w.reconcile()
+	w.request("push/1")
+	w.reconcile()
+	asked := len(w.registry.asked)
+	if again := w.reconcile(); again.RequeueAfter <= 0 || again.RequeueAfter > generation.RepeatPushAfter || len(w.registry.asked) != asked {
+		t.Fatalf("the next check is in %s; %d checks, want %d", again.RequeueAfter, len(w.registry.asked), asked)
+	}
+	w.registry.digest = "sha256:bb"
+	w.pass(generation.RepeatPushAfter)
+	w.reconcile()
+	if got := w.registry.asked[len(w.registry.asked)-1]; len(w.registry.asked) != asked+1 || !got.NotBefore.Equal(w.clock.Now()) || got.Poll {
+		t.Errorf("asked with %+v, want a check for news", w.registry.asked)
+	}
+	if got := w.tag().Annotations[v1.AnnotationTrigger]; got != "1=Push" {
+		t.Errorf("the trigger is %q", got)
+	}
+}
+
+func TestPush_RepeatedOnce(t *testing.T) {
+	for request, want := range map[string]int{"push/1": 3, "user/1": 2, "1": 2} {
+		t.Run(request, func(t *testing.T) {
+			w := newWorld(t, controllertest.NewTag())
+			w.reconcile()
+			w.request(request)
+			for range 5 {
+				w.reconcile()
+				w.pass(generation.RepeatPushAfter)
+			}
+			if got := len(w.registry.asked); got != want {
+				t.Errorf("%d requests, want %d", got, want)
+			}
+		})
+	}
+}
+
+func TestCheck_OfAUser(t *testing.T) {
+	w := newWorld(t, controllertest.NewTag())
+	w.reconcile()
+	w.registry.digest = "sha256:bb"
+	w.request("user/1")
+	w.reconcile()
+	if got := w.tag().Annotations[v1.AnnotationTrigger]; got != "1=User" {
+		t.Errorf("the trigger is %q", got)
+	}
+}
+
 func TestAPollSaysThatItIsOne(t *testing.T) {
 	w := newWorld(t, polled(time.Minute))
 	w.clock.SetTime(w.clock.Now().Add(w.reconcile().RequeueAfter))

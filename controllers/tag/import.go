@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -91,6 +92,9 @@ func (r *Reconciler) unchanged(tag *v1.Tag, image importer.Result, decision gene
 			r.recordChecked(tag, decision)
 			if !decision.IsPoll() { // the image may have been signed
 				r.State.CheckRequested(client.ObjectKeyFromObject(tag), r.Clock.Now())
+			}
+			if strings.HasPrefix(decision.Request, v1.PushRequestPrefix) && decision.Request != tag.Status.LastHandledRequest {
+				r.State.RepeatAt(client.ObjectKeyFromObject(tag), r.Clock.Now().Add(generation.RepeatPushAfter))
 			}
 		},
 		change: func(t *v1.Tag) {

@@ -51,6 +51,9 @@ type Input struct {
 	Changed time.Time
 	// Tried is the requested check that was tried last, with or without success.
 	Tried string
+	// Repeat is when to check once more after a push notification that brought nothing new; zero means never. Registries notify
+	// before the tag can be read (distribution#2625).
+	Repeat time.Time
 	// Hold holds back what asks the registry.
 	Hold Hold
 	// VerifyAt and CollectAt are when the internal registry is looked after next, if the Tag has anything there.
@@ -72,7 +75,7 @@ type Decision struct {
 }
 
 // Plan decides what to do next for a Tag.
-func Plan(in Input) Decision { return in.withUpkeep(in.barred(plan(in))) }
+func Plan(in Input) Decision { return in.withUpkeep(in.barred(in.repeated(plan(in)))) }
 
 func plan(in Input) Decision {
 	if requested, ok := in.Tag.Annotations[v1.AnnotationRequestedGeneration]; ok {
@@ -172,7 +175,7 @@ func said(tag *v1.Tag) bool {
 func hints(in Input) Decision {
 	check := Decision{Action: Check, Trigger: v1.TriggerPoll, Request: request(in.Tag), Why: "spec.interval has passed"}
 	if pending(in.Tag) {
-		check.Trigger, check.Why = v1.TriggerPush, "a check was requested"
+		check.Trigger, check.Why = triggerOf(in.Tag), "a check was requested"
 	}
 	switch {
 	case requested(in):
@@ -182,6 +185,14 @@ func hints(in Input) Decision {
 	default:
 		return polled(in, check, "the generation wanted is in use")
 	}
+}
+
+// triggerOf returns the trigger of the requested check.
+func triggerOf(tag *v1.Tag) v1.Trigger {
+	if strings.HasPrefix(tag.Annotations[v1.AnnotationRequestedCheck], v1.UserRequestPrefix) {
+		return v1.TriggerUser
+	}
+	return v1.TriggerPush
 }
 
 // pending says whether a check is requested that was not answered.

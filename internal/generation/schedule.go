@@ -50,6 +50,20 @@ func polled(in Input, action Decision, otherwise string) Decision {
 	return action
 }
 
+// RepeatPushAfter is how long after a push notification that brought nothing new the check is repeated.
+const RepeatPushAfter = 10 * time.Second
+
+// repeated checks once more after a push notification that brought nothing new.
+func (in Input) repeated(decision Decision) Decision {
+	if in.Repeat.IsZero() {
+		return decision
+	}
+	again := Decision{
+		Action: Check, Trigger: triggerOf(in.Tag), Request: request(in.Tag), NotBefore: in.Repeat, Why: "the registry may have notified too early",
+	}
+	return in.unlessDue(decision, again, in.Repeat)
+}
+
 // Hold says that a registry is not to be asked for a while: it said so, or it was not the Tag's turn.
 type Hold struct{ Since, Until time.Time }
 

@@ -37,6 +37,8 @@ type State struct {
 type check struct {
 	At      time.Time
 	Request string
+	// Repeat is when to check once more; zero means never.
+	Repeat  time.Time
 	pending pendingRequest
 }
 
@@ -96,6 +98,15 @@ func (m *State) RecordChecked(name types.NamespacedName, now time.Time, request 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.checks[name] = check{At: now, Request: request}
+}
+
+// RepeatAt schedules one more check, unless another one is recorded before.
+func (m *State) RepeatAt(name types.NamespacedName, again time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.checks[name]
+	known.Repeat = again
+	m.checks[name] = known
 }
 
 // Wanted returns since when the result of a request is wanted: now, if the request is new.
