@@ -25,7 +25,7 @@ TOOLS := $(DEMO_TOOLS) helm3 helm4 flux-apply
 CONTROLLER_GEN = bin/controller-gen crd object paths=./api/... output:crd:dir=$$out/crd output:object:dir=$$out/object
 
 # What kubectl can apply as it is.
-KUSTOMIZATIONS := config/default config/prometheus config/samples
+KUSTOMIZATIONS := config/default config/prometheus config/samples config/samples/push
 
 ##@ General
 
@@ -83,6 +83,15 @@ bench-copy: tools build ## Measure copies of images beside crane, regctl and ora
 	$(PURE) go build -o bin/copier ./test/bench/copy/copier
 	$(PURE) go build -o bin/bench-copy ./test/bench/copy
 	bin/bench-copy $(BENCH)
+
+.PHONY: bench-push
+bench-push: BENCH = push
+bench-push: bench ## Measure push notifications: many at once, rollouts, an attack (minutes)
+
+.PHONY: fuzz
+fuzz: ## Fuzz the parsers of push notifications and their authentication, each for FUZZTIME (60s)
+	@set -e; for test in $$(grep -rhoE '^func Fuzz[A-Za-z]+' webhooks/push | cut -d' ' -f2); do \
+		echo "fuzz: $$test"; go test -run '^$$' -fuzz "^$$test\$$" -fuzztime $(or $(FUZZTIME),60s) ./webhooks/push; done
 
 .PHONY: bench-short
 bench-short: BENCH = -short

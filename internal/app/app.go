@@ -54,7 +54,7 @@ func Run(ctx context.Context, cluster *rest.Config, cfg config.Config) error {
 		addBackstop(cfg),
 		addWebhooks(registries, username),
 		addCertificate(cfg, serving),
-		addMetrics,
+		addPush(cfg.Push),
 		addProbes,
 	}
 	for _, step := range steps {
@@ -81,7 +81,7 @@ func addControllers(registries *registries, cfg config.Config) func(context.Cont
 		queue, copies := jobs.New(clock.RealClock{}, cfg.Mirror.ConcurrentCopies), metrics.NewMirror(registries.mirror)
 		imports := metrics.NewImports(&importer.Importer{
 			Registry: registries, Secrets: mgr.GetAPIReader(), Mirror: copies, Jobs: queue,
-		})
+		}, clock.RealClock{})
 		memory := state.NewState(clock.RealClock{})
 		registries.configuration.OnChange(memory.ConfigurationChanged)
 		registries.mirror.OnChange(memory.ConfigurationChanged)
@@ -91,7 +91,7 @@ func addControllers(registries *registries, cfg config.Config) func(context.Cont
 			Pruner:         &prune.Pruner{Live: mgr.GetAPIReader(), Registry: registries.mirror},
 			VerifyInterval: cfg.Mirror.VerifyInterval, Events: recorder, Clock: clock.RealClock{}, State: memory,
 		}
-		problems := []error{register(mgr, imports), register(mgr, registries.requests), register(mgr, copies), mgr.Add(queue), tags.SetupWithManager(ctx, mgr)}
+		problems := []error{register(mgr, imports), mgr.Add(&metrics.Tags{Reader: mgr.GetClient(), Imports: imports, Registerer: ctrlmetrics.Registry}), register(mgr, registries.requests), register(mgr, copies), mgr.Add(queue), tags.SetupWithManager(ctx, mgr)}
 		for _, kind := range workloadkind.All {
 			workloads := workloadcontroller.Reconciler{Kind: kind, Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: recorder, Registries: registries, Clock: clock.RealClock{}}
 			problems = append(problems, workloads.SetupWithManager(ctx, mgr))
@@ -123,10 +123,6 @@ func addWebhooks(registries *registries, username string) func(context.Context, 
 		server.Register(admission.PathValidateTag, reviews.limit(webhookFor(&admission.TagValidator{Registries: registries})))
 		return nil
 	}
-}
-
-func addMetrics(_ context.Context, mgr ctrl.Manager) error {
-	return mgr.Add(&metrics.Tags{Reader: mgr.GetClient(), Registerer: ctrlmetrics.Registry})
 }
 
 // addProbes makes a replica ready when it can serve admission: the server listens and the cache has the Tags.

@@ -63,6 +63,8 @@ type Config struct {
 	Cache CacheRegistry
 	// Mirror configures copies to the internal registry.
 	Mirror Mirroring
+	// Push configures the receivers of push notifications.
+	Push Push
 	// Proxy has the values of HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 	Proxy *httpproxy.Config
 
@@ -152,6 +154,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Mirror.Attachments, "mirror-attachments", AttachmentsBestEffort, "copy an image's referrers, such as signatures: true, as far as the registries allow; false; or required, to fail the import without them")
 	flags.Lookup("mirror-attachments").NoOptDefVal = AttachmentsBestEffort
 	flags.DurationVar(&c.Mirror.VerifyInterval, "mirror-verify-interval", time.Hour, "time between checks that the internal registry has an image in use")
+	c.Push.addFlags(flags)
 	flags.StringVar(&c.LogLevel, "log-level", "info", "lowest level that is logged: "+strings.Join(LogLevels, ", "))
 }
 
@@ -168,6 +171,7 @@ func (c *Config) Complete(lookup Lookup) error {
 	return errors.Join(
 		c.completeCache(lookup),
 		c.completeMirror(),
+		c.Push.complete(),
 		validateAddress("--metrics-bind-address", c.MetricsAddress),
 		validateAddress("--health-probe-bind-address", c.HealthAddress),
 		validateAddress("--pprof-bind-address", c.PprofAddress),

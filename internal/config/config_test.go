@@ -190,3 +190,28 @@ func TestComplete_LeaseDurations(t *testing.T) {
 		})
 	}
 }
+
+func TestComplete_Push(t *testing.T) {
+	cfg, err := complete([]string{"--push-bind-address=:9083", "--push-secret=tagger-system/tagger-push"}, nil)
+	if p := cfg.Push; err != nil || p.QuayAddress != "0" || p.Address != ":9083" || p.Secret.String() != "tagger-system/tagger-push" || !p.IsOn() || p.CertDir != "" {
+		t.Errorf("got %+v, %v", cfg.Push, err)
+	}
+	if cfg, err := complete(nil, nil); err != nil || cfg.Push.IsOn() {
+		t.Errorf("by default: got %+v, %v", cfg.Push, err)
+	}
+	if _, err := complete([]string{"--push-bind-address=:9083", "--push-authentication=none"}, nil); err != nil {
+		t.Errorf("without authentication: %v", err)
+	}
+	for want, args := range map[string][]string{
+		"need --push-secret":                  {"--push-bind-address=:9083"},
+		"--push-secret is \"tagger-push\"":    {"--push-secret=tagger-push"},
+		"--push-secret is \"a/b/c\"":          {"--push-secret=a/b/c"},
+		"--push-authentication is \"tokens\"": {"--push-authentication=tokens"},
+		"--push-quay-bind-address is":         {"--push-quay-bind-address=9081", "--push-authentication=none"},
+		"--push-docker-bind-address is":       {"--push-docker-bind-address=x:y", "--push-authentication=none"},
+	} {
+		if _, err := complete(args, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: got %v, want %s", args, err, want)
+		}
+	}
+}

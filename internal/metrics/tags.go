@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -18,6 +20,8 @@ var (
 	labels = []string{"namespace", "tag"}
 
 	tagGeneration = prometheus.NewDesc("tagger_tag_generation", "The generation that workloads use. Labeled by namespace and tag.", labels, nil)
+	tagLastCheck  = prometheus.NewDesc("tagger_tag_last_check_timestamp_seconds",
+		"When a registry last responded for the Tag, in seconds since 1970; missing before the first response since the start. Labeled by namespace and tag.", labels, nil)
 	tagReferences = prometheus.NewDesc("tagger_tag_references", "How many generations are kept. Labeled by namespace and tag.", labels, nil)
 )
 
@@ -25,6 +29,7 @@ var (
 // registers it: each Tag counts once for all replicas.
 type Tags struct {
 	Reader     client.Reader
+	Imports    *Imports
 	Registerer prometheus.Registerer
 }
 
@@ -45,6 +50,7 @@ func (t *Tags) NeedLeaderElection() bool { return true }
 func (t *Tags) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- tagGeneration
 	descriptions <- tagReferences
+	descriptions <- tagLastCheck
 }
 
 // Collect sends the metrics of every Tag.
@@ -56,11 +62,16 @@ func (t *Tags) Collect(metrics chan<- prometheus.Metric) {
 		log.Log.Error(err, "listing the Tags for a scrape")
 		return
 	}
+	names := sets.New[types.NamespacedName]()
 	for i := range tags.Items {
+		names.Insert(client.ObjectKeyFromObject(&tags.Items[i]))
 		tag := &tags.Items[i]
 		if tag.Status.Generation != nil {
 			metrics <- prometheus.MustNewConstMetric(tagGeneration, prometheus.GaugeValue, float64(*tag.Status.Generation), tag.Namespace, tag.Name)
 		}
 		metrics <- prometheus.MustNewConstMetric(tagReferences, prometheus.GaugeValue, float64(len(tag.Status.References)), tag.Namespace, tag.Name)
+	}
+	for name, at := range t.Imports.lastChecks(names.Has) {
+		metrics <- prometheus.MustNewConstMetric(tagLastCheck, prometheus.GaugeValue, float64(at.Unix()), name.Namespace, name.Name)
 	}
 }

@@ -13,10 +13,13 @@ import (
 
 // Names of the objects of config/default.
 const (
-	Namespace               = "tagger-system"
-	ServiceAccount          = "tagger-controller-manager"
-	CertificateSecret       = "webhook-server-cert"
-	MutatingConfiguration   = "tagger-mutating-webhook-configuration"
+	Namespace             = "tagger-system"
+	ServiceAccount        = "tagger-controller-manager"
+	CertificateSecret     = "webhook-server-cert"
+	MutatingConfiguration = "tagger-mutating-webhook-configuration"
+	// PushSecret is the Secret of the tokens of push notifications.
+	PushSecret = "tagger-push"
+
 	ValidatingConfiguration = "tagger-validating-webhook-configuration"
 )
 
@@ -54,6 +57,9 @@ type ManagerOptions struct {
 type Manager struct {
 	// MetricsURL, HealthURL and ReadyURL are complete, in plain HTTP, without authentication.
 	MetricsURL, HealthURL, ReadyURL string
+
+	// PushURL, QuayPushURL and DockerPushURL are the addresses of push notifications, in plain HTTP, without a path.
+	PushURL, QuayPushURL, DockerPushURL string
 
 	// Log is the path of its output.
 	Log string
@@ -178,20 +184,22 @@ func (o ManagerOptions) prepare() (*Manager, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	metrics, err := freePort()
-	if err != nil {
-		return nil, nil, err
+	var addresses [5]string
+	for i := range addresses {
+		port, err := freePort()
+		if err != nil {
+			return nil, nil, err
+		}
+		addresses[i] = fmt.Sprintf("%s:%d", loopback, port)
 	}
-	health, err := freePort()
-	if err != nil {
-		return nil, nil, err
-	}
+	metrics, health, quay, docker, push := addresses[0], addresses[1], addresses[2], addresses[3], addresses[4]
 	m := &Manager{
-		MetricsURL: fmt.Sprintf("http://%s:%d/metrics", loopback, metrics),
-		HealthURL:  fmt.Sprintf("http://%s:%d/healthz", loopback, health),
-		ReadyURL:   fmt.Sprintf("http://%s:%d/readyz", loopback, health),
+		MetricsURL: "http://" + metrics + "/metrics", HealthURL: "http://" + health + "/healthz", ReadyURL: "http://" + health + "/readyz",
+		PushURL: "http://" + push, QuayPushURL: "http://" + quay, DockerPushURL: "http://" + docker,
 	}
-	return m, o.flags(kubeconfig, metrics, health), nil
+	return m, o.flags(kubeconfig,
+		"--metrics-bind-address="+metrics, "--health-probe-bind-address="+health,
+		"--push-quay-bind-address="+quay, "--push-docker-bind-address="+docker, "--push-bind-address="+push), nil
 }
 
 // ready waits for the manager, and stops it if it is not ready in time.
@@ -233,17 +241,16 @@ func (o ManagerOptions) kubeconfig() (string, error) {
 	return path, WriteKubeconfig(path, config)
 }
 
-func (o ManagerOptions) flags(kubeconfig string, metrics, health int) []string {
-	return slices.Concat([]string{
+func (o ManagerOptions) flags(kubeconfig string, addresses ...string) []string {
+	return slices.Concat(addresses, []string{
 		"--kubeconfig=" + kubeconfig,
 		"--leader-elect=false",
 		"--leader-election-namespace=" + Namespace,
-		fmt.Sprintf("--metrics-bind-address=%s:%d", loopback, metrics),
 		"--metrics-secure=false",
-		fmt.Sprintf("--health-probe-bind-address=%s:%d", loopback, health),
 		"--webhook-host=" + o.Webhook.Host,
 		fmt.Sprintf("--webhook-port=%d", o.Webhook.Port),
 		"--registries-conf=" + o.RegistriesConf, // otherwise the manager reads the machine's own
+		"--push-secret=" + Namespace + "/" + PushSecret,
 		"--log-level=info",
 	}, o.Webhook.certificateFlags(), o.Args)
 }

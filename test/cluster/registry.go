@@ -38,6 +38,9 @@ type RegistryOptions struct {
 	// TLS is the certificate to serve with. Nil means plain HTTP.
 	TLS *ServingCert
 
+	// Notify is the URL that receives push notifications. Empty means none.
+	Notify string
+
 	// Env is added to the environment of the process.
 	Env []string
 }
@@ -169,6 +172,11 @@ func (o RegistryOptions) config(address, passwords string) map[string]any {
 		config["auth"] = map[string]any{"token": map[string]any{
 			"realm": o.Tokens.Realm, "service": o.Tokens.Service, "issuer": o.Tokens.Issuer, "rootcertbundle": o.Tokens.Certificate,
 		}}
+	}
+	if o.Notify != "" {
+		config["notifications"] = map[string]any{"endpoints": []any{map[string]any{
+			"name": "tagger", "url": o.Notify, "timeout": "5s", "threshold": 5, "backoff": "1s",
+		}}}
 	}
 	return config
 }
