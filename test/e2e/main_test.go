@@ -30,8 +30,10 @@ var world struct {
 	registry       *cluster.Registry
 	private        *cluster.Registry
 	mirror         *cluster.Registry
+	notifying      *cluster.Registry // its notifications go to the manager
 	faulty         *faultyRegistry
 	silent         *silentRegistry
+	late           *lateRegistry
 	registriesConf string
 	manager        *cluster.Manager
 	logs           *logBuffer
@@ -139,8 +141,10 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 		return stop, err
 	}
 	stops = append(stops, world.silent.stop)
+	world.late = newLateRegistry(world.registry.Address)
+	stops = append(stops, world.late.stop)
 	world.registriesConf = filepath.Join(dir, "registries.conf")
-	faulty := []string{world.faulty.address, world.faulty.limited, world.faulty.broken, world.faulty.closed, world.faulty.mute, world.faulty.dripping, world.faulty.elsewhere, world.faulty.slow, world.faulty.crowded, world.faulty.shared, world.faulty.stalling, world.silent.address}
+	faulty := []string{world.faulty.address, world.faulty.limited, world.faulty.broken, world.faulty.closed, world.faulty.mute, world.faulty.dripping, world.faulty.elsewhere, world.faulty.slow, world.faulty.crowded, world.faulty.shared, world.faulty.stalling, world.silent.address, world.late.address}
 	if err = allowPlainHTTP(append(faulty, world.registry.Address, world.private.Address)...); err != nil {
 		return stop, err
 	}
@@ -156,10 +160,24 @@ func start(ctx context.Context, dir string) (stop func() error, err error) {
 		// as shipped, so that the manager uses all its rights, without a wait of an hour
 		Args: []string{"--leader-elect=true", "--metrics-secure=true", "--mirror-verify-interval=5s"},
 	})
-	if err == nil {
-		stops = append(stops, world.manager.Stop)
+	if err != nil {
+		return stop, err
 	}
-	return stop, err
+	stops = append(stops, world.manager.Stop)
+	if world.notifying, err = startNotifying(ctx, filepath.Join(dir, "notifying")); err != nil {
+		return stop, err
+	}
+	stops = append(stops, world.notifying.Stop)
+	return stop, allowPlainHTTP(append(faulty, world.registry.Address, world.private.Address, world.notifying.Address)...)
+}
+
+// startNotifying starts a registry that notifies the manager.
+func startNotifying(ctx context.Context, dir string) (*cluster.Registry, error) {
+	tokens, err := world.cluster.PushTokens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return cluster.StartRegistry(ctx, cluster.RegistryOptions{Dir: dir, Notify: world.manager.PushURL + "/distribution/" + tokens["distribution"]})
 }
 
 // runManager runs the manager's own command, in this process.
