@@ -14,5 +14,6 @@ func main() {
 		measure.Benchmark{Name: "admission", Run: admissions},
 		measure.Benchmark{Name: "backstop", Run: measureBackstop},
 		measure.Benchmark{Name: "scale", Run: scale},
+		measure.Benchmark{Name: "push", Run: pushes},
 	)
 }
