@@ -18,8 +18,14 @@ func (s *stack) variables() []variable {
 		{"HEALTH_URL", s.manager.HealthURL},
 		{"MANAGER_LOG", s.manager.Log},
 		{"REGISTRIES_CONF", s.registriesConf},
+		{"DOCKER_PUSH_URL", s.manager.DockerPushURL + "/docker/" + s.tokens["docker"]},
+		{"QUAY_PUSH_URL", s.manager.QuayPushURL + "/quay/" + s.tokens["quay"]},
+		{"PUSH_URL", s.pushURL()},
 	}
 }
+
+// pushURL returns the URL of notifications that name images.
+func (s *stack) pushURL() string { return s.manager.PushURL + "/generic/" + s.tokens["generic"] }
 
 // writeEnv writes the variables in shell syntax, one NAME='value' a line.
 func writeEnv(path string, variables []variable) error {

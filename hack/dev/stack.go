@@ -19,6 +19,7 @@ type stack struct {
 	registry, cache *cluster.Registry
 	webhook         *cluster.Webhook
 	manager         *cluster.Manager
+	tokens          map[string]string // of push notifications, by sender
 }
 
 // step is a named part of the start.
@@ -80,6 +81,10 @@ func (s *stack) writeRegistriesConf() error {
 	for _, address := range []string{s.registry.Address, s.cache.Address} {
 		content += fmt.Sprintf("\n[[registry]]\nprefix = %[1]q\nlocation = %[1]q\ninsecure = true\n", address)
 	}
+	content += "\n# Images of docker.io and quay.io come from the first registry, for payloads of their push notifications.\n"
+	for _, prefix := range []string{"docker.io", "quay.io"} {
+		content += fmt.Sprintf("\n[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", prefix, s.registry.Address)
+	}
 	if err := os.WriteFile(s.registriesConf, []byte(content), 0o644); err != nil {
 		return fmt.Errorf("write the manager's registries.conf: %w", err)
 	}
@@ -102,6 +107,10 @@ func (s *stack) startManager(ctx context.Context) (err error) {
 		RegistriesConf: s.registriesConf,
 		CacheRegistry:  s.cache.Address,
 	})
+	if err != nil {
+		return err
+	}
+	s.tokens, err = s.cluster.PushTokens(ctx)
 	return err
 }
 

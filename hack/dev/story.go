@@ -48,9 +48,11 @@ spec:
 type story struct {
 	*shell
 	image         string // the image that the Tag follows, with its tag
-	first, second string // the references, by digest, of the two builds
+	pushURL       string // where push notifications go
+	first, second string // the references, by digest, of two builds
+	third         string // that of the third
 	mirror        string // the internal registry
-	mirrored      string // the second build there
+	mirrored      string // the third build there
 }
 
 // chapter is a named step that succeeds or fails.
@@ -66,7 +68,7 @@ func newStory(root string, s *stack, out io.Writer) (*story, error) {
 	}
 	return &story{
 		shell: newShell(root, dir, s.cluster.Kubeconfig, out),
-		image: s.registry.Address + "/company/myapp:latest", mirror: s.cache.Address,
+		image: s.registry.Address + "/company/myapp:latest", pushURL: s.pushURL(), mirror: s.cache.Address,
 	}, nil
 }
 
@@ -80,6 +82,7 @@ func (s *story) chapters() []chapter {
 		{"Push a new build: nothing moves by itself", s.pushSecond},
 		{"Move to generation 1: the Deployment rolls", s.upgrade},
 		{"Downgrade: it rolls back", s.downgrade},
+		{"Upgrade, push a third build and notify Tagger: the Deployment rolls by itself", s.pushThird},
 		{"Mirror it: the Deployment moves to the internal registry", s.cache},
 		{"An import that fails changes nothing", s.failToImport},
 	}
@@ -173,28 +176,49 @@ func (s *story) downgrade(ctx context.Context) error {
 	return s.moved(ctx, "0", s.first)
 }
 
+// pushThird upgrades the Tag, since a downgraded one stays, pushes a build and notifies Tagger, as a registry or a CI job does.
+func (s *story) pushThird(ctx context.Context) (err error) {
+	if _, err := s.run(ctx, "kubectl", "tag", "upgrade", "myapp-devel"); err != nil {
+		return err
+	}
+	if err := s.moved(ctx, "1", s.second); err != nil {
+		return err
+	}
+	if s.third, err = s.push(ctx, "build-3.tar"); err != nil {
+		return err
+	}
+	if err := s.notify(ctx); err != nil {
+		return err
+	}
+	if err := s.moved(ctx, "2", s.third); err != nil {
+		return err
+	}
+	_, err = s.run(ctx, "kubectl", "get", "tag", "myapp-devel")
+	return err
+}
+
 // cache sets spec.cache to true, which makes a generation.
 func (s *story) cache(ctx context.Context) error {
-	_, digest, _ := strings.Cut(s.second, "@")
+	_, digest, _ := strings.Cut(s.third, "@")
 	s.mirrored = s.mirror + "/default/myapp-devel@" + digest
 	if _, err := s.run(ctx, "kubectl", "patch", "tag", "myapp-devel", "--type=merge", `--patch={"spec":{"cache":true}}`); err != nil {
 		return err
 	}
-	if err := s.moved(ctx, "2", s.mirrored); err != nil {
+	if err := s.moved(ctx, "3", s.mirrored); err != nil {
 		return err
 	}
 	if err := s.expect(ctx, s.mirrored, "tag", "myapp-devel", "{.status.references[0].imageReference}"); err != nil {
 		return err
 	}
 	s.holds("the Tag's reference is at the internal registry, with the digest of the source")
-	there, err := s.run(ctx, "crane", "digest", s.mirror+"/default/myapp-devel:2")
+	there, err := s.run(ctx, "crane", "digest", s.mirror+"/default/myapp-devel:3")
 	if err != nil {
 		return err
 	}
 	if strings.TrimSpace(there) != digest {
-		return fmt.Errorf("the internal registry has %q as generation 2, expected %q", there, digest)
+		return fmt.Errorf("the internal registry has %q as generation 3, expected %q", there, digest)
 	}
-	s.holds("the internal registry has it under the tag 2")
+	s.holds("the internal registry has it under the tag 3")
 	return nil
 }
 
@@ -206,7 +230,7 @@ func (s *story) failToImport(ctx context.Context) error {
 	if err := s.followMissing(ctx); err != nil {
 		return err
 	}
-	if err := s.expect(ctx, "2", "tag", "myapp-devel", "{.status.generation}"); err != nil {
+	if err := s.expect(ctx, "3", "tag", "myapp-devel", "{.status.generation}"); err != nil {
 		return err
 	}
 	if err := s.expect(ctx, s.mirrored, "deployment", "myapp", containerImage); err != nil {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,25 @@ func (s *story) push(ctx context.Context, layer string) (string, error) {
 		return "", err
 	}
 	return strings.TrimSuffix(s.image, ":latest") + "@" + strings.TrimSpace(digest), nil
+}
+
+// notify sends a push notification about the image.
+func (s *story) notify(ctx context.Context) error {
+	body := fmt.Sprintf(`{"image":%q}`, s.image)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.pushURL, strings.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("notify Tagger: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("notify Tagger: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusAccepted {
+		return fmt.Errorf("notify Tagger: %s", response.Status)
+	}
+	s.holds("Tagger accepts the notification %s", body)
+	return nil
 }
 
 // writeLayer writes a tar archive of one small file.
