@@ -43,6 +43,8 @@ type RegistryOptions struct {
 
 	// Env is added to the environment of the process.
 	Env []string
+
+	debug int // the port of its counters
 }
 
 // TokenIssuer is a token service of a registry (distribution's token authentication).
@@ -58,6 +60,9 @@ type TokenIssuer struct {
 type Registry struct {
 	// Address is host:port.
 	Address string
+
+	// VarsURL has the counters of its push notifications (expvar). Empty without RegistryOptions.Notify.
+	VarsURL string
 
 	process *process
 	leash   *leash
@@ -78,6 +83,9 @@ func StartRegistry(ctx context.Context, options RegistryOptions) (*Registry, err
 		return nil, err
 	}
 	address := fmt.Sprintf("%s:%d", loopback, port)
+	if options.debug, err = freePort(); err != nil {
+		return nil, err
+	}
 	config, err := options.write(address)
 	if err != nil {
 		return nil, err
@@ -99,6 +107,9 @@ func startRegistry(ctx context.Context, options RegistryOptions, address string,
 		return nil, err
 	}
 	r := &Registry{Address: address, leash: leash}
+	if options.Notify != "" {
+		r.VarsURL = fmt.Sprintf("http://%s:%d/debug/vars", loopback, options.debug)
+	}
 	if r.process, err = leash.start(cmd); err != nil {
 		return nil, errors.Join(err, leash.release())
 	}
@@ -174,6 +185,7 @@ func (o RegistryOptions) config(address, passwords string) map[string]any {
 		}}
 	}
 	if o.Notify != "" {
+		listen["debug"] = map[string]any{"addr": fmt.Sprintf("%s:%d", loopback, o.debug)}
 		config["notifications"] = map[string]any{"endpoints": []any{map[string]any{
 			"name": "tagger", "url": o.Notify, "timeout": "5s", "threshold": 5, "backoff": "1s",
 		}}}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +9,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"github.com/images-io/tagger/test/cluster"
 )
@@ -161,6 +165,40 @@ func TestPush_Distribution(t *testing.T) {
 	for build := range 20 {
 		u.becomes("deployment/app", containerImage, push(fmt.Sprint("build ", build)))
 	}
+}
+
+// TestPush_LayersAreAccepted: a receiver that refuses events of layers makes the registry repeat them for ever (keel#289).
+func TestPush_LayersAreAccepted(t *testing.T) {
+	u := newUser(t)
+	image, err := random.Image(1024, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crane.Push(image, world.notifying.Address+"/"+u.namespace+"/layers:latest"); err != nil {
+		t.Fatal(err)
+	}
+	u.eventually("an empty queue of notifications", func() error {
+		var vars struct {
+			Registry struct {
+				Notifications struct {
+					Endpoints []struct {
+						Metrics struct{ Pending, Events, Successes, Failures, Errors int }
+					}
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(u.fetch(world.notifying.VarsURL)), &vars); err != nil {
+			return err
+		}
+		endpoints := vars.Registry.Notifications.Endpoints
+		if len(endpoints) != 1 || endpoints[0].Metrics.Pending > 0 || endpoints[0].Metrics.Successes < 21 {
+			return fmt.Errorf("its counters are %+v", endpoints)
+		}
+		if endpoints[0].Metrics.Failures+endpoints[0].Metrics.Errors > 0 {
+			t.Fatalf("its counters are %+v", endpoints)
+		}
+		return nil
+	})
 }
 
 func TestPush_TokenIsReplaced(t *testing.T) {
