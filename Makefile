@@ -62,7 +62,7 @@ dev-down: bin/dev ## End what dev-up started
 ##@ Test
 
 .PHONY: test
-test: tools build ## Run all tests, with the race detector where there is a C compiler
+test: tools build bin/gateway-api.yaml ## Run all tests, with the race detector where there is a C compiler
 	@if [ "$$(go env CGO_ENABLED)" = 1 ]; then race=-race; else race=; \
 		echo 'test: there is no C compiler, so the race detector is off'; fi; \
 	set -x; go test $$race -timeout 20m $(TESTFLAGS)
@@ -150,6 +150,10 @@ tools: ## Provide the control plane, kubectl and the registry in bin/ (minutes, 
 .PHONY: demo-tools
 demo-tools:
 	@hack/build-tools.sh $(DEMO_TOOLS)
+
+bin/gateway-api.yaml: hack/tools/gatewayapi/go.mod hack/tools/gatewayapi/go.sum
+	cd hack/tools/gatewayapi && go mod download sigs.k8s.io/gateway-api
+	cat "$$(cd hack/tools/gatewayapi && go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)"/config/crd/standard/*_httproutes.yaml >$@
 
 bin/controller-gen: hack/tools/generate/go.mod hack/tools/generate/go.sum
 	cd hack/tools/generate && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$@ sigs.k8s.io/controller-tools/cmd/controller-gen

@@ -5,6 +5,8 @@ import "testing"
 // TestPushServicesReachTheManager: the ports of the Services, also of the samples, are ports of the manager's container.
 func TestPushServicesReachTheManager(t *testing.T) {
 	installed(t)
+	must(t, "", "apply -f bin/gateway-api.yaml")
+	must(t, "", "wait --for=condition=Established customresourcedefinition/httproutes.gateway.networking.k8s.io")
 	must(t, "", "apply -k config/samples/push")
 	ports := map[string]string{}
 	for name, port := range map[string]string{"push-quay": "9081", "push-docker": "9082", "push": "9083"} {
@@ -19,6 +21,7 @@ func TestPushServicesReachTheManager(t *testing.T) {
 		"tagger-docker":      {"8082", "9082"},
 		"tagger-push":        {"8083", "9083"},
 		"push-ingress":       {"8083", "9083"},
+		"push-gateway":       {"8083", "9083"},
 		"push-load-balancer": {"443", "9083"},
 	} {
 		get := func(path string) string {
