@@ -40,7 +40,7 @@ type Reconciler struct {
 	Manifest []byte
 	// Namespace is Tagger's own, which the policy leaves out.
 	Namespace string
-	// Off takes away what was made.
+	// Off deletes the backstop that a manager created.
 	Off bool
 }
 

@@ -144,7 +144,7 @@ func (r *Reconciler) act(ctx context.Context, tag *v1.Tag, decision generation.D
 	}
 }
 
-// maintenanceTimes returns when the Tag's images in the internal registry are looked after. While one is on its way there, none is taken
+// maintenanceTimes returns when the Tag's images in the internal registry are verified and pruned. While one is copied there, none is taken
 // away, for it may be made of the same, and none is verified but that one.
 func (r *Reconciler) maintenanceTimes(tag *v1.Tag, now time.Time) (verify, collect time.Time) {
 	name := client.ObjectKeyFromObject(tag)

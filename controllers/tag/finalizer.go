@@ -32,11 +32,12 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, tag *v1.Tag) error {
 	return r.patch(ctx, tag, guarded)
 }
 
-// maxFinalizeAttempts is how often a Tag that is deleted tries in vain to take away what it has in the internal registry: half a minute in
-// all, and two minutes where the registry does not answer.
+// maxFinalizeAttempts is how often a deleted Tag tries to delete its images in the internal registry: half a minute in
+// all, and two minutes where the registry does not respond.
 const maxFinalizeAttempts = 5
 
-// finalize takes away what a Tag that is deleted has in the internal registry, and lets it go: after a few tries in any case.
+// finalize deletes the images of a deleted Tag in the internal registry and removes the finalizer, after a few failed attempts in any
+// case.
 // What a workload or another Tag uses stays there.
 func (r *Reconciler) finalize(ctx context.Context, tag *v1.Tag) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(tag)

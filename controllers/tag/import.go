@@ -79,7 +79,7 @@ func (r *Reconciler) options(tag *v1.Tag, decision generation.Decision) importer
 	return options
 }
 
-// recordChecked notes that the registry answered, be it with a failure.
+// recordChecked records that the registry responded, also with a failure.
 func (r *Reconciler) recordChecked(tag *v1.Tag, decision generation.Decision) {
 	r.State.RecordChecked(client.ObjectKeyFromObject(tag), r.Clock.Now(), decision.Request)
 }

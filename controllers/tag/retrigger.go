@@ -49,7 +49,7 @@ func (r *Reconciler) failing(ctx context.Context, options ...client.ListOption) 
 	return workqueue.RequestsFor(&tags)
 }
 
-// enqueueFailing enqueues the Tags that a change of something else may have mended.
+// enqueueFailing enqueues the Tags that a change of another object may cure.
 func enqueueFailing(tags handler.MapFunc) handler.EventHandler {
 	retry := func(ctx context.Context, object client.Object, q workqueue.Queue) {
 		workqueue.Enqueue(q, workqueue.RetryPriority, tags(ctx, object))

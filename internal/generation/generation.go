@@ -34,7 +34,7 @@ const (
 	Discard Action = "Discard"
 	// Verify asks the internal registry whether it has the generation in use.
 	Verify Action = "Verify"
-	// Prune takes away from the internal registry what no reference is about any more.
+	// Prune deletes images from the internal registry that no reference names.
 	Prune Action = "Collect"
 	// Reject says that the generation wanted cannot be had.
 	Reject Action = "Reject"
@@ -56,7 +56,7 @@ type Input struct {
 	Repeat time.Time
 	// Hold holds back what asks the registry.
 	Hold Hold
-	// VerifyAt and CollectAt are when the internal registry is looked after next, if the Tag has anything there.
+	// VerifyAt and PruneAt are when the Tag's images in the internal registry are verified and pruned next.
 	VerifyAt, PruneAt time.Time
 }
 
@@ -65,11 +65,11 @@ type Decision struct {
 	Action     Action
 	Generation int64
 	Trigger    v1.Trigger
-	// Request is the value of images.io/requested-check that the action answers.
+	// Request is the value of images.io/requested-check that the action fulfils.
 	Request string
 	// After is how long to wait before the next decision; 0 waits for a change.
 	After time.Duration
-	// NotBefore is how fresh an answer must be for a poll: it was due then. Zero means that a request waits for news.
+	// NotBefore is the earliest time of a response to a poll: the poll was due then. Zero means that a request waits.
 	NotBefore time.Time
 	Why       string
 }
@@ -195,7 +195,7 @@ func triggerOf(tag *v1.Tag) v1.Trigger {
 	return v1.TriggerPush
 }
 
-// pending says whether a check is requested that was not answered.
+// pending says whether a requested check has no result.
 func pending(tag *v1.Tag) bool {
 	return request(tag) != "" && request(tag) != tag.Status.LastHandledRequest
 }

@@ -82,7 +82,7 @@ func (in Input) barred(decision Decision) Decision {
 	return decision
 }
 
-// withUpkeep looks after the internal registry while there is nothing else to do.
+// withUpkeep verifies and prunes images while there is nothing else to do.
 func (in Input) withUpkeep(decision Decision) Decision {
 	if decision.Action != Keep && decision.Action != Reject {
 		return decision
@@ -160,7 +160,7 @@ func Backoff(uid string, since, attempt time.Time) time.Duration {
 
 // NextPoll returns the first time after the last check at which a source is polled. Each source has its own phase in the
 // interval, so that a restart, or many Tags made at once, do not ask all at once; Tags that share a source share the phase, so
-// that one answer does for all. It keeps the monotonic reading of checked, so that a clock that is set back holds up no poll.
+// that one response serves all. It keeps the monotonic reading of checked, so that a clock that is set back holds up no poll.
 func NextPoll(source string, interval time.Duration, checked time.Time) time.Time {
 	phase := time.Duration(fraction(source) * float64(interval))
 	next := checked.Truncate(interval).Add(phase)

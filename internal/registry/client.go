@@ -99,8 +99,8 @@ func (c *Client) Resolve(ctx context.Context, source reference.Source, keys cred
 	})
 }
 
-// tryEndpoints asks at each location until one answers. Where it is just not our turn the next one is not asked: it would get
-// what a busy mirror is there for.
+// tryEndpoints sends the request to each location until one responds. It does not go on while requests to a location are throttled: the
+// next one would get what a busy mirror is there for.
 func (c *Client) tryEndpoints(ctx context.Context, source reference.Source, ask func(endpoint.Endpoint) (string, error)) (string, error) {
 	locations, err := c.configuration.Endpoints(source)
 	if err != nil {

@@ -15,7 +15,7 @@ type Group[T any] struct {
 }
 
 // Do waits for the call, but no longer than ctx. The call itself ends by its own limit only: the caller that started it may give up,
-// and the others still get the answer.
+// and the others still get the result.
 func (c *Group[T]) Do(ctx context.Context, key string, call func(context.Context) (T, error)) (T, error) {
 	running := c.calls.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Limit)

@@ -30,7 +30,8 @@ func Enqueue(q Queue, priority int, requests []ctrl.Request) {
 	q.(priorityqueue.PriorityQueue[ctrl.Request]).AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, requests...)
 }
 
-// IgnoreInitialList leaves out what is there when the process starts: it mends nothing, and what it might mend comes in by itself.
+// IgnoreInitialList leaves out the objects that exist when the process starts: they cure nothing, and the objects that they might cure
+// arrive by themselves.
 var IgnoreInitialList = predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }}
 
 // RequestsFor makes a request of every object in a list.

@@ -18,7 +18,7 @@ import (
 )
 
 // timeout bounds one attempt. It is longer than a registry is given for the header of its response, so that one that does not
-// respond counts as failing, and is left alone.
+// respond counts as failing, and gets no requests for a while.
 const timeout = 20 * time.Second
 
 // Registry deletes images from the internal registry.

@@ -8,16 +8,16 @@ import (
 	"github.com/images-io/tagger/internal/generation"
 )
 
-// Maintenance is when a Tag's images in the internal registry are looked after next.
+// Maintenance is when a Tag's images in the internal registry are verified and pruned next.
 type Maintenance struct {
 	Verify, Prune time.Time
-	// asked is when a check was requested last: a verification that began before does not answer it.
+	// asked is when a check was requested last: a verification that began before does not fulfil it.
 	asked time.Time
 	// tries to take something away, since something was there to take.
 	tries int
 	// isFinalizing: the Tag is deleted, and its tries are counted anew.
 	isFinalizing bool
-	// failures is how often, one after the other, something could not be taken away.
+	// failures is the number of consecutive failures to delete an image.
 	failures int
 	// denied is since when the registry refuses to delete a generation, and warned says that an event reported it.
 	denied map[int64]time.Time
@@ -81,7 +81,7 @@ func (m *State) PruneAt(name types.NamespacedName, again time.Time) {
 	m.update(name, func(u *Maintenance) { u.Prune = again })
 }
 
-// NextFinalizeAttempt returns when a Tag that is deleted tries next to take away what it has.
+// NextFinalizeAttempt returns when a deleted Tag tries next to delete its images.
 func (m *State) NextFinalizeAttempt(name types.NamespacedName) (due time.Time) {
 	m.update(name, func(u *Maintenance) {
 		if !u.isFinalizing {
@@ -97,7 +97,7 @@ func (m *State) ResetPrune(name types.NamespacedName) {
 	m.update(name, func(u *Maintenance) { u.tries, u.Prune = 0, time.Time{} })
 }
 
-// CountPruneFailures counts how often, one after the other, something could not be taken away.
+// CountPruneFailures counts consecutive failures to delete an image.
 func (m *State) CountPruneFailures(name types.NamespacedName, again bool) (failures int) {
 	m.update(name, func(u *Maintenance) {
 		if u.failures++; !again {

@@ -42,7 +42,7 @@ type check struct {
 	pending pendingRequest
 }
 
-// pendingRequest is what the registry has not answered yet, since when a caller waits for that, and when it may be asked.
+// pendingRequest is a request without a response, with the time since which a caller waits and the time at which it may be sent.
 type pendingRequest struct {
 	key   string
 	since time.Time

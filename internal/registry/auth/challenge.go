@@ -156,7 +156,7 @@ func includes(scope, other string) bool {
 
 // stripChallenges removes from responses to authenticated requests the challenge, which go-containerregistry would follow: it renews the token
 // by itself, and two requests that do so at once write the same fields. The token cache logs in anew instead, once for all callers, with the
-// challenge that is removed. Challenges of other hosts, where a redirect led, stay: go-containerregistry answers those anonymously, and keeps
+// challenge that is removed. Challenges of other hosts, where a redirect led, stay: go-containerregistry responds to those anonymously, and keeps
 // nothing.
 func stripChallenges(next http.RoundTripper) http.RoundTripper {
 	return transport.RoundTripperFunc(func(request *http.Request) (*http.Response, error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/images-io/tagger/internal/syncx"
 )
 
-// ChallengeCache pings registries for the challenge that they want to be answered (distribution-spec, section "Determining Support"). A
+// ChallengeCache pings registries for the challenge that they send (distribution-spec, section "Determining Support"). A
 // challenge is that of all repositories and credentials: a ping sends no credential.
 type ChallengeCache struct {
 	features *endpoint.Features

@@ -24,7 +24,7 @@ const (
 	// defaultLifetime is how long a token lasts, in seconds, when its service does not say (distribution's token authentication,
 	// "expires_in").
 	defaultLifetime = 60
-	// minTokenAge is up to which age a token is taken for valid, whatever the registry answers but 401.
+	// minTokenAge is up to which age a token is taken for valid, whatever the registry responds but 401.
 	minTokenAge = 30 * time.Second
 )
 
@@ -82,7 +82,7 @@ func login(ctx context.Context, next http.RoundTripper, ep endpoint.Endpoint, cr
 }
 
 // MayHaveExpired reports whether a response may mean that the token is no longer valid, although the registry does not say so:
-// public.ecr.aws answers 400 without a body. A request whose body was streamed is not repeated for that.
+// public.ecr.aws responds with 400 and no body. A request whose body was streamed is not repeated for that.
 func (s *Client) MayHaveExpired(err error, now time.Time) bool {
 	var response *ggcr.Error
 	if s.issued.IsZero() || now.Sub(s.issued) <= minTokenAge || !regerr.IsStatus(err, http.StatusBadRequest, http.StatusForbidden) || !errors.As(err, &response) {

@@ -17,7 +17,7 @@ import (
 
 const (
 	// largeBlob is from which size on, in bytes, a blob takes the place of smallPerLarge small ones: with those it is the
-	// answers that take the time, and with large ones the bytes.
+	// responses that take the time, and with large ones the bytes.
 	largeBlob     = 8 << 20
 	smallPerLarge = 4
 )

@@ -123,7 +123,7 @@ func (l Endpoint) Address() string {
 	return AddressOf(&url.URL{Scheme: "https", Host: l.Registry.RegistryStr()})
 }
 
-// Accepts says whether the digest can be the answer: any for a tag, the very same for a digest.
+// Accepts reports whether a response may have the digest: any for a tag, the same for a digest.
 func (l Endpoint) Accepts(found digest.Digest) bool { return l.Digest == "" || l.Digest == found }
 
 // Algorithm returns the algorithm of the digest, or the canonical one for a tag.

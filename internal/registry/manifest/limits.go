@@ -22,7 +22,7 @@ var (
 // "Pushing Manifests"), and the most that others read.
 const MaxSize = 4 << 20
 
-// ErrTooLarge is the end of an answer that is larger than anything resolving needs.
+// ErrTooLarge ends a response that is larger than any manifest.
 var ErrTooLarge = regerr.Content("is larger than the %d MiB that a manifest may have", MaxSize>>20)
 
 // ErrWrongDigest is content that is not what was asked for.

@@ -14,7 +14,7 @@ import (
 	"github.com/images-io/tagger/internal/registry/regerr"
 )
 
-// FetchOptional reads what may not be there; the content is nil then. Which answers mean that is the caller's to say.
+// FetchOptional reads what may not be there; the content is nil then. The caller says which responses mean that.
 func (a Repository) FetchOptional(ctx context.Context, ep endpoint.Endpoint, isAbsent func(error) bool) (content []byte, found digest.Digest, err error) {
 	err = a.doOptional(ctx, isAbsent, func(ctx context.Context, requester Requester) (err error) {
 		content, found, err = requester.Fetch(ctx, ep)
@@ -53,7 +53,7 @@ func (a Repository) doOptional(ctx context.Context, isAbsent func(error) bool, o
 	return cmp.Or(err, absent)
 }
 
-// unclearStatuses are the answers that tell nothing yet: they are worth another try.
+// unclearStatuses are the statuses that decide nothing: the request is repeated.
 var unclearStatuses = []int{
 	http.StatusRequestTimeout, http.StatusMisdirectedRequest, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests,
 }

@@ -96,7 +96,7 @@ func (r Requester) Fetch(ctx context.Context, ep endpoint.Endpoint) ([]byte, dig
 	}
 }
 
-// ask sends one request. An answer but 200 is a *ggcr.Error.
+// ask sends one request. A response other than 200 is a *ggcr.Error.
 func (r Requester) ask(ctx context.Context, method string, ep endpoint.Endpoint) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, ep.ManifestURL(r.Scheme), nil)
 	if err != nil {

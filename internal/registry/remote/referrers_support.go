@@ -76,8 +76,8 @@ func (l *ReferrersSupport) recall(source Source) (has, isKnown bool) {
 	return l.features.Has(ofRegistry(source))
 }
 
-// learn takes in what came of asking for a list. An answer about one image tells nothing of the next one, and what went wrong on the
-// way to an answer tells nothing at all. A registry that keeps lists does not lose them.
+// learn records the result of a request for a list. A response about one image tells nothing of the next one, and an error on the
+// way tells nothing at all. A registry that keeps lists does not lose them.
 func (l *ReferrersSupport) learn(source Source, err error) {
 	has, _ := l.features.Has(ofRegistry(source))
 	switch {
@@ -99,7 +99,7 @@ func ofRepository(source Source) endpoint.FeatureKey {
 	return endpoint.FeatureKey{Kind: endpoint.FeatureReferrers, Registry: source.Endpoint.Address(), Repository: source.Endpoint.ScopeKey(), Credential: source.Credential.ID}
 }
 
-// isNoList says whether an answer means that a list is not to be had.
+// isNoList reports whether a response means that there is no list.
 func isNoList(err error) bool {
 	return !errors.Is(err, errListEnds) &&
 		(IsAbsent(err) || errors.Is(err, manifest.ErrNoManifest) || regerr.IsStatus(err, http.StatusSeeOther) && !errors.Is(err, errNoLogin))

@@ -24,7 +24,7 @@ import (
 const minHeadSize = 4 << 20
 
 var (
-	// errNoUpload is an answer that names no place to send a blob to.
+	// errNoUpload is a response without a location for the upload.
 	errNoUpload = errors.New("the registry names no place for the upload")
 )
 
@@ -225,7 +225,7 @@ func (u *upload) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-// drain reads the little that there is left of an answer, so that its connection is kept.
+// drain reads the short rest of a response, so that its connection is kept.
 func drain(response *http.Response) error {
 	defer response.Body.Close()
 	_, err := io.CopyN(io.Discard, response.Body, 4<<10)

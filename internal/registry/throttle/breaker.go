@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// failuresToOpen is how many requests in a row must fail before a host is left alone. One that gets no answer in time counts
+	// failuresToOpen is how many requests in a row must fail before the breaker opens. One without a response in time counts
 	// as several: it took as long.
 	failuresToOpen = 5
 	timeoutCounts  = 3
@@ -21,7 +21,7 @@ const (
 	pauseJitter = 0.2
 )
 
-// breaker is a circuit breaker for one host. It opens when the host asks to be left alone, or fails several times in a row,
+// breaker is a circuit breaker for one host. It opens when the host asks to wait, or fails several times in a row,
 // and then lets one request at a time try whether that is over. The zero value is closed: requests flow.
 type breaker struct {
 	// reason is why it is open; empty while it is closed.
@@ -33,7 +33,7 @@ type breaker struct {
 	probing          bool
 }
 
-// isOpen says whether the host is to be left alone.
+// isOpen reports whether the breaker is open.
 func (b *breaker) isOpen(now time.Time) bool { return now.Before(b.until) }
 
 // allowProbe lets one request at a time through while it is not known whether the host works again. A request that takes long is not let
@@ -50,7 +50,7 @@ func (b *breaker) allowProbe(takesLong bool) bool {
 	return free
 }
 
-// onSuccess closes it, unless the answer is of a request that was under way when it opened.
+// onSuccess closes the breaker, unless the response belongs to a request that was sent before it opened.
 func (b *breaker) onSuccess(now time.Time) {
 	if b.isOpen(now) {
 		return
@@ -75,7 +75,7 @@ func (b *breaker) onTimeout(now time.Time, jitter float64) {
 	b.onFailure(now, 0, jitter)
 }
 
-// onRateLimited opens it: the host asks to be left alone for that long, or, when that is 0, for as long as we think fit.
+// onRateLimited opens the breaker for the time that the host asks for, or for a time of its own when that is 0.
 func (b *breaker) onRateLimited(now time.Time, asked time.Duration, jitter float64) {
 	b.open(v1.ReasonRateLimited, now, asked, jitter)
 }

@@ -23,7 +23,7 @@ type rateLimit struct {
 	at               time.Time
 }
 
-// parseRateLimit reads what Docker Hub and others say with every answer: "ratelimit-limit: 100;w=21600" and
+// parseRateLimit reads what Docker Hub and others say with every response: "ratelimit-limit: 100;w=21600" and
 // "ratelimit-remaining: 20;w=21600", the window in seconds.
 func parseRateLimit(header http.Header, now time.Time) (rateLimit, bool) {
 	remaining, window, ok := parseCount(header.Get("Ratelimit-Remaining"))
@@ -48,7 +48,7 @@ func parseCount(value string) (count float64, window time.Duration, ok bool) {
 }
 
 // wait returns how long to leave the registry alone: until there is something to spend, and for a hint until there is more than
-// the reserve. What was spent comes back evenly over the window, as we assume until the next answer tells.
+// the reserve. What was spent returns evenly over the window, until the next response says otherwise.
 func (b rateLimit) wait(hint bool, now time.Time) time.Duration {
 	needed := 1.0
 	if hint {

@@ -13,14 +13,14 @@ import (
 )
 
 var (
-	// errEncoded is an answer that is not as the registry has it.
+	// errEncoded is a response with an encoding.
 	errEncoded = regerr.Content("is compressed, which manifests never are")
-	// errStalled is the end of an answer that does not go on.
+	// errStalled ends a response that stalls.
 	errStalled = regerr.Unreachable("it stopped in the middle of an answer")
 )
 
-// limitBody cuts every answer at the limit, manifests and tokens alike. One that announces more is not read at all, and the
-// answer to a HEAD that announces more is the end, too. Of a refusal the beginning is read, which is most often all of it.
+// limitBody cuts every response at the limit, manifests and tokens alike. One that announces more is not read at all, and the
+// response to a HEAD that announces more is the end, too. Of a refusal the beginning is read, which is most often all of it.
 func limitBody(limit int64) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
@@ -90,12 +90,12 @@ func (b *limitedBody) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-// EndsWithConnection says that an answer does not tell where it ends (RFC 9112, section 6.3): one that was cut off looks whole.
+// EndsWithConnection reports whether a response does not say where it ends (RFC 9112, section 6.3): one that was cut off looks whole.
 func EndsWithConnection(response *http.Response) bool {
 	return response.ProtoMajor == 1 && response.ContentLength < 0 && len(response.TransferEncoding) == 0
 }
 
-// lengthCheckedBody is such an answer. It was cut off if it ends while something is left.
+// lengthCheckedBody is such a response. It was cut off if it ends while something is left.
 type lengthCheckedBody struct {
 	io.ReadCloser
 	left int64
@@ -113,7 +113,7 @@ func (b *lengthCheckedBody) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-// identityEncoding asks for answers as they are, and refuses those that are compressed nevertheless: what is hashed must be what
+// identityEncoding requests responses without encoding, and refuses those that are compressed nevertheless: what is hashed must be what
 // was sent, and 100 KB must not become 100 MB here.
 func identityEncoding(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
@@ -131,7 +131,7 @@ func identityEncoding(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// limitStall ends an answer of which no byte came for that long.
+// limitStall ends a response without a byte for that long.
 func limitStall(limit time.Duration) Middleware {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {
@@ -147,7 +147,7 @@ func limitStall(limit time.Duration) Middleware {
 	}
 }
 
-// stallTimeoutBody waits for each piece only so long. It does not count how long its reader takes between two pieces. An answer
+// stallTimeoutBody waits for each piece only so long. It does not count how long its reader takes between two pieces. A response
 // that ends after we gave up is not whole, even where it says so: a server may end it properly because we hang up.
 type stallTimeoutBody struct {
 	io.ReadCloser

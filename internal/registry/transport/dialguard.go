@@ -70,7 +70,7 @@ func (g dialGuard) dial(ctx context.Context, network, address string) (net.Conn,
 	return g.guarded.DialContext(ctx, network, address)
 }
 
-// checkHost refuses hosts by their name, where a request goes and where its answer redirects to, and says which host it was
+// checkHost refuses hosts by their name, where a request goes and where its response redirects to, and says which host it was
 // that the guard refused.
 func (g dialGuard) checkHost(next http.RoundTripper) http.RoundTripper {
 	return RoundTripperFunc(func(request *http.Request) (*http.Response, error) {

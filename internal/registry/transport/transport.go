@@ -16,14 +16,14 @@ import (
 const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
-	// HeaderTimeout is how long a registry may take for the header of its answer.
+	// HeaderTimeout is how long a registry may take for the headers of its response.
 	HeaderTimeout = 15 * time.Second
 	// stallTimeout is how long a registry may let us wait for the next byte of a body.
 	stallTimeout = 30 * time.Second
 	// storeTimeout is how long the mirror may take to store a blob once it has it, which is a copy in some stores.
 	storeTimeout = 5 * time.Minute
 	idleTimeout  = 90 * time.Second
-	// maxHeader bounds the header of an answer, in bytes.
+	// maxHeader bounds the headers of a response, in bytes.
 	maxHeader = 256 << 10
 )
 
