@@ -88,7 +88,7 @@ type Webhook struct {
 
 // ReserveWebhook picks a free port. The manager issues the certificate.
 func ReserveWebhook() (*Webhook, error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (o ManagerOptions) prepare() (*Manager, []string, error) {
 	}
 	var addresses [5]string
 	for i := range addresses {
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			return nil, nil, err
 		}

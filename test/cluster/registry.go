@@ -78,12 +78,12 @@ func StartRegistry(ctx context.Context, options RegistryOptions) (*Registry, err
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
 	address := fmt.Sprintf("%s:%d", loopback, port)
-	if options.debug, err = freePort(); err != nil {
+	if options.debug, err = FreePort(); err != nil {
 		return nil, err
 	}
 	config, err := options.write(address)
