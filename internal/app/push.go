@@ -44,7 +44,7 @@ func addPush(cfg config.Push) func(context.Context, ctrl.Manager) error {
 			senders []string
 		}{{cfg.QuayAddress, []string{"quay"}}, {cfg.DockerAddress, []string{"docker"}}, {cfg.Address, push.Senders()}} {
 			if receiver.address != "0" {
-				handler := &push.Handler{Senders: receiver.senders, Tokens: tokens, Notifier: receivers.requester, Observe: requests.Observe}
+				handler := push.NewHandler(receiver.senders, tokens, receivers.requester, requests.Observe)
 				receivers.servers = append(receivers.servers, &push.Server{Address: receiver.address, Handler: handler, TLS: config})
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/images-io/tagger/test/bench/measure"
 )
 
-// slowConnections is the number of connections whose requests never arrive completely.
+// slowConnections is the number of connections whose requests never arrive completely. A quarter sends bodies.
 const slowConnections = 1000
 
 // attack measures what clients without a token cost: admission, memory, and the notifications of others.
@@ -37,7 +37,10 @@ func (p *pusher) attack(ctx context.Context, rows *measure.Report) error {
 	for range 2 {
 		attackers.Go(func() { p.sendEndless(attacking) })
 	}
-	for range slowConnections {
+	for range slowConnections / 4 {
+		attackers.Go(func() { p.forge(attacking) })
+	}
+	for range slowConnections * 3 / 4 {
 		attackers.Go(func() { p.dribble(attacking) })
 	}
 	var longest time.Duration
@@ -107,6 +110,25 @@ func (p *pusher) sendEndless(ctx context.Context) {
 		if response, err := p.client.Do(request); err == nil {
 			_ = response.Body.Close()
 		}
+	}
+}
+
+// forge sends bodies of 1 MiB with a signature that is not valid. The last byte never arrives.
+func (p *pusher) forge(ctx context.Context) {
+	for ctx.Err() == nil {
+		body, writer := io.Pipe()
+		stop := context.AfterFunc(ctx, func() { _ = writer.CloseWithError(ctx.Err()) })
+		go func() { _, _ = io.CopyN(writer, endless{}, 1<<20-1) }()
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.manager.PushURL+"/github", body)
+		if err != nil {
+			return
+		}
+		request.Header.Set("X-Hub-Signature-256", "sha256=00")
+		if response, err := p.client.Do(request); err == nil {
+			_ = response.Body.Close()
+		}
+		stop()
+		_ = writer.Close()
 	}
 }
 

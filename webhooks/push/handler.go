@@ -1,19 +1,29 @@
 package push
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
+	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/images-io/tagger/internal/reference"
 )
 
-// maxBody bounds the body of a notification, in bytes.
-const maxBody = 1 << 20
+const (
+	// maxBody bounds the body of a notification, in bytes.
+	maxBody = 1 << 20
+	// signedBodies and admittedBodies bound the bodies in memory: of requests whose only proof is a signature, so that any client may
+	// send them, and of those with a token.
+	signedBodies, admittedBodies = 16, 64
+	// bodyWait is how long a request waits for others to be read.
+	bodyWait = 4 * time.Second
+)
 
 // Outcomes of a request: the values of the label "outcome".
 const (
@@ -42,7 +52,7 @@ type Notifier interface {
 	Notify(keys []string) (tags int, err error)
 }
 
-// Handler receives the notifications of senders. Its zero value serves nothing.
+// Handler receives the notifications of senders. NewHandler makes one.
 type Handler struct {
 	// Senders are the names of the senders that it serves, some of Senders().
 	Senders []string
@@ -51,6 +61,16 @@ type Handler struct {
 	Notifier Notifier
 	// Observe is called once for each request.
 	Observe func(sender, outcome string)
+
+	signed, admitted *semaphore.Weighted
+}
+
+// NewHandler returns a handler for some senders, with the fields of these names.
+func NewHandler(senders []string, tokens Tokens, notifier Notifier, observe func(sender, outcome string)) *Handler {
+	return &Handler{
+		Senders: senders, Tokens: tokens, Notifier: notifier, Observe: observe,
+		signed: semaphore.NewWeighted(signedBodies), admitted: semaphore.NewWeighted(admittedBodies),
+	}
 }
 
 // refusal is a response that is not an acceptance.
@@ -123,6 +143,16 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, name, pathToke
 	case r.Method != http.MethodPost:
 		return nil, errWrongMethod
 	}
+	slots := h.admitted
+	if !admitted {
+		slots = h.signed
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), bodyWait)
+	defer cancel()
+	if err := slots.Acquire(ctx, 1); err != nil {
+		return nil, errUnavailable
+	}
+	defer slots.Release(1)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		return nil, bodyRefusal(err)

@@ -1,19 +1,28 @@
 package push
 
 import (
+	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // Nexus signs with HMAC-SHA1
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/images-io/tagger/test/harness"
 )
 
 // token, old and other are the present token, the previous one, and one of another sender.
@@ -39,16 +48,13 @@ func (s *stage) Notify(keys []string) (int, error) {
 
 func newStage() *stage {
 	s := &stage{tags: 1}
-	s.Handler = &Handler{
-		Senders: Senders(), Notifier: s,
-		Tokens: func(sender string) ([][]byte, bool) {
-			if sender == "acr" {
-				return [][]byte{[]byte(other)}, true
-			}
-			return [][]byte{[]byte(token), []byte(old)}, true
-		},
-		Observe: func(sender, outcome string) { s.outcomes = append(s.outcomes, sender+" "+outcome) },
+	tokens := func(sender string) ([][]byte, bool) {
+		if sender == "acr" {
+			return [][]byte{[]byte(other)}, true
+		}
+		return [][]byte{[]byte(token), []byte(old)}, true
 	}
+	s.Handler = NewHandler(Senders(), tokens, s, func(sender, outcome string) { s.outcomes = append(s.outcomes, sender+" "+outcome) })
 	return s
 }
 
@@ -262,6 +268,69 @@ func TestHandler_RegistryOfTheURL(t *testing.T) {
 			t.Errorf("%s: got %d, %v; want %v", query, got.Code, s.keys, want)
 		}
 	}
+}
+
+// TestHandler_SignedBodiesAreFew: without a token any client may send them, and only few are kept in memory.
+func TestHandler_SignedBodiesAreFew(t *testing.T) {
+	var reading atomic.Int32
+	h := NewHandler(Senders(), newStage().Tokens, &stage{}, func(string, string) {})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = &slowBody{ReadCloser: r.Body, reading: &reading}
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	bodies, writers := make([]*io.PipeReader, 3*signedBodies), make([]*io.PipeWriter, 3*signedBodies)
+	var sending sync.WaitGroup
+	for i := range bodies {
+		bodies[i], writers[i] = io.Pipe()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/github", bodies[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header = headers("X-GitHub-Event", "package", "X-Hub-Signature-256", "sha256=00")
+		sending.Go(func() {
+			if response, err := http.DefaultClient.Do(request); err == nil {
+				_ = response.Body.Close()
+			}
+		})
+		sending.Go(func() { _, _ = writers[i].Write([]byte("{")) })
+	}
+	harness.Eventually(t, "bodies that are read", 30*time.Second, func(context.Context) error {
+		if got := reading.Load(); got != signedBodies {
+			return fmt.Errorf("%d", got)
+		}
+		return nil
+	})
+	response, err := http.Post(server.URL+"/generic/"+token, "application/json", bytes.NewReader(fixture(t, "generic/image")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = response.Body.Close(); response.StatusCode != http.StatusAccepted {
+		t.Errorf("a notification with a token meanwhile: %s", response.Status)
+	}
+	if got := reading.Load(); got > signedBodies {
+		t.Errorf("%d bodies are read at a time, want %d", got, signedBodies)
+	}
+	for i := range writers {
+		_ = writers[i].CloseWithError(io.ErrUnexpectedEOF)
+	}
+	sending.Wait()
+}
+
+// slowBody counts the bodies whose reading began and has not ended.
+type slowBody struct {
+	io.ReadCloser
+	reading *atomic.Int32
+	once    sync.Once
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	b.once.Do(func() { b.reading.Add(1) })
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.reading.Add(-1)
+	}
+	return n, err
 }
 
 func FuzzAuthentication(f *testing.F) {
